@@ -1,0 +1,90 @@
+"""Refine the masks of any instance segmenter: ``python refine.py images=DIR predictions=FILE``; see ``conf/refine.yaml``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from bpr.config import register_schemas
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+
+register_schemas()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="refine")
+def main(cfg: DictConfig) -> None:
+    """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
+    from bpr.formats.errors import FormatError
+    from bpr.models.weights import CheckpointError
+
+    OmegaConf.resolve(cfg)
+    try:
+        refine(cfg)
+    except (FormatError, CheckpointError) as error:
+        sys.exit(f"error: {error}")
+
+
+def refine(cfg: DictConfig) -> None:
+    """Predict the images that are left, then merge; only the first process merges and prints."""
+    import torch
+
+    from bpr.data.datamodule import RefinementDataModule
+    from bpr.data.records import refinement_records
+    from bpr.formats.coco import read_annotations, read_results
+    from bpr.models.checkpoint import load_refiner
+    from bpr.models.weights import resolve_checkpoint
+    from bpr.refine.run import RefinementRun, format_summary
+    from bpr.refine.writer import RefinementWriter
+    from bpr.structures import PatchSpec
+
+    start = time.perf_counter()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    spec, output, predictions = PatchSpec(**cfg.patch), Path(cfg.output), Path(cfg.predictions)
+    checkpoint = resolve_checkpoint(cfg.ckpt)
+    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward)
+    annotations = read_annotations(cfg.annotations) if cfg.annotations else None
+    entries = read_results(predictions)
+    records = refinement_records(Path(cfg.images), predictions, entries, annotations)
+    settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold}
+    run = RefinementRun(output, [predictions, checkpoint], settings, cfg.overwrite)
+    left = run.remaining(records)
+    if left:
+        trainer = build_trainer(cfg, RefinementWriter(run.folder, run.digest, cfg.threshold), len(left))
+        datamodule = RefinementDataModule(left, spec, cfg.images_per_batch, cfg.num_workers)
+        trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            return
+    summary = run.finish(entries, len(records))
+    print(format_summary(summary, time.perf_counter() - start))
+    print(f"refined masks: {output}")
+    if annotations is not None and annotations.has_truths:
+        from bpr.evaluation.report import evaluate, format_table
+
+        print(format_table(evaluate(output, cfg.annotations, against=predictions, dilation_ratio=cfg.dilation_ratio)))
+
+
+def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
+    """The configured trainer, on no more devices than there are images (a process without one would crash)."""
+    trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer])
+    if trainer.world_size <= images:
+        return trainer
+    on_cpu = cfg.trainer.accelerator == "cpu" or trainer.accelerator.name() == "cpu"
+    devices = min(images, trainer.num_devices)
+    capped = devices if on_cpu else trainer.device_ids[:devices]
+    return instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
+
+
+if __name__ == "__main__":
+    main()

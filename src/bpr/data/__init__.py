@@ -1,0 +1,1 @@
+"""From image records to batches of boundary patches, for training and for refinement."""

@@ -1,0 +1,111 @@
+"""All boundary patches of a training set, found once and kept in one compact file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpr import rle
+from bpr.data.matching import match_truths
+from bpr.patches import propose_boxes, working_window
+from bpr.structures import ImageRecord, PatchSpec
+
+LAYOUT: Final = "patch-index-1"
+"""Part of the digest: changed whenever the same input would give another index."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchIndex:
+    """Boundary patches of matched predictions, in the order of the records.
+
+    Attributes:
+        corners: (p, 2) int32, ``x1, y1`` of each patch, image px.
+        instance: (p,) int32, row of the instance table below, not decreasing.
+        image: (m,) int32, index into the records.
+        coarse: (m,) int32, index into ``record.instances``.
+        truth: (m,) int32, index into ``record.truths``.
+        iou: (m,) float32, IoU of the two.
+        unmatched: (1,) int64, predictions left out because no annotated object matches them.
+    """
+
+    corners: NDArray[np.int32]
+    instance: NDArray[np.int32]
+    image: NDArray[np.int32]
+    coarse: NDArray[np.int32]
+    truth: NDArray[np.int32]
+    iou: NDArray[np.float32]
+    unmatched: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+
+def build_index(records: Iterable[ImageRecord], spec: PatchSpec, min_iou: float = 0.5) -> PatchIndex:
+    """Propose the patches of every prediction that matches an annotated object with IoU > ``min_iou``."""
+    corners, patch_counts, table, unmatched = [], [], [], 0
+    for image, record in enumerate(records):
+        matched, ious = match_truths(record.instances, record.truths, min_iou)
+        unmatched += int((matched < 0).sum())
+        for coarse in np.flatnonzero(matched >= 0):
+            code = record.instances[coarse].rle
+            window = working_window(rle.bounding_box(code), record.size, spec.size)
+            boxes = propose_boxes(rle.decode(code, window), spec, window[:2], record.size)
+            corners.append(boxes[:, :2].astype(np.int32))
+            patch_counts.append(len(boxes))
+            table.append((image, coarse, matched[coarse], ious[coarse]))
+    columns = np.array(table, np.float64).reshape(-1, 4).T
+    return PatchIndex(
+        corners=np.concatenate([np.zeros((0, 2), np.int32), *corners]),
+        instance=np.repeat(np.arange(len(table), dtype=np.int32), patch_counts),
+        image=columns[0].astype(np.int32),
+        coarse=columns[1].astype(np.int32),
+        truth=columns[2].astype(np.int32),
+        iou=columns[3].astype(np.float32),
+        unmatched=np.array([unmatched]),
+    )
+
+
+def cached_index(
+    records: Sequence[ImageRecord], spec: PatchSpec, min_iou: float, cache: Path
+) -> tuple[PatchIndex, Path]:
+    """The index of ``records``, read from ``cache`` if it is there, else built and written to it.
+
+    The name of the file is a digest of all that determines the index, so that a change of masks, sizes,
+    classes, patches or matching can never meet a stale file.
+
+    Args:
+        cache: Folder; made if missing.
+
+    Returns:
+        The index and its file.
+    """
+    path = cache / f"{digest(records, spec, min_iou)}.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as arrays:
+            return PatchIndex(**{field.name: arrays[field.name] for field in fields(PatchIndex)}), path
+    index = build_index(records, spec, min_iou)
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with unfinished.open("wb") as file:
+        np.savez(file, **{field.name: getattr(index, field.name) for field in fields(index)})
+    os.replace(unfinished, path)
+    return index, path
+
+
+def digest(records: Iterable[ImageRecord], spec: PatchSpec, min_iou: float) -> str:
+    """32 hexadecimal digits that change with anything that changes the index."""
+    state = hashlib.blake2b(digest_size=16)
+    state.update(json.dumps([LAYOUT, asdict(spec), min_iou]).encode())
+    for record in records:
+        state.update(json.dumps([record.image_id, record.size]).encode())
+        for instance in record.instances:
+            state.update(f"\ncoarse {instance.category} {instance.rle['counts']}".encode())
+        for truth in record.truths:
+            state.update(f"\ntruth {truth.category} {truth.crowd} {truth.rle['counts']}".encode())
+    return state.hexdigest()

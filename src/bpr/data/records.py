@@ -1,0 +1,158 @@
+"""Join predictions, annotations and images on disk into `ImageRecord`s."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from bpr.formats import coco
+from bpr.formats.errors import FormatError
+from bpr.structures import CoarseInstance, ImageRecord, Size
+
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+
+
+def training_records(images: Path, annotations: Path, predictions: Sequence[Path]) -> list[ImageRecord]:
+    """Records of annotated images; the predictions of several segmenters are joined image by image.
+
+    Args:
+        images: Folder of images.
+        annotations: COCO annotation file; its order is kept. Images without predictions are left out.
+        predictions: COCO results files. `CoarseInstance.position` counts on from one file to the next.
+
+    Raises:
+        FormatError: If a file is wrong, a prediction is of an unknown image, or an image is missing.
+    """
+    annotated = coco.read_annotations(annotations)
+    if not annotated.has_truths:
+        raise FormatError(annotations, None, "has no annotations; training needs ground truth")
+    instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
+    first = 0
+    for path in predictions:
+        entries = coco.read_results(path)
+        sizes = {image_id: image.size for image_id, image in annotated.images.items()}
+        for image_id, found in _instances(path, entries, sizes, first).items():
+            instances[image_id] += found
+        first += len(entries)
+    finder = _ImageFinder(images)
+    return [
+        ImageRecord(i, finder.named(image.file_name), image.size, tuple(instances[i]), image.truths)
+        for i, image in annotated.images.items()
+        if i in instances
+    ]
+
+
+def refinement_records(
+    images: Path, predictions: Path, entries: Sequence[coco.Entry], annotations: coco.Annotations | None = None
+) -> list[ImageRecord]:
+    """Records of all images that have predictions, in the order in which the file first names them.
+
+    Without annotations an image is found by the ``file_name`` of its entries, else by its id: the file whose
+    name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139).
+
+    Args:
+        images: Folder of images.
+        predictions: The results file, for messages.
+        entries: Its content.
+        annotations: Where file names and sizes come from, if given; its objects are not looked at.
+
+    Raises:
+        FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
+    """
+    finder = _ImageFinder(images)
+    paths: dict[int | str, Path] = {}
+    sizes: dict[int | str, Size] = {}
+    for number, entry in enumerate(entries):
+        image_id = entry["image_id"]
+        if image_id in paths:
+            continue
+        where = f"entry {number}"
+        if annotations is not None:
+            if image_id not in annotations.images:
+                raise FormatError(
+                    predictions, where, f"image_id {image_id!r} is not in {annotations.path}: are they of one data set?"
+                )
+            annotated = annotations.images[image_id]
+            paths[image_id], sizes[image_id] = finder.named(annotated.file_name), annotated.size
+        else:
+            name = entry.get("file_name")
+            paths[image_id] = finder.named(name) if name else finder.by_id(image_id, predictions, where)
+            sizes[image_id] = _stored_size(paths[image_id])
+    instances = _instances(predictions, entries, sizes, 0)
+    return [ImageRecord(i, path, sizes[i], tuple(instances[i])) for i, path in paths.items()]
+
+
+def _instances(
+    path: Path, entries: Sequence[coco.Entry], sizes: Mapping[int | str, Size], first: int
+) -> dict[int | str, list[CoarseInstance]]:
+    found: dict[int | str, list[CoarseInstance]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        image_id = entry["image_id"]
+        if image_id not in sizes:
+            raise FormatError(path, f"entry {number}", f"image_id {image_id!r} is not in the annotation file")
+        rle = coco.result_rle(path, number, entry, sizes[image_id])
+        found[image_id].append(
+            CoarseInstance(rle, entry["category_id"], float(entry["score"]), first + number)
+        )
+    return found
+
+
+def _stored_size(path: Path) -> Size:
+    """(h, w) from the header of an image file, as its pixels are stored (before EXIF orientation)."""
+    try:
+        with PillowImage.open(path) as image:
+            return (image.height, image.width)
+    except (UnidentifiedImageError, OSError) as error:
+        raise FormatError(path, None, f"is not a readable image ({error})") from error
+
+
+class _ImageFinder:
+    """Finds image files in one folder, which is listed once, and only if an id has to be looked up."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise FormatError(folder, None, "is not a folder; `images` must name the folder of the images")
+        self._folder = folder
+        self._by_stem: dict[str, list[Path]] | None = None
+        self._by_number: dict[int, list[Path]] = defaultdict(list)
+
+    def named(self, file_name: str) -> Path:
+        path = self._folder / file_name
+        if not path.is_file():
+            raise FormatError(path, None, "is missing; `images` must name the folder that file names start from")
+        return path
+
+    def by_id(self, image_id: int | str, predictions: Path, where: str) -> Path:
+        if self._by_stem is None:
+            self._list()
+        assert self._by_stem is not None
+        found = self._by_stem.get(str(image_id)) or (
+            self._by_number.get(image_id) if isinstance(image_id, int) else None
+        )
+        if not found:
+            raise FormatError(
+                predictions,
+                where,
+                f"no image in {self._folder} is named after image_id {image_id!r}; "
+                "give annotations=FILE (a COCO file whose 'images' list the names)",
+            )
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:3])
+            raise FormatError(
+                predictions, where, f"image_id {image_id!r} fits several images ({names}); give annotations=FILE"
+            )
+        return found[0]
+
+    def _list(self) -> None:
+        self._by_stem = defaultdict(list)
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            self._by_stem[path.stem].append(path)
+            number = re.search(r"(\d+)$", path.stem)
+            if number:
+                self._by_number[int(number[1])].append(path)

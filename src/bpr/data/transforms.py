@@ -1,0 +1,37 @@
+"""Augmentation of patches with albumentations, seeded per patch group."""
+
+from collections.abc import Sequence
+
+import albumentations as A
+import numpy as np
+from numpy.typing import NDArray
+
+from bpr.structures import Image
+
+
+class PatchAugmentation:
+    """Applies albumentations to an image patch and its two masks alike.
+
+    Args:
+        transforms: Applied in order; geometric ones must keep the size of the patch.
+    """
+
+    def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
+        self._compose = A.Compose(list(transforms))
+
+    def seed(self, seed: tuple[int, ...]) -> None:
+        """Make the next calls a function of ``seed``."""
+        self._compose.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+
+    def __call__(self, image: Image, masks: NDArray[np.bool_]) -> tuple[Image, NDArray[np.bool_]]:
+        """Transform one patch.
+
+        Args:
+            image: (s, s, 3) uint8.
+            masks: (2, s, s) bool.
+
+        Returns:
+            Arrays of the same shapes and types.
+        """
+        transformed = self._compose(image=image, masks=masks.view(np.uint8))
+        return transformed["image"], np.asarray(transformed["masks"]).astype(np.bool_)

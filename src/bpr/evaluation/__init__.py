@@ -1,0 +1,5 @@
+"""How good masks are: AP, Boundary AP and boundary F, before and after refinement."""
+
+from bpr.evaluation.report import Evaluation, evaluate, format_table
+
+__all__ = ["Evaluation", "evaluate", "format_table"]

@@ -1,0 +1,42 @@
+"""``python -m bpr.evaluation RESULTS ANNOTATIONS [--against COARSE]``: print the report of a results file."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bpr.evaluation.command import exit_code, parser
+from bpr.evaluation.report import Evaluation, evaluate, format_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate as the command line says; 0, or 2 if a file cannot be used."""
+    options = parser("bpr.evaluation", "AP, Boundary AP and boundary F of instance masks.")
+    options.add_argument("--against", type=Path, metavar="COARSE", help="the results file RESULTS was made from")
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1]) to FILE")
+    chosen = options.parse_args(arguments)
+
+    def work() -> None:
+        evaluation = evaluate(chosen.results, chosen.annotations, chosen.against, chosen.dilation_ratio)
+        if chosen.json is not None:
+            write_json(chosen.json, evaluation)
+        print(format_table(evaluation))
+
+    return exit_code(work)
+
+
+def write_json(path: Path, evaluation: Evaluation) -> None:
+    """Write an evaluation to ``path`` + ``.tmp``, then rename it.
+
+    Raises:
+        OSError: If the file cannot be written; an older file of that name is then still whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

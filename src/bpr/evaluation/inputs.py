@@ -1,0 +1,131 @@
+"""Annotation and result files side by side, checked against each other, image by image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bpr import rle as rle_codec
+from bpr.formats.coco import Annotations, Entry, read_annotations, read_json, read_results, result_rle
+from bpr.formats.errors import FormatError
+from bpr.structures import CoarseInstance, Size, TrueInstance
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedImage:
+    """What was predicted in one image, and what is there.
+
+    Attributes:
+        image_id: As in the files.
+        size: (h, w), px.
+        predicted: In the order of the results file; may be empty.
+        truths: In the order of the annotation file; may be empty.
+        areas: Of each truth, px^2; decides whether the object is small, medium or large.
+    """
+
+    image_id: int | str
+    size: Size
+    predicted: tuple[CoarseInstance, ...]
+    truths: tuple[TrueInstance, ...]
+    areas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.areas) != len(self.truths):
+            raise ValueError(f"image {self.image_id}: {len(self.areas)} areas for {len(self.truths)} objects")
+
+
+def read_ground_truth(path: str | Path) -> tuple[Annotations, list[EvaluatedImage]]:
+    """Read an annotation file as images without predictions, in the order of the file.
+
+    The area of an object is the field ``area`` (COCO: of the polygons), or its number of mask pixels where
+    the file does not give it.
+
+    Raises:
+        FormatError: If the file is wrong, or no object is annotated.
+    """
+    annotations = read_annotations(path)
+    if not annotations.has_truths:
+        problem = "no object is annotated, so there is nothing to compare with; give a file with ground truth"
+        raise FormatError(annotations.path, None, problem)
+    areas = _areas(annotations)
+    images = [
+        EvaluatedImage(image_id, image.size, (), image.truths, tuple(areas[image_id]))
+        for image_id, image in annotations.images.items()
+    ]
+    return annotations, images
+
+
+def read_predictions(path: str | Path, annotations: Annotations) -> list[Entry]:
+    """Read a results file whose images are all in ``annotations``.
+
+    Raises:
+        FormatError: If the file is wrong, or predicts in an image that is not annotated.
+    """
+    path = Path(path)
+    entries = read_results(path)
+    for number, entry in enumerate(entries):
+        if entry["image_id"] not in annotations.images:
+            problem = (
+                f"image_id {entry['image_id']!r} is not among the {len(annotations.images)} images of "
+                f"{annotations.path} (ids such as {next(iter(annotations.images))!r}); "
+                "give the annotation file that the results were made for"
+            )
+            raise FormatError(path, f"entry {number}", problem)
+    return entries
+
+
+def with_predictions(
+    images: Sequence[EvaluatedImage], path: str | Path, entries: Sequence[Entry]
+) -> list[EvaluatedImage]:
+    """The same images with the predictions of a results file, each image's in the order of the file.
+
+    Args:
+        images: Annotated images; their predictions, if any, are left out.
+        path: The results file, for messages.
+        entries: From `read_predictions`.
+
+    Raises:
+        FormatError: If a mask is invalid or does not have the size of its image.
+    """
+    sizes = {image.image_id: image.size for image in images}
+    predicted: dict[int | str, list[CoarseInstance]] = {image_id: [] for image_id in sizes}
+    for number, entry in enumerate(entries):
+        image_id = entry["image_id"]
+        rle = result_rle(Path(path), number, entry, sizes[image_id])
+        instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
+        predicted[image_id].append(instance)
+    return [replace(image, predicted=tuple(predicted[image.image_id])) for image in images]
+
+
+def check_same_predictions(
+    path: str | Path, entries: Sequence[Entry], coarse_path: str | Path, coarse: Sequence[Entry]
+) -> None:
+    """Check that two results files hold the same predictions with other masks, entry by entry.
+
+    Raises:
+        FormatError: If they differ in their number of entries, or in an entry's image or class.
+    """
+    path, remedy = Path(path), "compare a refined file with the coarse file that it was made from"
+    for number, (entry, before) in enumerate(zip(entries, coarse, strict=False)):
+        for name in ("image_id", "category_id"):
+            if entry[name] != before[name]:
+                problem = f"{name} is {entry[name]!r}, but {before[name]!r} in {coarse_path}; {remedy}"
+                raise FormatError(path, f"entry {number}", problem)
+    if len(entries) != len(coarse):
+        problem = f"has {len(entries)} predictions, but {coarse_path} has {len(coarse)}; {remedy}"
+        raise FormatError(path, None, problem)
+
+
+def _areas(annotations: Annotations) -> dict[int | str, list[float]]:
+    areas: dict[int | str, list[float]] = {image_id: [] for image_id in annotations.images}
+    for number, annotation in enumerate(read_json(annotations.path)["annotations"]):
+        of_image = areas[annotation["image_id"]]
+        area = annotation.get("area")
+        if area is None:
+            truth = annotations.images[annotation["image_id"]].truths[len(of_image)]
+            area = rle_codec.area(truth.rle)
+        if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
+            problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
+            raise FormatError(annotations.path, f"annotations[{number}]", problem)
+        of_image.append(float(area))
+    return areas

@@ -1,0 +1,1 @@
+"""Files of masks: read, validate, write. One module per format."""

@@ -1,0 +1,192 @@
+"""COCO annotation files and COCO result files.
+
+Both are read once and validated entry by entry; masks are kept as compressed RLE. Results are written back
+with every field of the input, in its order.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bpr import rle as rle_codec
+from bpr.formats.errors import FormatError
+from bpr.structures import Rle, Size, TrueInstance
+
+Entry = dict[str, Any]
+"""One entry of a results file, as it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """An image of an annotation file; ``size`` is (h, w), px."""
+
+    file_name: str
+    size: Size
+    truths: tuple[TrueInstance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """A COCO annotation file.
+
+    Attributes:
+        path: Where it was read.
+        images: By image id, in the order of the file.
+        categories: Names by category id.
+    """
+
+    path: Path
+    images: dict[int | str, AnnotatedImage]
+    categories: dict[int, str]
+
+    @property
+    def has_truths(self) -> bool:
+        """Whether any object is annotated (files that only list images, as for a test set, have none)."""
+        return any(image.truths for image in self.images.values())
+
+
+def read_annotations(path: str | Path) -> Annotations:
+    """Read a COCO annotation file (``images``, ``annotations``, ``categories``).
+
+    Polygons and uncompressed RLE become compressed RLE. ``annotations`` and ``categories`` may be missing.
+
+    Raises:
+        FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise FormatError(path, None, "expected a COCO annotation file: an object with a list 'images'")
+    sizes: dict[int | str, tuple[str, Size]] = {}
+    for number, image in enumerate(content["images"]):
+        where = f"images[{number}]"
+        image_id = _field(path, where, image, "id", (int, str))
+        size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
+        if image_id in sizes:
+            raise FormatError(path, where, f"image id {image_id!r} occurs twice")
+        sizes[image_id] = (_field(path, where, image, "file_name", (str,)), size)
+    truths: dict[int | str, list[TrueInstance]] = {image_id: [] for image_id in sizes}
+    for number, annotation in enumerate(content.get("annotations", [])):
+        where = f"annotations[{number}]"
+        image_id = _field(path, where, annotation, "image_id", (int, str))
+        if image_id not in sizes:
+            raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
+        rle = _rle(path, where, annotation, sizes[image_id][1])
+        category = _field(path, where, annotation, "category_id", (int,))
+        truths[image_id].append(TrueInstance(rle, category, bool(annotation.get("iscrowd", 0))))
+    categories = {
+        _field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        for number, category in enumerate(content.get("categories", []))
+    }
+    images = {i: AnnotatedImage(name, size, tuple(truths[i])) for i, (name, size) in sizes.items()}
+    return Annotations(path, images, categories)
+
+
+def read_results(path: str | Path) -> list[Entry]:
+    """Read a COCO results file: a list of objects with ``image_id``, ``category_id``, ``segmentation``, ``score``.
+
+    The entries come back as they are (all fields, the masks still encoded); `result_rle` gives the mask.
+
+    Raises:
+        FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if not isinstance(content, list):
+        hint = " (this looks like an annotation file)" if isinstance(content, dict) else ""
+        raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}")
+    for number, entry in enumerate(content):
+        where = f"entry {number}"
+        _field(path, where, entry, "image_id", (int, str))
+        _field(path, where, entry, "category_id", (int,))
+        score = _field(path, where, entry, "score", (int, float))
+        if not math.isfinite(score):
+            raise FormatError(path, where, f"score must be a finite number, got {score}")
+        if "segmentation" not in entry:
+            raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
+    return content
+
+
+def result_rle(path: Path, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
+    """The mask of entry ``number`` of the results file ``path``, for an image of ``size`` (h, w).
+
+    Raises:
+        FormatError: If it is no valid mask of that size.
+    """
+    return _rle(path, f"entry {number}", entry, size)
+
+
+def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
+    """A copy of a results entry with another mask; ``bbox`` (xywh, px) and, where present, ``area`` follow it."""
+    x1, y1, x2, y2 = rle_codec.bounding_box(rle)
+    refined = {**entry, "segmentation": rle, "bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)]}
+    if "area" in entry:
+        refined["area"] = float(rle_codec.area(rle))
+    return refined
+
+
+def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write a COCO results file, entry by entry, to ``path`` + ``.tmp``, then rename it.
+
+    Raises:
+        OSError: If the file cannot be written; an older file of that name is then still whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    with unfinished.open("w", encoding="utf-8") as file:
+        separator = "["
+        for entry in entries:
+            file.write(separator)
+            json.dump(entry, file, separators=(",", ":"))
+            separator = ",\n"
+        file.write("]\n" if separator != "[" else "[]\n")
+    os.replace(unfinished, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FormatError: If it is missing or no JSON.
+    """
+    try:
+        with path.open("rb") as file:
+            return json.load(file)
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?") from error
+
+
+def _field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
+    if not isinstance(entry, dict):
+        raise FormatError(path, where, f"expected an object, got {type(entry).__name__}")
+    if name not in entry:
+        raise FormatError(path, where, f"'{name}' is missing; it has {sorted(map(str, entry))}")
+    value = entry[name]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise FormatError(path, where, f"'{name}' must be {expected}, got {value!r:.60}")
+    return value
+
+
+def _count(path: Path, where: str, entry: object, name: str) -> int:
+    value: int = _field(path, where, entry, name, (int,))
+    if value < 1:
+        raise FormatError(path, where, f"'{name}' must be at least 1 px, got {value}")
+    return value
+
+
+def _rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
+    if "segmentation" not in entry:
+        raise FormatError(path, where, "'segmentation' is missing")
+    try:
+        return rle_codec.from_segmentation(entry["segmentation"], size)
+    except (ValueError, TypeError, UnicodeError) as error:
+        raise FormatError(path, where, f"segmentation: {error}") from error
+

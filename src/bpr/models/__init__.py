@@ -1,0 +1,1 @@
+"""The patch network: stem, segmenter, loss, and the files that its weights come in."""

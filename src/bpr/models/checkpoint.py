@@ -1,0 +1,24 @@
+"""A `PatchRefiner` that is ready to predict, from a checkpoint alone."""
+
+from pathlib import Path
+
+from bpr.models.refiner import PatchRefiner
+from bpr.models.weights import load_segmenter
+
+
+def load_refiner(path: str | Path, input_size: int | None = None, patches_per_forward: int = 64) -> PatchRefiner:
+    """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
+
+    Args:
+        path: The file; it is read with ``weights_only=True``, so it cannot run code.
+        input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with.
+        patches_per_forward: The network sees at most so many patches at a time.
+
+    Returns:
+        The module in eval mode.
+
+    Raises:
+        bpr.models.weights.CheckpointError: If the file is missing or has another layout.
+    """
+    refiner = PatchRefiner(load_segmenter(path, input_size), patches_per_forward=patches_per_forward)
+    return refiner.eval()

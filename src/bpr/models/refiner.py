@@ -1,0 +1,99 @@
+"""The Lightning module: trains a patch segmenter, and predicts patches with it."""
+
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from bpr.data.batches import PatchBatch, RefinementBatch
+from bpr.models.losses import patch_cross_entropy
+from bpr.models.metrics import PatchMetrics
+from bpr.models.segmenter import PatchSegmenter
+
+
+class RefinedPatches(NamedTuple):
+    """What the network makes of a `RefinementBatch`: (n, s, s) float32 in [0, 1], and the seconds it took."""
+
+    probabilities: Tensor
+    seconds: float
+
+
+class PatchRefiner(pl.LightningModule):
+    """Trains and applies a `PatchSegmenter`.
+
+    Logs ``train/loss`` and, on validation patches, ``val/iou``, ``val/accuracy``, ``val/boundary_f`` beside the
+    same figures of the coarse masks (``val/coarse_iou``, ...) and ``val/loss``. Checkpoints hold primitives
+    and tensors only, and the configuration that rebuilds the network.
+
+    Args:
+        segmenter: The network.
+        optimizer: Makes the optimizer from the parameters; None if the module only predicts.
+        scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
+        patches_per_forward: In prediction, the network sees at most so many patches at a time.
+    """
+
+    def __init__(
+        self,
+        segmenter: PatchSegmenter,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        patches_per_forward: int = 64,
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self._patches_per_forward = patches_per_forward
+        self._refined, self._coarse = PatchMetrics(), PatchMetrics()
+        self.save_hyperparameters({"segmenter": segmenter.config})
+
+    def forward(self, images: Tensor, coarse: Tensor) -> Tensor:
+        """Logits (n, 2, S, S) of (n, 3, s, s) uint8 images and (n, s, s) bool masks; see `PatchSegmenter`."""
+        logits: Tensor = self.segmenter(images, coarse)
+        return logits
+
+    def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:
+        """Two-class cross-entropy (paper, section 3.3)."""
+        loss = patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: PatchBatch, batch_idx: int) -> None:
+        """Compare the refined and the coarse patches with the ground truth."""
+        loss = patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
+        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        self._refined.update(self.segmenter.foreground_probability(batch.images, batch.coarse) > 0.5, batch.truth)
+        self._coarse.update(batch.coarse, batch.truth)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the whole validation set."""
+        for prefix, metrics in (("val/", self._refined), ("val/coarse_", self._coarse)):
+            self.log_dict({prefix + name: value.float() for name, value in metrics.compute().items()}, prog_bar=True)
+            metrics.reset()
+
+    def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedPatches:
+        """Foreground probability of every patch of a batch of images."""
+        start = perf_counter()
+        parts = zip(
+            batch.images.split(self._patches_per_forward), batch.coarse.split(self._patches_per_forward), strict=True
+        )
+        probabilities = torch.cat([self.segmenter.foreground_probability(*part) for part in parts])
+        return RefinedPatches(probabilities.cpu(), perf_counter() - start)
+
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        """The optimizer, and the scheduler with the step as its unit."""
+        if self._optimizer is None:
+            raise ValueError("this PatchRefiner was made without an optimizer: it can predict, not train")
+        optimizer = self._optimizer(self.parameters())
+        if self._scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"},
+        }

@@ -1,0 +1,200 @@
+"""From uint8 boundary patches to foreground logits: HRNet (timm) with a four-scale head."""
+
+from collections import OrderedDict
+from typing import Final
+
+import timm
+import torch
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from bpr.models.stem import CoarseMaskStem
+
+STRIDE: Final = 32
+"""Input sizes are multiples of this: the stride of HRNet's coarsest scale."""
+
+PIXEL_MEAN: Final = (123.675, 116.28, 103.53)
+PIXEL_STD: Final = (58.395, 57.12, 57.375)
+
+
+class PatchSegmenter(nn.Module):
+    """Two-class segmentation network for boundary patches (arXiv 2104.05239, section 3.3).
+
+    Normalisation and resizing are part of the network and run on its device, so that callers only move uint8
+    crops. Crops may have any size; the network sees all of them at ``input_size``. The parameters have their
+    names in the authors' released checkpoints, except for the stem's convolutions (see `bpr.models.weights`).
+
+    Attributes:
+        backbone: HRNet at strides 4, 8, 16 and 32, stem taking 4 channels.
+        decode_head: Four feature maps -> (n, 2, input_size / 4, input_size / 4) logits.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, backbone: str = "hrnet_w18_small_v2", input_size: int = 128, pretrained: bool = False) -> None:
+        """Build the network.
+
+        Args:
+            backbone: Name of an HRNet in timm, e.g. ``hrnet_w18_small_v2`` or ``hrnet_w48``, with or without
+                the tag of its weights (``hrnet_w48.ms_in1k``).
+            input_size: Side in pixels of the square that the network sees; a positive multiple of 32.
+            pretrained: Start from ImageNet weights, fetched from the hub (or its local cache).
+
+        Raises:
+            ValueError: If ``backbone`` is no HRNet that timm knows, or ``input_size`` no positive multiple of
+                32.
+            RuntimeError: If the pretrained weights cannot be had.
+        """
+        super().__init__()
+        check_input_size(input_size)
+        self.backbone_name = backbone
+        self.input_size = input_size
+        self.backbone = _create_backbone(backbone, pretrained)
+        self.decode_head = _MultiScaleHead(_output_channels(self.backbone), classes=2)
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def config(self) -> dict[str, str | int | bool]:
+        """Plain values that rebuild this network, without its weights: ``PatchSegmenter(**config)``."""
+        return {"backbone": self.backbone_name, "input_size": self.input_size, "pretrained": False}
+
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Return the logits of background (0) and foreground (1) at the network's input size.
+
+        Args:
+            images: (n, 3, s, s) uint8, RGB, 0..255.
+            masks: (n, s, s) bool or uint8, the coarse mask; any nonzero value is foreground.
+
+        Returns:
+            (n, 2, input_size, input_size) float; empty (and without a gradient) if n is 0.
+
+        Raises:
+            ValueError: If shapes or dtypes are not those above.
+        """
+        _check_patches(images, masks)
+        if len(images) == 0:
+            return self.pixel_mean.new_zeros((0, 2, self.input_size, self.input_size))
+        logits: Tensor = self.decode_head(self.backbone(self._network_input(images, masks)))
+        return _resize(logits, (self.input_size, self.input_size))
+
+    def foreground_probability(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Return the probability that a pixel of the crop is foreground.
+
+        The logits are resized bilinearly from ``input_size`` to the crop before the softmax, as the paper's
+        implementation does. Neither switches to eval mode nor disables gradients: the caller does.
+
+        Args:
+            images: (n, 3, s, s) uint8, RGB, 0..255.
+            masks: (n, s, s) bool or uint8, the coarse mask.
+
+        Returns:
+            (n, s, s) float32 in [0, 1]; empty if n is 0.
+
+        Raises:
+            ValueError: As `forward`.
+        """
+        logits: Tensor = self(images, masks).float()
+        if len(images) == 0:
+            return logits.new_zeros(masks.shape)
+        # Softmax over two classes is the sigmoid of their difference, and resizing is linear: one channel.
+        margin = logits[:, 1:] - logits[:, :1]
+        return _resize(margin, (masks.shape[1], masks.shape[2])).squeeze(1).sigmoid()
+
+    def _network_input(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Return (n, 4, input_size, input_size) float: normalised image, then the mask as -1/+1."""
+        dtype = self.pixel_mean.dtype
+        image = images.to(dtype).sub_(self.pixel_mean).div_(self.pixel_std)
+        mask = (masks != 0).unsqueeze(1).to(dtype).mul_(2).sub_(1)
+        size = (self.input_size, self.input_size)
+        if mask.shape[2:] != size:
+            mask = interpolate(mask, size, mode="nearest")
+        return torch.cat((_resize(image, size), mask), dim=1)
+
+
+class _MultiScaleHead(nn.Module):
+    """Concatenate all scales at the finest one, mix them with 1x1 convolutions, classify each pixel."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        """Build the head for feature maps with ``channels`` channels in sum."""
+        super().__init__()
+        mix = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(channels, channels, 1, bias=False),
+                bn=nn.BatchNorm2d(channels),
+                relu=nn.ReLU(True),
+            )
+        )
+        self.convs = nn.Sequential(mix)
+        self.conv_seg = nn.Conv2d(channels, classes, 1)
+        # Small weights: training starts near probability 1/2 everywhere.
+        nn.init.normal_(self.conv_seg.weight, std=0.01)
+        nn.init.zeros_(self.conv_seg.get_parameter("bias"))
+
+    def forward(self, scales: list[Tensor]) -> Tensor:
+        """Return (n, classes, h, w) logits of feature maps of which the first is (n, c, h, w), the finest."""
+        size = (scales[0].shape[2], scales[0].shape[3])
+        logits: Tensor = self.conv_seg(self.convs(torch.cat([_resize(scale, size) for scale in scales], dim=1)))
+        return logits
+
+
+def check_input_size(input_size: int) -> None:
+    """Raise ValueError unless ``input_size`` is a positive multiple of 32."""
+    if input_size <= 0 or input_size % STRIDE:
+        below = max(STRIDE, input_size // STRIDE * STRIDE)
+        raise ValueError(
+            f"input_size must be a positive multiple of {STRIDE} (the stride of HRNet), got {input_size}; "
+            f"use {below} or {below + STRIDE} (crops of any size are resized to it)"
+        )
+
+
+def _create_backbone(name: str, pretrained: bool) -> nn.Module:
+    """Return timm's HRNet with all four scales, a stem that takes the mask, and bilinear up-sampling."""
+    supported = timm.list_models("hrnet_*")
+    if name not in supported and name not in timm.list_models("hrnet_*", pretrained=True):
+        raise ValueError(f"backbone {name!r} is not an HRNet of timm {timm.__version__}; use one of {supported}")
+    try:
+        backbone = timm.create_model(
+            name, pretrained=pretrained, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+        )
+    except Exception as error:  # the hub's clients raise many unrelated types when it is out of reach
+        if not pretrained:
+            raise
+        raise RuntimeError(
+            f"the ImageNet weights of {name!r} could not be had ({type(error).__name__}: {error}); "
+            "connect to the hub once, or train from scratch with model.net.pretrained=false"
+        ) from error
+    conv1 = backbone.get_submodule("conv1")
+    assert isinstance(conv1, nn.Conv2d)
+    backbone.set_submodule("conv1", CoarseMaskStem(conv1))
+    for module in backbone.modules():
+        if isinstance(module, nn.Upsample):  # timm fuses with nearest, the paper's network bilinearly
+            module.mode, module.align_corners = "bilinear", False
+    return backbone
+
+
+def _output_channels(backbone: nn.Module) -> int:
+    """Return the number of channels of all feature maps of a timm backbone together."""
+    info = backbone.feature_info
+    assert isinstance(info, FeatureInfo)
+    return sum(info.channels())
+
+
+def _check_patches(images: Tensor, masks: Tensor) -> None:
+    """Raise ValueError unless images are (n, 3, s, s) uint8 and masks (n, s, s) bool or uint8."""
+    side = images.shape[-1] if images.ndim else 0
+    if images.dtype != torch.uint8 or images.shape != (len(images), 3, side, side):
+        raise ValueError(f"expected images (n, 3, s, s) uint8, got {tuple(images.shape)} {images.dtype}")
+    if masks.dtype not in (torch.bool, torch.uint8) or masks.shape != (len(images), *images.shape[2:]):
+        raise ValueError(
+            f"expected masks {(len(images), *images.shape[2:])} bool or uint8, got {tuple(masks.shape)} {masks.dtype}"
+        )
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return (n, c, *size), bilinear with ``align_corners=False``; ``maps`` itself if it has that size."""
+    if maps.shape[2:] == size:
+        return maps
+    return interpolate(maps, size, mode="bilinear", align_corners=False)

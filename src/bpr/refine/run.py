@@ -1,0 +1,83 @@
+"""One refinement run: which images are left, and when all are done, the merged results file."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bpr.formats.coco import Entry, write_results
+from bpr.refine.shards import RefinementSummary, discard_shards, merge_shards, read_shards
+from bpr.structures import ImageRecord
+
+
+class RefinementRun:
+    """Keeps the shards of a run in ``OUTPUT.parts`` until its results file is written.
+
+    Repeating an interrupted run with the same predictions, weights and settings does the images that are left;
+    with others it is refused, so that no file can mix two runs.
+
+    Args:
+        output: Results file to write.
+        files: Files that determine the masks (predictions, weights); their content counts, not their names.
+        settings: Everything else that does, as primitives.
+        overwrite: Throw away the shards of another, interrupted run with the same output.
+    """
+
+    def __init__(
+        self, output: Path, files: Sequence[Path], settings: Mapping[str, Any], overwrite: bool = False
+    ) -> None:
+        self.output = output
+        self.folder = output.with_name(output.name + ".parts")
+        self.digest = _digest(files, settings)
+        if overwrite:
+            discard_shards(self.folder)
+
+    def remaining(self, records: Sequence[ImageRecord]) -> list[ImageRecord]:
+        """The images that are not in a shard yet, in their order.
+
+        Raises:
+            bpr.formats.errors.FormatError: If the shards are of another run.
+        """
+        done = {image.image_id for image in read_shards(self.folder, self.digest)}
+        return [record for record in records if record.image_id not in done]
+
+    def finish(self, entries: Sequence[Entry], images: int) -> RefinementSummary:
+        """Merge the shards in the order of the input, write the results file, remove the shards.
+
+        Args:
+            entries: Of the coarse results file.
+            images: How many images have predictions.
+
+        Raises:
+            bpr.formats.errors.FormatError: If an image has not been refined.
+        """
+        merged, summary = merge_shards(self.folder, self.digest, entries, images)
+        write_results(self.output, merged)
+        discard_shards(self.folder)
+        return summary
+
+
+def format_summary(summary: RefinementSummary, elapsed: float) -> str:
+    """Lines for people: what was refined, what was not and why, and where the time went.
+
+    Args:
+        summary: Of the run.
+        elapsed: Wall-clock seconds.
+    """
+    lines = [
+        f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
+        f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"
+    ]
+    lines += [f"  left: {count} x {reason}" for reason, count in sorted(summary.skipped.items())]
+    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in summary.seconds.items())
+    lines.append(f"{elapsed:.1f} s; seconds by stage, summed over processes: {stages or 'none'}")
+    return "\n".join(lines)
+
+
+def _digest(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
+    state = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            state.update(hashlib.file_digest(file, "blake2b").digest())
+    return state.hexdigest()

@@ -1,0 +1,185 @@
+"""Shards: what each process has refined so far, one line per image, so that nothing is lost when it ends early.
+
+A run keeps its shards in one folder beside its output. The first line of a shard names the run by a digest of
+everything that determines its masks; every other line is one image. A line that was cut off while it was
+written is ignored, and its image refined again.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bpr.formats.coco import Entry, refined_entry
+from bpr.formats.errors import FormatError
+from bpr.structures import Rle
+
+LAYOUT: Final = "bpr-shard-1"
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedImage:
+    """One line of a shard.
+
+    Attributes:
+        image_id: Id in the results file.
+        masks: Refined mask by position in the results file.
+        patches: Patches that went through the network.
+        skipped: Instances left as they are, by reason.
+        seconds: By stage.
+    """
+
+    image_id: int | str
+    masks: dict[int, Rle]
+    patches: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class ShardWriter:
+    """Appends refined images to a new shard of one process; use it as a context manager.
+
+    Args:
+        folder: Of the run; made if missing.
+        run: Digest of the run.
+        rank: Of the process.
+    """
+
+    def __init__(self, folder: Path, run: str, rank: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = len(list(folder.glob(f"rank{rank}-*.jsonl")))
+        self._file = (folder / f"rank{rank}-{earlier}.jsonl").open("x", encoding="utf-8")
+        self._file.write(json.dumps({"layout": LAYOUT, "run": run}) + "\n")
+        self._file.flush()
+
+    def write(self, image: RefinedImage) -> None:
+        """Append one image, and hand it to the operating system before returning."""
+        self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_shards(folder: Path, run: str) -> Iterator[RefinedImage]:
+    """All images in the shards of a run, each once; nothing if the folder does not exist.
+
+    Raises:
+        FormatError: If a shard is of another run or damaged other than at its end.
+    """
+    seen = set()
+    for path in sorted(folder.glob("rank*-*.jsonl"), key=_shard_order):
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file):
+                if not line.endswith("\n"):
+                    break  # cut off while it was written
+                content = _parse(path, number, line)
+                if number == 0:
+                    _check_header(path, content, run)
+                elif content["image_id"] not in seen:
+                    seen.add(content["image_id"])
+                    masks = {int(position): rle for position, rle in content.pop("masks").items()}
+                    yield RefinedImage(masks=masks, **content)
+
+
+def discard_shards(folder: Path) -> None:
+    """Remove the shards of a run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementSummary:
+    """What a run did.
+
+    Attributes:
+        images: Images with predictions.
+        instances: Predictions in them.
+        refined: Predictions that went through the network.
+        changed: Of these, those whose mask is another one now.
+        patches: Patches that went through the network.
+        skipped: Predictions left as they are, by reason.
+        seconds: By stage, summed over all processes.
+    """
+
+    images: int
+    instances: int
+    refined: int
+    changed: int
+    patches: int
+    skipped: dict[str, int]
+    seconds: dict[str, float]
+
+
+def merge_shards(
+    folder: Path, run: str, entries: Sequence[Mapping[str, Any]], images: int
+) -> tuple[list[Entry], RefinementSummary]:
+    """Put the refined masks in the place of the coarse ones, in the order of the input.
+
+    Args:
+        folder: Of the shards.
+        run: Digest of the run.
+        entries: Of the coarse results file.
+        images: How many images must have been refined.
+
+    Returns:
+        The refined entries; those that were skipped are as they came. And a summary.
+
+    Raises:
+        FormatError: If an image is missing in the shards, or a shard cannot be used.
+    """
+    merged: list[Entry] = [dict(entry) for entry in entries]
+    skipped, seconds = Counter[str](), Counter[str]()
+    found = refined = changed = patches = 0
+    for image in read_shards(folder, run):
+        found += 1
+        refined += len(image.masks)
+        patches += image.patches
+        skipped.update(image.skipped)
+        for stage, spent in image.seconds.items():
+            seconds[stage] += spent  # type: ignore[assignment]
+        for position, rle in image.masks.items():
+            changed += merged[position]["segmentation"] != rle
+            merged[position] = refined_entry(merged[position], rle)
+    if found != images:
+        raise FormatError(folder, None, f"has {found} of {images} images; run refine.py again to do the others")
+    return merged, RefinementSummary(
+        images, len(entries), refined, changed, patches, dict(skipped), {k: float(v) for k, v in seconds.items()}
+    )
+
+
+def _shard_order(path: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", path.name))
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(path, f"line {number + 1}", f"is damaged ({error}); remove this file") from error
+    if not isinstance(content, dict):
+        raise FormatError(path, f"line {number + 1}", "is not a shard of bpr; remove this file")
+    return content
+
+
+def _check_header(path: Path, header: Mapping[str, Any], run: str) -> None:
+    if header.get("layout") != LAYOUT or header.get("run") != run:
+        raise FormatError(
+            path,
+            None,
+            "is left of an interrupted run with other predictions, weights or settings; repeat those to finish it, "
+            "or throw it away with overwrite=true",
+        )

@@ -1,0 +1,194 @@
+"""Masks as COCO run-length encoding, whole or a window at a time; the only importer of `pycocotools.mask`.
+
+A COCO RLE lists, column by column, how many pixels are background, then foreground, and so on. Decoding and
+encoding a window costs its own area (and the length of the code), whatever the size of the image.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from bpr.structures import Mask, Rle, Size, Window
+
+
+def decode(rle: Rle, window: Window | None = None) -> Mask:
+    """The mask of an RLE, or a window of it.
+
+    Args:
+        rle: Compressed COCO RLE.
+        window: ``x1, y1, x2, y2`` inside the image; the whole image by default.
+
+    Returns:
+        (y2 - y1, x2 - x1) bool, C order.
+
+    Raises:
+        ValueError: If the window does not lie in the image, or the counts do not fill it.
+    """
+    height, width = rle["size"]
+    x1, y1, x2, y2 = (0, 0, width, height) if window is None else window
+    if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
+        raise ValueError(f"window {(x1, y1, x2, y2)} is not inside an image of {(height, width)} (h, w)")
+    ends = np.cumsum(counts_of(rle))
+    if (ends[-1] if len(ends) else 0) != height * width:
+        raise ValueError(f"RLE covers {ends[-1] if len(ends) else 0} pixels of {height} x {width}")
+    start, stop = x1 * height, x2 * height
+    first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "left") + 1
+    runs = np.diff(np.minimum(ends[first:last], stop), prepend=start)
+    values = (np.arange(first, first + len(runs)) % 2).astype(np.bool_)
+    columns = np.repeat(values, runs).reshape(x2 - x1, height)
+    return np.ascontiguousarray(columns[:, y1:y2].T)
+
+
+def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -> Rle:
+    """The RLE of a mask, or of an image of ``size`` that is background outside ``window``.
+
+    Args:
+        mask: (h, w) bool.
+        window: Where in the image the mask lies; (h, w) must be its extent.
+        size: (h, w) of the image.
+
+    Returns:
+        Compressed COCO RLE, byte for byte what pycocotools makes of the whole mask.
+
+    Raises:
+        ValueError: If the mask does not have the extent of the window, or the window leaves the image.
+    """
+    x1, y1, x2, y2 = (0, 0, mask.shape[1], mask.shape[0]) if window is None else window
+    height, width = mask.shape if size is None else size
+    if mask.shape != (y2 - y1, x2 - x1) or not (0 <= x1 and 0 <= y1 and x2 <= width and y2 <= height):
+        raise ValueError(f"a mask of {mask.shape} does not fit window {(x1, y1, x2, y2)} of {(height, width)}")
+    columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)  # a background pixel around each column
+    columns[:, 1:-1] = mask.T
+    column, row = np.nonzero(np.diff(columns, axis=1))  # alternately: a run starts, a run ends
+    changes = (column + x1) * height + row + y1
+    joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])  # a run that goes on in the next column
+    changes = np.delete(changes, np.concatenate([2 * joined + 1, 2 * joined + 2]))
+    counts = np.diff(changes, prepend=0, append=height * width)
+    if len(counts) > 1 and counts[-1] == 0:  # the last pixel is foreground
+        counts = counts[:-1]
+    return _compressed(counts.tolist(), (height, width))
+
+
+def from_segmentation(segmentation: object, size: Size) -> Rle:
+    """Compressed RLE of what COCO files hold: polygons, uncompressed or compressed RLE.
+
+    Args:
+        segmentation: A list of polygons (flat ``[x, y, x, y, ...]``, px, three points or more each), or an
+            RLE with ``counts`` as a list, a string or bytes.
+        size: (h, w) of the image.
+
+    Raises:
+        ValueError: If it is none of these, or an RLE of another size or length.
+    """
+    if isinstance(segmentation, Mapping):
+        return _from_rle(segmentation, size)
+    if isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
+        return _from_polygons(segmentation, size)
+    raise ValueError(f"a segmentation is a list of polygons or an RLE, got {type(segmentation).__name__}")
+
+
+def bounding_box(rle: Rle) -> Window:
+    """Tight box of the foreground, ``x1, y1, x2, y2``, half-open; all zero for an empty mask."""
+    x, y, width, height = (int(v) for v in coco_mask.toBbox(_native(rle)))
+    return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
+
+
+def area(rle: Rle) -> int:
+    """Number of foreground pixels."""
+    return int(coco_mask.area(_native(rle)))
+
+
+def iou(predicted: Sequence[Rle], true: Sequence[Rle], crowd: Sequence[bool] | None = None) -> NDArray[np.float64]:
+    """IoU of every predicted with every true mask of one image.
+
+    Args:
+        predicted: n masks.
+        true: m masks.
+        crowd: For each true mask, whether it is a crowd region: then the intersection is divided by the area
+            of the prediction, as COCO does. None by default.
+
+    Returns:
+        (n, m) float64 in [0, 1].
+    """
+    if not predicted or not true:
+        return np.zeros((len(predicted), len(true)))
+    is_crowd = [int(c) for c in crowd] if crowd is not None else [0] * len(true)
+    return np.asarray(coco_mask.iou([_native(p) for p in predicted], [_native(t) for t in true], is_crowd))
+
+
+def counts_of(rle: Rle) -> NDArray[np.int64]:
+    """Run lengths of a compressed RLE, background first.
+
+    The string holds base-32 digits, least significant first, each in a character from ``0`` on; bit 5 says
+    that more digits follow, bit 4 of the last digit is the sign. From the fourth number on, the difference
+    to the number two before is stored (COCO's ``maskApi.c`` is the definition of the format).
+
+    Raises:
+        ValueError: If the string is not such a code.
+    """
+    codes = np.frombuffer(rle["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
+    if len(codes) == 0:
+        return np.zeros(0, np.int64)
+    last = (codes & 0x20) == 0
+    if codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        raise ValueError("counts are not a compressed COCO RLE")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 12:
+        raise ValueError("counts are not a compressed COCO RLE: a number has more than 12 digits")
+    digit = np.arange(len(codes)) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((codes & 0x1F) << (5 * digit), starts)
+    numbers -= np.where(codes[ends] & 0x10, np.int64(1) << (5 * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    if numbers.min() < 0:
+        raise ValueError("counts are not a compressed COCO RLE: a run is negative")
+    return numbers
+
+
+def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
+    if "counts" not in segmentation or "size" not in segmentation:
+        raise ValueError(f"an RLE has 'size' and 'counts', got {sorted(segmentation)}")
+    if tuple(segmentation["size"]) != tuple(size):
+        raise ValueError(f"the RLE is {tuple(segmentation['size'])} (h, w), its image {tuple(size)}")
+    counts = segmentation["counts"]
+    if isinstance(counts, str | bytes):
+        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        rle = Rle(size=[int(n) for n in size], counts=text)
+        total = int(counts_of(rle).sum())
+    else:
+        rle = _compressed(counts, size)
+        total = sum(counts)
+    if total != size[0] * size[1]:
+        raise ValueError(f"the RLE covers {total} pixels of {size[0]} x {size[1]}")
+    return rle
+
+
+def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
+    if not polygons:
+        return _compressed([size[0] * size[1]], size)
+    for polygon in polygons:
+        if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError("a polygon is a flat list of x, y of three points or more")
+        if not np.isfinite(np.asarray(polygon, np.float64)).all():
+            raise ValueError("a polygon has a coordinate that is not a finite number")
+    parts = coco_mask.frPyObjects([list(p) for p in polygons], *size)
+    return _text(coco_mask.merge(parts))
+
+
+def _compressed(counts: Sequence[int], size: Size) -> Rle:
+    if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
+        raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
+    return _text(coco_mask.frPyObjects({"size": list(size), "counts": list(counts)}, *size))
+
+
+def _text(native: Any) -> Rle:
+    return Rle(size=[int(n) for n in native["size"]], counts=native["counts"].decode("ascii"))
+
+
+def _native(rle: Rle) -> Any:
+    return {"size": rle["size"], "counts": rle["counts"].encode("ascii")}

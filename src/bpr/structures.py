@@ -1,0 +1,108 @@
+"""Value types that the whole package speaks in; each checks itself when it is made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""(h, w) bool."""
+Image: TypeAlias = NDArray[np.uint8]
+"""(h, w, 3) uint8, RGB."""
+Boxes: TypeAlias = NDArray[np.int64]
+"""(n, 4) int64, ``x1, y1, x2, y2``, half-open, image px."""
+Probabilities: TypeAlias = NDArray[np.float32]
+"""(n, s, s) float32 in [0, 1], probability of foreground."""
+Window: TypeAlias = tuple[int, int, int, int]
+"""``x1, y1, x2, y2`` of one part of an image, half-open, image px."""
+Size: TypeAlias = tuple[int, int]
+"""Height and width, px."""
+
+
+class Rle(TypedDict):
+    """Compressed COCO run-length encoding of one mask: ``size`` is ``[h, w]``, ``counts`` is ASCII."""
+
+    size: list[int]
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchSpec:
+    """How boundary patches are placed (paper, section 3.2).
+
+    Attributes:
+        size: Side of a patch, image px; even.
+        nms_iou: A box is dropped when its IoU with a kept box is above this. In (0, 1]; 1 keeps all.
+        image_border: Also place patches where a mask is cut off by the border of the image. Nothing can be
+            gained there, so the default is not to.
+        compat_2021: Place the boxes exactly as the 2021 code did: patches along the image border, boxes that
+            never reach the last row and column, nothing for images with a side of ``size`` px or less.
+    """
+
+    size: int = 64
+    nms_iou: float = 0.25
+    image_border: bool = False
+    compat_2021: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 2 or self.size % 2:
+            raise ValueError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
+        if not 0 < self.nms_iou <= 1:
+            raise ValueError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseInstance:
+    """One predicted mask.
+
+    Attributes:
+        rle: The mask, as large as its image.
+        category: Category id, as in the file.
+        score: Confidence of the segmenter.
+        position: Index of the entry in the file it came from (0-based), so that results keep its order.
+    """
+
+    rle: Rle
+    category: int
+    score: float
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrueInstance:
+    """One annotated object; ``crowd`` marks a region of many objects that is never matched."""
+
+    rle: Rle
+    category: int
+    crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image and what was predicted in it; the pixels stay on disk.
+
+    Attributes:
+        image_id: Id in the annotation and result files.
+        path: Where the image is.
+        size: (h, w) of the masks, px; the decoded image must have it too.
+        instances: Predicted masks, in the order of the file; may be empty.
+        truths: Annotated objects, empty where there is no ground truth.
+    """
+
+    image_id: int | str
+    path: Path
+    size: Size
+    instances: tuple[CoarseInstance, ...] = ()
+    truths: tuple[TrueInstance, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ValueError(f"image {self.image_id}: size must be positive, got {self.size}")
+        for what in (*self.instances, *self.truths):
+            if tuple(what.rle["size"]) != self.size:
+                raise ValueError(
+                    f"image {self.image_id} ({self.path.name}) is {self.size} (h, w), "
+                    f"but a mask of it is {tuple(what.rle['size'])}"
+                )

@@ -1,0 +1,96 @@
+"""Fixtures that every test can use, and the guards that fail a test which leaves traces."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch.distributed
+from hypothesis import settings
+from PIL import Image
+
+from bpr import rle
+
+ROOT = Path(__file__).parents[1]
+
+settings.register_profile("bpr", deadline=None)  # first calls import and compile; machines of CI are slow
+settings.load_profile("bpr")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real data and golden numbers; absent outside of the project's own machines."""
+    folder = Path(os.environ.get("BPR_SHARED", ROOT.parent / "shared"))
+    if folder.is_dir():
+        return folder
+    reason = f"{folder} is absent: real data and golden numbers are not part of the repository"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_traces() -> Iterator[None]:
+    """Fail a test that leaves files in the repository, changes the environment or keeps a process group."""
+    environment, files = dict(os.environ), set(os.listdir(ROOT))
+    yield
+    ignored = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"}  # set by pytest and by torch itself
+    changed = {k for k in os.environ.keys() | environment.keys() if os.environ.get(k) != environment.get(k)} - ignored
+    assert not changed, f"the test changed environment variables: {sorted(changed)}"
+    caches = {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache"}
+    leaked = set(os.listdir(ROOT)) - files - caches
+    assert not leaked, f"the test left files: {sorted(leaked)}"
+    assert not (torch.distributed.is_available() and torch.distributed.is_initialized()), "a process group is left"
+
+
+@dataclass(frozen=True)
+class ToyCoco:
+    """A small COCO data set on disk: bright discs on noise; the coarse masks are the discs moved and grown."""
+
+    root: Path
+    images: Path
+    annotations: Path
+    predictions: Path
+
+
+@pytest.fixture
+def toy_coco(tmp_path: Path) -> ToyCoco:
+    """Five images of different sizes, three discs each (two in the last, which has no prediction)."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "toy"
+    (folder / "images").mkdir(parents=True)
+    images, annotations, results = [], [], []
+    for number, (height, width) in enumerate([(120, 160), (160, 120), (90, 200), (128, 128), (100, 100)]):
+        pixels = rng.integers(0, 100, (height, width, 3), dtype=np.uint8)
+        ys, xs = np.mgrid[:height, :width]
+        for disc in range(3):
+            x, y, radius = rng.uniform(20, width - 20), rng.uniform(20, height - 20), rng.uniform(12, 18)
+            true = (xs - x) ** 2 + (ys - y) ** 2 < radius**2
+            coarse = (xs - x - 2) ** 2 + (ys - y) ** 2 < (radius + 2) ** 2
+            pixels[true] = 200 + 10 * disc
+            code = rle.encode(true)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": 10 + number,
+                    "category_id": 1 + disc % 2,
+                    "segmentation": code,
+                    "area": rle.area(code),
+                    "bbox": [0, 0, 1, 1],
+                    "iscrowd": 0,
+                }
+            )
+            if number < 4:
+                entry = {"image_id": 10 + number, "category_id": 1 + disc % 2, "score": 0.9 - 0.1 * disc}
+                results.append({**entry, "bbox": [0, 0, 1, 1], "segmentation": rle.encode(coarse), "note": "kept"})
+        name = f"{10 + number:012d}.png"
+        Image.fromarray(pixels).save(folder / "images" / name)
+        images.append({"id": 10 + number, "file_name": name, "height": height, "width": width})
+    categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "disk"}]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(truth))
+    (folder / "coarse.json").write_text(json.dumps(results))
+    return ToyCoco(folder, folder / "images", folder / "instances.json", folder / "coarse.json")

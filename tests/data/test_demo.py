@@ -1,0 +1,191 @@
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from bpr import rle
+from bpr.data import demo
+from bpr.data.demo import DemoFiles, make_demo
+from bpr.data.demo_scene import MIN_AREA
+from bpr.data.demo_shapes import SHAPES
+from bpr.formats.coco import read_annotations, read_json, read_results, result_rle
+
+pytest.importorskip("skimage")
+
+
+@pytest.fixture(scope="module")
+def val(tmp_path_factory: pytest.TempPathFactory) -> DemoFiles:
+    return make_demo(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture
+def two_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "COUNTS", {"train": 2, "val": 2})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_images_have_the_size_that_the_annotations_say(val: DemoFiles) -> None:
+    images = read_annotations(val.annotations).images
+
+    assert len(images) == 8
+    for image in images.values():
+        picture = cv2.imread(str(val.images / image.file_name))
+        assert picture is not None
+        assert picture.shape == (*image.size, 3)
+
+
+def test_every_image_has_several_visible_objects_that_do_not_overlap(val: DemoFiles) -> None:
+    for image in read_annotations(val.annotations).images.values():
+        masks = [rle.decode(true.rle) for true in image.truths]
+        assert 5 <= len(masks) <= 9
+        assert min(mask.sum() for mask in masks) >= MIN_AREA
+        assert np.sum(masks, axis=0).max() == 1
+
+
+def test_every_category_occurs(val: DemoFiles) -> None:
+    annotations = read_annotations(val.annotations)
+
+    found = {true.category for image in annotations.images.values() for true in image.truths}
+
+    assert found == set(annotations.categories) == set(SHAPES)
+
+
+def test_area_and_bbox_of_an_annotation_are_those_of_its_mask(val: DemoFiles) -> None:
+    annotations = read_json(val.annotations)["annotations"]
+
+    assert [entry["id"] for entry in annotations] == list(range(1, len(annotations) + 1))
+    for entry in annotations:
+        rows, columns = np.nonzero(rle.decode(entry["segmentation"]))
+        x, y, width, height = entry["bbox"]
+        assert entry["area"] == len(rows)
+        assert (x, y) == (columns.min(), rows.min())
+        assert (x + width, y + height) == (columns.max() + 1, rows.max() + 1)
+
+
+def test_there_is_a_coarse_mask_per_object_and_two_mistakes_per_image(val: DemoFiles) -> None:
+    truths = {i: len(image.truths) for i, image in read_annotations(val.annotations).images.items()}
+
+    predictions = Counter(entry["image_id"] for entry in read_results(val.predictions))
+
+    assert predictions == {image_id: count + 2 for image_id, count in truths.items()}
+
+
+def test_coarse_masks_are_neither_perfect_nor_hopeless(val: DemoFiles) -> None:
+    images = read_annotations(val.annotations).images
+    best = []
+    for number, entry in enumerate(read_results(val.predictions)):
+        image = images[entry["image_id"]]
+        mask = result_rle(val.predictions, number, entry, image.size)
+        best.append(rle.iou([mask], [true.rle for true in image.truths]).max())
+
+    assert 0.65 < np.median(best) < 0.9
+
+
+def test_scores_fall_within_each_image_and_lie_in_0_to_1(val: DemoFiles) -> None:
+    entries = read_results(val.predictions)
+
+    assert entries == sorted(entries, key=lambda entry: (entry["image_id"], -entry["score"]))
+    assert all(0 < entry["score"] < 1 for entry in entries)
+
+
+@pytest.mark.usefixtures("two_images")
+def test_a_set_is_the_same_byte_for_byte_each_time(tmp_path: Path) -> None:
+    make_demo(tmp_path / "one")
+    make_demo(tmp_path / "two")
+
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.usefixtures("two_images")
+def test_the_splits_lie_side_by_side_and_share_no_image(tmp_path: Path) -> None:
+    train, val = make_demo(tmp_path, "train"), make_demo(tmp_path, "val")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
+    assert not set(contents(train.images).values()) & set(contents(val.images).values())
+
+
+@pytest.mark.usefixtures("two_images")
+def test_a_complete_set_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make_demo(tmp_path)
+    monkeypatch.delattr(demo, "compose_scene")
+
+    assert make_demo(tmp_path) == first
+
+
+@pytest.mark.usefixtures("two_images")
+@pytest.mark.parametrize("missing", ["instances.json", "coarse.json", "complete.json", "images/val_02.png"])
+def test_a_set_that_lacks_a_file_is_made_anew(tmp_path: Path, missing: str) -> None:
+    make_demo(tmp_path)
+    whole = contents(tmp_path)
+    (tmp_path / "val" / missing).unlink()
+
+    make_demo(tmp_path)
+
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.usefixtures("two_images")
+def test_a_set_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_demo(tmp_path)
+    monkeypatch.setattr(demo, "VERSION", demo.VERSION + 1)
+
+    make_demo(tmp_path)
+
+    assert read_json(tmp_path / "val" / "complete.json") == {"version": demo.VERSION}
+
+
+@pytest.mark.usefixtures("two_images")
+def test_an_interrupted_run_leaves_no_set_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "write_results", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_demo(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("two_images")
+def test_several_processes_may_make_the_same_set_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(make_demo, [tmp_path] * 3))
+
+    assert len(set(made)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["val"]
+    assert len(read_annotations(made[0].annotations).images) == 2
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(FileExistsError, match="no demo set"):
+        make_demo(tmp_path)
+
+    assert (tmp_path / "val" / "thesis.tex").read_text() == "years of work"
+
+
+def test_without_scikit_image_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.delitem(sys.modules, "skimage.data", raising=False)
+
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-image"):
+        make_demo(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split"):
+        make_demo(tmp_path, "test")  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bpr.data.index import build_index, cached_index, digest
+from bpr.data.matching import match_truths
+from bpr.data.records import training_records
+from bpr.structures import PatchSpec, TrueInstance
+
+
+@pytest.fixture
+def records(toy_coco):
+    return training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions])
+
+
+def test_every_prediction_meets_its_own_disc(records):
+    for record in records:
+        matched, ious = match_truths(record.instances, record.truths)
+        assert matched.tolist() == [0, 1, 2]
+        assert (ious > 0.5).all()
+
+
+def test_class_threshold_and_crowds_limit_the_matching(records):
+    record = records[0]
+    other_class = [replace(t, category=9) for t in record.truths]
+    crowds = [replace(t, crowd=True) for t in record.truths]
+    for truths in (other_class, crowds, ()):
+        assert match_truths(record.instances, truths)[0].tolist() == [-1, -1, -1]
+    assert match_truths(record.instances, record.truths, min_iou=0.99)[0].tolist() == [-1, -1, -1]
+    assert match_truths((), record.truths)[0].shape == (0,)
+
+
+def test_the_best_of_several_objects_is_taken(records):
+    record = records[0]
+    same = [TrueInstance(t.rle, 1) for t in record.truths]
+    instances = [replace(i, category=1) for i in record.instances]
+    assert match_truths(instances, same[::-1])[0].tolist() == [2, 1, 0]
+
+
+def test_index_names_boxes_on_the_boundary_of_matched_predictions(records):
+    index = build_index(records, PatchSpec(16, 0.25))
+    assert index.image.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert (np.diff(index.instance) >= 0).all()
+    assert set(index.instance) == set(range(12))
+    assert index.unmatched[0] == 0
+    assert len(build_index(records, PatchSpec(16, 0.25), min_iou=0.99)) == 0
+
+
+def test_the_cache_gives_back_what_was_built(records, tmp_path):
+    built, path = cached_index(records, PatchSpec(16), 0.5, tmp_path / "cache")
+    modified = path.stat().st_mtime_ns
+    read, _ = cached_index(records, PatchSpec(16), 0.5, tmp_path / "cache")
+    assert path.stat().st_mtime_ns == modified
+    for name in built.__slots__:
+        np.testing.assert_array_equal(getattr(read, name), getattr(built, name))
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [path.name]
+
+
+def test_the_digest_changes_with_all_that_determines_the_index(records):
+    first = records[0]
+    other_mask = replace(first, instances=(replace(first.instances[0], rle=first.truths[0].rle), *first.instances[1:]))
+    variants = [
+        (records, PatchSpec(16), 0.5),
+        (records, PatchSpec(32), 0.5),
+        (records, PatchSpec(16, 0.55), 0.5),
+        (records, PatchSpec(16), 0.6),
+        (records[1:], PatchSpec(16), 0.5),
+        ([other_mask, *records[1:]], PatchSpec(16), 0.5),
+        ([replace(first, truths=first.truths[1:]), *records[1:]], PatchSpec(16), 0.5),
+    ]
+    digests = [digest(*variant) for variant in variants]
+    assert len(set(digests)) == len(variants)
+    assert digest(*variants[0]) == digests[0]

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr import rle
+from bpr.data.pixels import read_image
+from bpr.data.records import refinement_records, training_records
+from bpr.formats.coco import read_annotations, read_results
+from bpr.formats.errors import FormatError
+
+
+def records(toy, annotated=False, entries=None):
+    annotations = read_annotations(toy.annotations) if annotated else None
+    entries = read_results(toy.predictions) if entries is None else entries
+    return refinement_records(toy.images, toy.predictions, entries, annotations)
+
+
+def test_images_are_found_by_id_as_well_as_by_annotation(toy_coco):
+    assert records(toy_coco) == records(toy_coco, annotated=True)
+    assert [r.image_id for r in records(toy_coco)] == [10, 11, 12, 13]
+    assert [i.position for r in records(toy_coco) for i in r.instances] == list(range(12))
+
+
+def test_images_are_found_by_the_file_name_of_the_entry(toy_coco):
+    entries = read_results(toy_coco.predictions)
+    for entry in entries:
+        entry["file_name"] = f"{entry['image_id']:012d}.png"
+        entry["image_id"] = f"no number {entry['image_id']}"
+    assert [r.path.name for r in records(toy_coco, entries=entries)][0] == "000000000010.png"
+
+
+def test_an_image_that_is_missing_is_an_error_that_names_the_entry_and_the_remedy(toy_coco):
+    (toy_coco.images / "000000000012.png").unlink()
+    with pytest.raises(FormatError, match=r"entry 6: no image in .* 12; give annotations=FILE"):
+        records(toy_coco)
+    with pytest.raises(FormatError, match=r"000000000012\.png: is missing"):
+        records(toy_coco, annotated=True)
+
+
+def test_an_ambiguous_id_is_an_error(toy_coco):
+    image = toy_coco.images / "000000000012.png"
+    image.rename(toy_coco.images / "left_12.png")
+    (toy_coco.images / "right_12.png").write_bytes((toy_coco.images / "left_12.png").read_bytes())
+    with pytest.raises(FormatError, match=r"fits several images \(left_12.png, right_12.png\)"):
+        records(toy_coco)
+
+
+def test_a_mask_of_another_size_is_an_error(toy_coco):
+    entries = read_results(toy_coco.predictions)
+    entries[4]["segmentation"] = rle.encode(np.ones((3, 3), bool))
+    with pytest.raises(FormatError, match=r"entry 4: segmentation: the RLE is \(3, 3\) \(h, w\), its image \(160, 120\)"):
+        records(toy_coco, entries=entries)
+
+
+def test_polygon_results_are_understood(toy_coco):
+    entries = read_results(toy_coco.predictions)[:1]
+    entries[0]["segmentation"] = [[10, 10, 50, 10, 50, 50]]
+    (record,) = records(toy_coco, entries=entries)
+    assert rle.area(record.instances[0].rle) > 700
+
+
+def test_results_of_another_data_set_are_refused(toy_coco):
+    entries = [{**entry, "image_id": 99} for entry in read_results(toy_coco.predictions)]
+    with pytest.raises(FormatError, match="entry 0: image_id 99 is not in"):
+        records(toy_coco, annotated=True, entries=entries)
+
+
+def test_training_joins_the_predictions_of_several_segmenters(toy_coco):
+    joined = training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions] * 2)
+    assert [len(r.instances) for r in joined] == [6] * 4
+    assert all(r.truths for r in joined)
+
+
+def test_training_needs_ground_truth(toy_coco):
+    content = json.loads(toy_coco.annotations.read_text())
+    toy_coco.annotations.write_text(json.dumps({"images": content["images"]}))
+    with pytest.raises(FormatError, match="training needs ground truth"):
+        training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode):
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    Image.new("RGB", (4, 3), (255, 255, 255)).convert(mode).save(path)
+    image = read_image(path, (3, 4))
+    assert (image.shape, image.dtype) == ((3, 4, 3), np.uint8)
+    assert image.min() > 250
+
+
+def test_an_image_of_another_size_or_no_image_is_an_error(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.png")
+    with pytest.raises(FormatError, match=r"is \(3, 4\) \(h, w\), but its masks are \(4, 3\)"):
+        read_image(tmp_path / "a.png", (4, 3))
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(FormatError, match="cannot be decoded"):
+        read_image(tmp_path / "b.png", (4, 3))

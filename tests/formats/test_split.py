@@ -1,0 +1,33 @@
+import json
+
+import pytest
+
+from bpr.formats.split import choose_holdout, main
+
+
+def test_train_and_holdout_share_no_image_and_lose_none(toy_coco, tmp_path):
+    arguments = [str(toy_coco.annotations), str(toy_coco.predictions), "--holdout", "2", "--output", str(tmp_path / "o")]
+    assert main(arguments) == 0
+    whole = json.loads(toy_coco.annotations.read_text())
+    parts = [json.loads((tmp_path / "o" / p / "instances.json").read_text()) for p in ("train", "holdout")]
+    ids = [{image["id"] for image in part["images"]} for part in parts]
+    assert [len(i) for i in ids] == [3, 2]
+    assert ids[0] | ids[1] == {image["id"] for image in whole["images"]}
+    for part, kept in zip(parts, ids, strict=True):
+        assert {a["image_id"] for a in part["annotations"]} <= kept
+        assert part["categories"] == whole["categories"]
+    entries = [json.loads((tmp_path / "o" / p / "coarse.json").read_text()) for p in ("train", "holdout")]
+    assert len(entries[0]) + len(entries[1]) == len(json.loads(toy_coco.predictions.read_text()))
+
+
+def test_the_draw_depends_on_the_seed_alone():
+    ids = list(range(50))
+    assert choose_holdout(ids, 10) == choose_holdout(ids, 10)
+    assert choose_holdout(ids, 10) != choose_holdout(ids, 10, seed=1)
+
+
+def test_more_than_there_is_is_refused(toy_coco, tmp_path, capsys):
+    assert main([str(toy_coco.annotations), "--holdout", "5", "--output", str(tmp_path / "o")]) == 2
+    assert "give 1 to 4" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="cannot keep 0"):
+        choose_holdout([1, 2], 0)

@@ -1,0 +1,84 @@
+"""The loss is torch's two-class cross-entropy at the network's input size."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, interpolate
+
+from bpr.models.losses import patch_cross_entropy
+
+
+def logits_and_target(side: int = 8, crop: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4, 2, side, side, generator=generator) * 5
+    return logits.requires_grad_(), torch.rand(4, crop, crop, generator=generator) > 0.5
+
+
+def test_equals_cross_entropy_of_torch() -> None:
+    logits, target = logits_and_target()
+    torch.testing.assert_close(patch_cross_entropy(logits, target), cross_entropy(logits, target.long()))
+
+
+def test_gradient_equals_that_of_cross_entropy() -> None:
+    logits, target = logits_and_target()
+    (ours,) = torch.autograd.grad(patch_cross_entropy(logits, target), logits)
+    (theirs,) = torch.autograd.grad(cross_entropy(logits, target.long()), logits)
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("crop", [4, 6, 8, 13])
+def test_target_is_resized_with_nearest(crop: int) -> None:
+    logits, target = logits_and_target(crop=crop)
+    resized = interpolate(target[:, None].float(), (8, 8), mode="nearest")[:, 0].long()
+    torch.testing.assert_close(patch_cross_entropy(logits, target), cross_entropy(logits, resized))
+
+
+def test_equal_weights_change_nothing() -> None:
+    logits, target = logits_and_target(crop=4)
+    weighted = patch_cross_entropy(logits, target, torch.full(target.shape, 3.0))
+    torch.testing.assert_close(weighted, patch_cross_entropy(logits, target))
+
+
+def test_pixels_of_weight_zero_do_not_count() -> None:
+    logits, target = logits_and_target()
+    weight = torch.zeros(target.shape)
+    weight[:2] = 1
+    torch.testing.assert_close(patch_cross_entropy(logits, target, weight), patch_cross_entropy(logits[:2], target[:2]))
+
+
+def test_undecided_logits_cost_log_two() -> None:
+    _, target = logits_and_target()
+    assert patch_cross_entropy(torch.zeros(4, 2, 8, 8), target).item() == pytest.approx(math.log(2))
+
+
+def test_extreme_logits_stay_finite() -> None:
+    _, target = logits_and_target()
+    logits = torch.full((4, 2, 8, 8), 1e4)
+    logits[:, 0] = -1e4
+    assert torch.isfinite(patch_cross_entropy(logits, target))
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_nothing_to_learn_from_is_zero_with_a_gradient(count: int) -> None:
+    logits, target = logits_and_target()
+    loss = patch_cross_entropy(logits[:count], target[:count], torch.zeros(count, 8, 8))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+
+
+def test_half_precision_logits_give_a_float32_loss() -> None:
+    logits, target = logits_and_target()
+    assert patch_cross_entropy(logits.bfloat16(), target).dtype == torch.float32
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    logits, target = logits_and_target()
+    with pytest.raises(ValueError, match="expected logits"):
+        patch_cross_entropy(logits[:, :1], target)
+    with pytest.raises(ValueError, match="expected logits"):
+        patch_cross_entropy(logits, target[:3])
+    with pytest.raises(ValueError, match="expected weight"):
+        patch_cross_entropy(logits, target, torch.ones(4, 3, 3))
