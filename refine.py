@@ -1,4 +1,7 @@
-"""Refine the masks of any instance segmenter: ``python refine.py images=DIR predictions=FILE``; see ``conf/refine.yaml``."""
+"""Refine the masks of any instance segmenter: ``python refine.py images=DIR predictions=FILE``.
+
+All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo is refined.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,29 @@ def main(cfg: DictConfig) -> None:
 
     OmegaConf.resolve(cfg)
     try:
-        refine(cfg)
+        choose_input(cfg)
+        if refine(cfg) and cfg.annotations:
+            print_scores(cfg)
     except (FormatError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 
 
-def refine(cfg: DictConfig) -> None:
-    """Predict the images that are left, then merge; only the first process merges and prints."""
+def choose_input(cfg: DictConfig) -> None:
+    """Fill in the embedded demo where no input is given."""
+    from bpr.data.demo import make_demo
+    from bpr.formats.errors import FormatError
+
+    if cfg.images is None and cfg.predictions is None:
+        demo = make_demo(Path(cfg.paths.cache) / "demo")
+        cfg.images, cfg.predictions, cfg.annotations = (
+            str(p) for p in (demo.images, demo.predictions, demo.annotations)
+        )
+    elif cfg.images is None or cfg.predictions is None:
+        raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")
+
+
+def refine(cfg: DictConfig) -> bool:
+    """Predict the images that are left and merge; True in the process that wrote the results."""
     import torch
 
     from bpr.data.datamodule import RefinementDataModule
@@ -65,14 +84,11 @@ def refine(cfg: DictConfig) -> None:
         trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
-            return
+            return False
     summary = run.finish(entries, len(records))
     print(format_summary(summary, time.perf_counter() - start))
     print(f"refined masks: {output}")
-    if annotations is not None and annotations.has_truths:
-        from bpr.evaluation.report import evaluate, format_table
-
-        print(format_table(evaluate(output, cfg.annotations, against=predictions, dilation_ratio=cfg.dilation_ratio)))
+    return True
 
 
 def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
@@ -80,10 +96,20 @@ def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
     trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer])
     if trainer.world_size <= images:
         return trainer
-    on_cpu = cfg.trainer.accelerator == "cpu" or trainer.accelerator.name() == "cpu"
     devices = min(images, trainer.num_devices)
-    capped = devices if on_cpu else trainer.device_ids[:devices]
-    return instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
+    capped = devices if trainer.accelerator.name() == "cpu" else trainer.device_ids[:devices]
+    capped_trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
+    return capped_trainer
+
+
+def print_scores(cfg: DictConfig) -> None:
+    """Print the table of scores before and after, where the annotation file has objects."""
+    from bpr.evaluation.report import evaluate, format_table
+    from bpr.formats.coco import read_annotations
+
+    if read_annotations(cfg.annotations).has_truths:
+        scores = evaluate(cfg.output, cfg.annotations, against=cfg.predictions, dilation_ratio=cfg.dilation_ratio)
+        print(format_table(scores))
 
 
 if __name__ == "__main__":

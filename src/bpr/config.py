@@ -73,8 +73,8 @@ class TrainConf:
 class RefineConf:
     """Everything that ``refine.py`` takes."""
 
-    images: str = MISSING
-    predictions: str = MISSING
+    images: str | None = None
+    predictions: str | None = None
     annotations: str | None = None
     output: str = MISSING
     ckpt: str = MISSING

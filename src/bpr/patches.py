@@ -51,7 +51,7 @@ def propose_boxes(
     Raises:
         ValueError: If the foreground touches a side of the window that is not the border of the image.
     """
-    size = mask.shape if size is None else size  # type: ignore[assignment]
+    size = mask.shape if size is None else size
     assert size is not None
     _check_window(mask, origin, size)
     if spec.compat_2021 and min(size) <= spec.size:

@@ -58,7 +58,7 @@ def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -
     """
     x1, y1, x2, y2 = (0, 0, mask.shape[1], mask.shape[0]) if window is None else window
     height, width = mask.shape if size is None else size
-    if mask.shape != (y2 - y1, x2 - x1) or not (0 <= x1 and 0 <= y1 and x2 <= width and y2 <= height):
+    if mask.shape != (y2 - y1, x2 - x1) or not (x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height):
         raise ValueError(f"a mask of {mask.shape} does not fit window {(x1, y1, x2, y2)} of {(height, width)}")
     columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)  # a background pixel around each column
     columns[:, 1:-1] = mask.T
@@ -183,7 +183,10 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
 def _compressed(counts: Sequence[int], size: Size) -> Rle:
     if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
         raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
-    return _text(coco_mask.frPyObjects({"size": list(size), "counts": list(counts)}, *size))
+    if sum(counts) > 2**32 - 1:
+        raise ValueError("the counts of an RLE are more than it can hold (2**32 - 1 pixels)")
+    uncompressed: Any = {"size": list(size), "counts": list(counts)}
+    return _text(coco_mask.frPyObjects(uncompressed, *size))
 
 
 def _text(native: Any) -> Rle:

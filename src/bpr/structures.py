@@ -100,9 +100,9 @@ class ImageRecord:
     def __post_init__(self) -> None:
         if min(self.size) < 1:
             raise ValueError(f"image {self.image_id}: size must be positive, got {self.size}")
-        for what in (*self.instances, *self.truths):
-            if tuple(what.rle["size"]) != self.size:
+        for rle in [what.rle for what in self.instances] + [what.rle for what in self.truths]:
+            if tuple(rle["size"]) != self.size:
                 raise ValueError(
                     f"image {self.image_id} ({self.path.name}) is {self.size} (h, w), "
-                    f"but a mask of it is {tuple(what.rle['size'])}"
+                    f"but a mask of it is {tuple(rle['size'])}"
                 )

@@ -28,7 +28,7 @@ def test_images_are_found_by_the_file_name_of_the_entry(toy_coco):
     for entry in entries:
         entry["file_name"] = f"{entry['image_id']:012d}.png"
         entry["image_id"] = f"no number {entry['image_id']}"
-    assert [r.path.name for r in records(toy_coco, entries=entries)][0] == "000000000010.png"
+    assert next(r.path.name for r in records(toy_coco, entries=entries)) == "000000000010.png"
 
 
 def test_an_image_that_is_missing_is_an_error_that_names_the_entry_and_the_remedy(toy_coco):
@@ -50,7 +50,9 @@ def test_an_ambiguous_id_is_an_error(toy_coco):
 def test_a_mask_of_another_size_is_an_error(toy_coco):
     entries = read_results(toy_coco.predictions)
     entries[4]["segmentation"] = rle.encode(np.ones((3, 3), bool))
-    with pytest.raises(FormatError, match=r"entry 4: segmentation: the RLE is \(3, 3\) \(h, w\), its image \(160, 120\)"):
+    with pytest.raises(
+        FormatError, match=r"entry 4: segmentation: the RLE is \(3, 3\) \(h, w\), its image \(160, 120\)"
+    ):
         records(toy_coco, entries=entries)
 
 

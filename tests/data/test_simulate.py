@@ -121,9 +121,7 @@ def test_prototype_masks_are_coarser_in_larger_images() -> None:
     def mean_iou(side: int) -> float:
         rngs = [np.random.default_rng(seed) for seed in range(20)]
         return float(
-            np.mean(
-                [iou(simulate_coarse(true, nothing(true), rng, spec, (side, side)), true) for rng in rngs]
-            )
+            np.mean([iou(simulate_coarse(true, nothing(true), rng, spec, (side, side)), true) for rng in rngs])
         )
 
     assert mean_iou(4000) < mean_iou(640)

@@ -6,7 +6,14 @@ from bpr.formats.split import choose_holdout, main
 
 
 def test_train_and_holdout_share_no_image_and_lose_none(toy_coco, tmp_path):
-    arguments = [str(toy_coco.annotations), str(toy_coco.predictions), "--holdout", "2", "--output", str(tmp_path / "o")]
+    arguments = [
+        str(toy_coco.annotations),
+        str(toy_coco.predictions),
+        "--holdout",
+        "2",
+        "--output",
+        str(tmp_path / "o"),
+    ]
     assert main(arguments) == 0
     whole = json.loads(toy_coco.annotations.read_text())
     parts = [json.loads((tmp_path / "o" / p / "instances.json").read_text()) for p in ("train", "holdout")]

@@ -15,7 +15,7 @@ from bpr.data.index import PatchIndex
 from bpr.data.pixels import read_image
 from bpr.data.transforms import PatchAugmentation
 from bpr.patches import crop, propose_boxes, working_window
-from bpr.structures import Boxes, CoarseInstance, ImageRecord, PatchSpec, Rle, Size
+from bpr.structures import Boxes, CoarseInstance, ImageRecord, Mask, PatchSpec, Rle, Size
 
 
 class PatchDataset(Dataset[PatchBatch]):
@@ -96,7 +96,9 @@ class RefinementDataset(Dataset[ImagePatches]):
         images = crop(pixels, np.concatenate([window.boxes for window in windows]))
         coarse = np.concatenate([crop(w.mask, w.boxes - np.tile(w.window[:2], 2)) for w in windows])
         seconds = {"propose": proposed - start, "read": read - proposed, "crop": perf_counter() - read}
-        return ImagePatches(ImageWindows(record.image_id, record.size, tuple(windows), dict(skipped), seconds), images, coarse)
+        return ImagePatches(
+            ImageWindows(record.image_id, record.size, tuple(windows), dict(skipped), seconds), images, coarse
+        )
 
     def _propose(self, instance: CoarseInstance, size: Size) -> CoarseWindow | str:
         """The patches of an instance, or why it has none."""
@@ -118,4 +120,5 @@ def _crop_rle(code: Rle, box: NDArray[np.int64], size: Size) -> NDArray[np.bool_
     x1, y1 = (int(v) for v in np.maximum(box[:2], 0))
     x2, y2 = (int(v) for v in np.minimum(box[2:], (width, height)))
     local: Boxes = (box - (x1, y1, x1, y1))[None]
-    return crop(rle.decode(code, (x1, y1, x2, y2)), local)[0]
+    patch: Mask = crop(rle.decode(code, (x1, y1, x2, y2)), local)[0]
+    return patch

@@ -80,6 +80,9 @@ def cached_index(
     classes, patches or matching can never meet a stale file.
 
     Args:
+        records: Images with predictions and ground truth.
+        spec: How patches are placed.
+        min_iou: A prediction is matched when its IoU is above this.
         cache: Folder; made if missing.
 
     Returns:

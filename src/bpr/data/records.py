@@ -95,9 +95,7 @@ def _instances(
         if image_id not in sizes:
             raise FormatError(path, f"entry {number}", f"image_id {image_id!r} is not in the annotation file")
         rle = coco.result_rle(path, number, entry, sizes[image_id])
-        found[image_id].append(
-            CoarseInstance(rle, entry["category_id"], float(entry["score"]), first + number)
-        )
+        found[image_id].append(CoarseInstance(rle, entry["category_id"], float(entry["score"]), first + number))
     return found
 
 

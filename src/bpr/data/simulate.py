@@ -107,9 +107,7 @@ def simulate_coarse(
     return coarse
 
 
-def _wrong_parts(
-    body: Mask, others: Mask, severity: float, spec: SimulationSpec, rng: np.random.Generator
-) -> Mask:
+def _wrong_parts(body: Mask, others: Mask, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     scale = float(np.sqrt(body.sum()))
     mask = body
     if rng.random() < spec.thin_parts:
@@ -123,9 +121,7 @@ def _wrong_parts(
     return mask
 
 
-def _wrong_boundary(
-    mask: Mask, unit: float, severity: float, spec: SimulationSpec, rng: np.random.Generator
-) -> Mask:
+def _wrong_boundary(mask: Mask, unit: float, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     scale = float(np.sqrt(mask.sum()))
     if rng.random() < spec.displacement:
         mask = _kept(_displaced(mask, severity * (4.5 * unit + 0.008 * scale), rng), mask)
@@ -135,9 +131,7 @@ def _wrong_boundary(
     return mask
 
 
-def _coarse_grid(
-    mask: Mask, box: Window, cell: float, spec: SimulationSpec, rng: np.random.Generator
-) -> Mask:
+def _coarse_grid(mask: Mask, box: Window, cell: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     """The mask as a mask head sees it: on a coarse grid, uncertain, and cut off at the box."""
     x1, y1, x2, y2 = box
     kind = rng.random()

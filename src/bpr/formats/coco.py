@@ -69,6 +69,9 @@ def read_annotations(path: str | Path) -> Annotations:
         if image_id in sizes:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
         sizes[image_id] = (_field(path, where, image, "file_name", (str,)), size)
+    for name in ("annotations", "categories"):
+        if not isinstance(content.get(name, []), list):
+            raise FormatError(path, name, f"must be a list, got {type(content[name]).__name__}")
     truths: dict[int | str, list[TrueInstance]] = {image_id: [] for image_id in sizes}
     for number, annotation in enumerate(content.get("annotations", [])):
         where = f"annotations[{number}]"
@@ -189,4 +192,3 @@ def _rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
         return rle_codec.from_segmentation(entry["segmentation"], size)
     except (ValueError, TypeError, UnicodeError) as error:
         raise FormatError(path, where, f"segmentation: {error}") from error
-

@@ -47,7 +47,7 @@ class PatchRefiner(pl.LightningModule):
         patches_per_forward: int = 64,
     ) -> None:
         super().__init__()
-        self.segmenter = segmenter.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self._patches_per_forward = patches_per_forward
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
@@ -81,7 +81,9 @@ class PatchRefiner(pl.LightningModule):
         """Foreground probability of every patch of a batch of images."""
         start = perf_counter()
         parts = zip(
-            batch.images.split(self._patches_per_forward), batch.coarse.split(self._patches_per_forward), strict=True
+            torch.split(batch.images, self._patches_per_forward),
+            torch.split(batch.coarse, self._patches_per_forward),
+            strict=True,
         )
         probabilities = torch.cat([self.segmenter.foreground_probability(*part) for part in parts])
         return RefinedPatches(probabilities.cpu(), perf_counter() - start)

@@ -1,0 +1,115 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bpr import rle
+from bpr.data.batches import collate_refinement
+from bpr.data.datasets import RefinementDataset
+from bpr.data.records import refinement_records
+from bpr.formats.coco import read_results
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import save_segmenter
+from bpr.refine.writer import paste_image
+from bpr.structures import PatchSpec
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A random network that runs fast."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    segmenter = PatchSegmenter(input_size=32)
+    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
+    save_segmenter(segmenter, path)
+    return path
+
+
+def refine(toy, folder, *overrides, check=True):
+    command = [sys.executable, ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}"]
+    command += ["patch.size=32", f"output={folder / 'refined.json'}", f"hydra.run.dir={folder / 'run'}", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_an_identity_network_gives_back_the_input(toy_coco):
+    records = refinement_records(toy_coco.images, toy_coco.predictions, read_results(toy_coco.predictions))
+    dataset = RefinementDataset(records, PatchSpec(32))
+    batch = collate_refinement([dataset[n] for n in range(len(records))])
+    first = 0
+    for record, layout in zip(records, batch.layouts, strict=True):
+        probabilities = batch.coarse[first : first + layout.patches].float().numpy()
+        first += layout.patches
+        refined = paste_image(layout, probabilities)
+        assert refined.masks == {i.position: i.rle for i in record.instances}
+
+
+def test_results_keep_order_and_fields_and_do_not_depend_on_batches_or_processes(toy_coco, tmp_path, weights):
+    coarse = json.loads(toy_coco.predictions.read_text())
+    variants = {
+        "one": ["images_per_batch=1", "patches_per_forward=1"],
+        "many": [f"annotations={toy_coco.annotations}"],
+        "two": ["trainer.devices=2", "trainer.strategy=ddp", "num_workers=1"],
+    }
+    masks, printed = {}, {}
+    for name, overrides in variants.items():
+        (tmp_path / name).mkdir()
+        printed[name] = refine(toy_coco, tmp_path / name, f"ckpt={weights}", *overrides).stdout
+        refined = json.loads((tmp_path / name / "refined.json").read_text())
+        for before, after in zip(coarse, refined, strict=True):
+            assert {**after, "bbox": 0, "segmentation": 0} == {**before, "bbox": 0, "segmentation": 0}
+            x1, y1, x2, y2 = rle.bounding_box(after["segmentation"])
+            assert after["bbox"] == [x1, y1, x2 - x1, y2 - y1]
+        masks[name] = np.concatenate([rle.decode(entry["segmentation"]).ravel() for entry in refined])
+        assert not (tmp_path / name / "refined.json.parts").exists()
+    # Summation order differs between batch sizes: a pixel at probability 1/2 may fall on either side.
+    assert (masks["one"] != masks["many"]).mean() < 1e-3
+    assert (masks["two"] != masks["many"]).mean() < 1e-3
+    assert "4 images, 12 instances: 12 refined" in printed["two"]
+    assert "Boundary AP" in printed["many"]
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(toy_coco, tmp_path, weights):
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    refine(toy_coco, tmp_path / "whole", f"ckpt={weights}", "images_per_batch=1")
+    third = toy_coco.images / "000000000012.png"
+    good = third.read_bytes()
+    third.write_bytes(good[:100])  # the header is whole, the pixels are not: it fails when it is decoded
+    failed = refine(toy_coco, tmp_path / "broken", f"ckpt={weights}", "images_per_batch=1", check=False)
+    assert failed.returncode != 0
+    assert "000000000012.png: cannot be decoded" in failed.stderr
+    assert not (tmp_path / "broken" / "refined.json").exists()
+    third.write_bytes(good)
+    other = refine(toy_coco, tmp_path / "broken", f"ckpt={weights}", "threshold=0.6", check=False)
+    assert "overwrite=true" in other.stderr
+    done = refine(toy_coco, tmp_path / "broken", f"ckpt={weights}", "images_per_batch=1")
+    assert "4 images, 12 instances" in done.stdout
+    results = [(tmp_path / name / "refined.json").read_bytes() for name in ("whole", "broken")]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ckpt=nowhere.ckpt", "nowhere.ckpt: no such file"),
+        ("predictions=nowhere.json", "nowhere.json: cannot be read"),
+        ("patch.sise=3", "patch.sise"),
+        ("patch.size=abc", "patch.size"),
+    ],
+)
+def test_bad_input_ends_in_a_message_without_a_trace(toy_coco, tmp_path, weights, override, message):
+    done = refine(toy_coco, tmp_path, *([] if "ckpt" in override else [f"ckpt={weights}"]), override, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,72 @@
+import json
+
+import numpy as np
+import pytest
+
+from bpr import rle
+from bpr.formats.errors import FormatError
+from bpr.refine.shards import RefinedImage, ShardWriter, merge_shards, read_shards
+
+CODE = rle.encode(np.eye(4, dtype=bool))
+OTHER = rle.encode(np.ones((4, 4), bool))
+
+
+def image(image_id, **masks):
+    return RefinedImage(image_id, {int(k[1:]): v for k, v in masks.items()}, 3, {"empty mask": 1}, {"network": 0.5})
+
+
+def entries(count):
+    return [{"image_id": n // 2, "score": 0.5, "segmentation": CODE, "n": n} for n in range(count)]
+
+
+def test_what_was_written_is_read_by_any_later_process(tmp_path):
+    written = [image(7, p0=CODE), image("a", p2=OTHER)]
+    for rank, one in enumerate(written):
+        with ShardWriter(tmp_path, "run", rank) as shard:
+            shard.write(one)
+    assert list(read_shards(tmp_path, "run")) == written
+
+
+def test_a_line_that_was_cut_off_is_ignored_and_its_image_done_again(tmp_path):
+    with ShardWriter(tmp_path, "run") as shard:
+        shard.write(image(1))
+        shard.write(image(2))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-9])
+    assert [i.image_id for i in read_shards(tmp_path, "run")] == [1]
+    with ShardWriter(tmp_path, "run") as shard:
+        shard.write(image(2))
+    assert [i.image_id for i in read_shards(tmp_path, "run")] == [1, 2]
+
+
+def test_shards_of_another_run_are_refused(tmp_path):
+    ShardWriter(tmp_path, "other").close()
+    with pytest.raises(FormatError, match="overwrite=true"):
+        list(read_shards(tmp_path, "run"))
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    (tmp_path / "rank0-0.jsonl").write_text(json.dumps({"layout": "bpr-shard-1", "run": "run"}) + "\n{nonsense\n")
+    with pytest.raises(FormatError, match=r"rank0-0\.jsonl, line 2: is damaged"):
+        list(read_shards(tmp_path, "run"))
+
+
+def test_merging_keeps_the_order_and_all_that_was_skipped(tmp_path):
+    with ShardWriter(tmp_path, "run", 1) as shard:
+        shard.write(image(1, p2=OTHER))
+    with ShardWriter(tmp_path, "run", 0) as shard:
+        shard.write(image(0, p1=CODE))
+    merged, summary = merge_shards(tmp_path, "run", entries(4), images=2)
+    assert [entry["n"] for entry in merged] == [0, 1, 2, 3]
+    assert [entry["segmentation"] for entry in merged] == [CODE, CODE, OTHER, CODE]
+    assert merged[0] == entries(4)[0]
+    assert (summary.refined, summary.changed, summary.patches) == (2, 1, 6)
+    assert summary.skipped == {"empty mask": 2}
+    assert summary.seconds == {"network": 1.0}
+
+
+def test_a_missing_image_stops_the_merge(tmp_path):
+    with ShardWriter(tmp_path, "run") as shard:
+        shard.write(image(1))
+    with pytest.raises(FormatError, match="1 of 2 images"):
+        merge_shards(tmp_path, "run", entries(4), images=2)

@@ -1,0 +1,69 @@
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+
+from bpr.config import register_schemas
+from bpr.models.segmenter import PatchSegmenter
+from bpr.structures import PatchSpec
+
+CONF = Path(__file__).parents[1] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture
+def composed():
+    register_schemas()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda name, *overrides: compose(name, list(overrides), return_hydra_config=False)
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_and_its_parts_are_built(composed, experiment):
+    cfg = composed("train", f"experiment={experiment}")
+    assert PatchSpec(**cfg.patch).size == 64
+    if cfg.model.net._target_.endswith("PatchSegmenter"):
+        cfg.model.net.pretrained = False
+        segmenter = instantiate(cfg.model.net)
+        assert isinstance(segmenter, PatchSegmenter)
+        optimizer = instantiate(cfg.optim.optimizer)(segmenter.parameters())
+        scheduler = instantiate(cfg.optim.scheduler)(optimizer)
+        assert scheduler.get_last_lr()[0] <= cfg.optim.optimizer.lr
+    assert callable(instantiate(cfg.augment))
+
+
+@pytest.mark.parametrize("group", ["debug", "data", "logger", "trainer", "callbacks", "optim", "model", "augment"])
+def test_every_choice_of_every_group_composes(composed, group):
+    choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in ("base", "predict")]
+    assert choices
+    for choice in choices:
+        composed("train", f"{group}={choice}")
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "key"),
+    [
+        ("train", "patch.sise=64", "patch.sise"),
+        ("train", "patch.size=large", "patch.size"),
+        ("train", "data.batchsize=4", "data.batchsize"),
+        ("train", "trainer.max_stepz=4", "trainer.max_stepz"),
+        ("refine", "predictins=a.json", "predictins"),
+        ("refine", "threshold=high", "threshold"),
+    ],
+)
+def test_typos_and_bad_values_fail_at_composition_and_name_the_key(composed, name, override, key):
+    with pytest.raises(ConfigCompositionException) as error:
+        composed(name, override)
+    assert key in str(error.value) + str(error.value.__cause__)
+
+
+def test_paths_come_from_the_environment(composed, monkeypatch):
+    monkeypatch.setenv("BPR_DATA", "/somewhere")
+    assert composed("train").data.train[0].images == "/somewhere/coco/train2017"
+    assert os.environ["BPR_DATA"] == "/somewhere"
+    monkeypatch.undo()
