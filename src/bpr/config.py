@@ -40,6 +40,7 @@ class DataConf:
     seed: int = 0
     num_workers: int = 0
     pin_memory: bool = False
+    repeat_epoch: bool = False
 
 
 @dataclass

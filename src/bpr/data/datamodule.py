@@ -49,6 +49,7 @@ class PatchDataModule(pl.LightningDataModule):
             number of workers.
         num_workers: Worker processes of each loader.
         pin_memory: Copy batches to page-locked memory.
+        repeat_epoch: Show the first epoch over and over, for debugging.
 
     Raises:
         ValueError: If ``patches_per_image`` does not divide ``batch_size``.
@@ -69,8 +70,10 @@ class PatchDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        repeat_epoch: bool = False,
     ) -> None:
         super().__init__()
+        self._repeat_epoch = repeat_epoch
         if batch_size % patches_per_image:
             raise ValueError(
                 f"data.batch_size ({batch_size}) must be a multiple of data.patches_per_image ({patches_per_image})"
@@ -144,6 +147,7 @@ class PatchDataModule(pl.LightningDataModule):
             shuffle,
             num_replicas=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
+            repeat=self._repeat_epoch,
         )
 
     def _loader(self, dataset: PatchDataset, sampler: PatchGroupSampler, drop_last: bool) -> DataLoader[PatchBatch]:

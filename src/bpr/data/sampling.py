@@ -27,6 +27,7 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
             groups that do not fill all processes; True drops them.
         num_replicas: Processes that share an epoch.
         rank: This process.
+        repeat: Show the first epoch over and over.
 
     Raises:
         ValueError: If there is no group for this process.
@@ -41,11 +42,13 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         shuffle: bool = True,
         num_replicas: int = 1,
         rank: int = 0,
+        repeat: bool = False,
     ) -> None:
         self._index = index
         self._group_size = group_size
         self._patches_per_instance = patches_per_instance
         self._skip = 0
+        self._repeat = repeat or not shuffle
         groups = len(self._draw(0))
         super().__init__(range(groups), num_replicas, rank, shuffle, seed, drop_last=shuffle)  # type: ignore[arg-type]
         self._length = groups // num_replicas if shuffle else len(range(rank, groups, num_replicas))
@@ -63,7 +66,7 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         self._skip = groups
 
     def __iter__(self) -> Iterator[PatchGroup]:
-        epoch = self.epoch if self.shuffle else 0
+        epoch = 0 if self._repeat else self.epoch
         groups = self._draw(epoch)
         order = self._generator(epoch, 1).permutation(len(groups)) if self.shuffle else np.arange(len(groups))
         mine = order[self.rank :: self.num_replicas][: self._length]
