@@ -51,6 +51,8 @@ def test_every_choice_of_every_group_composes(composed, group):
         ("train", "patch.sise=64", "patch.sise"),
         ("train", "patch.size=large", "patch.size"),
         ("train", "data.batchsize=4", "data.batchsize"),
+        ("train", "data.coarse=real", "data.coarse"),
+        ("train", "data.simulation.spil=0.1", "data.simulation.spil"),
         ("train", "trainer.max_stepz=4", "trainer.max_stepz"),
         ("refine", "predictins=a.json", "predictins"),
         ("refine", "threshold=high", "threshold"),

@@ -6,12 +6,19 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from bpr.data.simulate import CoarseOrigin, SimulationSpec
 from bpr.structures import PatchSpec
 
-PatchConf = make_dataclass(
-    "PatchConf", [(f.name, f.type, field(default=f.default)) for f in fields(PatchSpec)], namespace={}
-)
-"""`PatchSpec` as a schema (OmegaConf locks frozen dataclasses against overrides)."""
+
+def _schema(name: str, checked: type, target: str | None = None) -> Any:
+    """The fields of a frozen dataclass as a dataclass that OmegaConf does not lock against overrides."""
+    copied: list[Any] = [(f.name, f.type, field(default=f.default)) for f in fields(checked)]
+    built: list[Any] = [("_target_", str, field(default=target))] if target else []
+    return make_dataclass(name, built + copied)
+
+
+PatchConf = _schema("PatchConf", PatchSpec)
+SimulationConf = _schema("SimulationConf", SimulationSpec, "bpr.data.simulate.SimulationSpec")
 
 
 @dataclass
@@ -41,6 +48,9 @@ class DataConf:
     num_workers: int = 0
     pin_memory: bool = False
     repeat_epoch: bool = False
+    coarse: CoarseOrigin = CoarseOrigin.cached
+    simulated_per_object: int = 1
+    simulation: SimulationConf = field(default_factory=SimulationConf)  # type: ignore[valid-type]
 
 
 @dataclass

@@ -11,6 +11,8 @@ from bpr.data.index import build_index
 from bpr.data.pixels import read_image
 from bpr.data.records import training_records
 from bpr.data.transforms import PatchAugmentation
+from bpr.formats.coco import read_annotations
+from bpr.formats.errors import FormatError
 from bpr.structures import CoarseInstance, ImageRecord, PatchSpec
 
 SPEC = PatchSpec(32, 0.25)
@@ -18,7 +20,7 @@ SPEC = PatchSpec(32, 0.25)
 
 @pytest.fixture
 def records(toy_coco):
-    return training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions])
+    return training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
 
 
 def datamodule(toy, tmp_path, **options):
@@ -122,3 +124,24 @@ def test_patches_of_several_images_share_a_batch(records):
     loader = RefinementDataModule(records, SPEC, images_per_batch=3).predict_dataloader()
     sizes = [[layout.image_id for layout in batch.layouts] for batch in loader]
     assert sizes == [[10, 11, 12], [13]]
+
+
+def test_simulated_masks_take_the_place_of_predictions_or_join_them(toy_coco, tmp_path):
+    joined = {}
+    for coarse in ("cached", "simulated", "both"):
+        module = datamodule(toy_coco, tmp_path, coarse=coarse, simulated_per_object=2)
+        joined[coarse] = {r.image_id: len(r.instances) for r in module._sets["train"][0]}
+        assert {r.image_id: len(r.instances) for r in module._sets["val"][0]} == joined["cached"]
+        assert batches(module)
+    assert joined["cached"] == {10: 3, 11: 3, 12: 3, 13: 3}
+    assert joined["simulated"] == {10: 6, 11: 6, 12: 6, 13: 6, 14: 6}
+    assert joined["both"] == {10: 9, 11: 9, 12: 9, 13: 9, 14: 6}
+
+
+def test_a_data_set_without_predictions_is_for_simulation(toy_coco, tmp_path):
+    source = Source(toy_coco.images, toy_coco.annotations)
+    module = PatchDataModule([source], [source], SPEC, tmp_path, coarse="simulated")
+    module.setup()
+    assert len(module._sets["val"][0]) == 5
+    with pytest.raises(FormatError, match=r"data\.coarse=simulated"):
+        PatchDataModule([source], [source], SPEC, tmp_path).setup()

@@ -6,12 +6,13 @@ import pytest
 from bpr.data.index import build_index, cached_index, digest
 from bpr.data.matching import match_truths
 from bpr.data.records import training_records
+from bpr.formats.coco import read_annotations
 from bpr.structures import PatchSpec, TrueInstance
 
 
 @pytest.fixture
 def records(toy_coco):
-    return training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions])
+    return training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
 
 
 def test_every_prediction_meets_its_own_disc(records):

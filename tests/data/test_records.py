@@ -70,7 +70,7 @@ def test_results_of_another_data_set_are_refused(toy_coco):
 
 
 def test_training_joins_the_predictions_of_several_segmenters(toy_coco):
-    joined = training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions] * 2)
+    joined = training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions] * 2)
     assert [len(r.instances) for r in joined] == [6] * 4
     assert all(r.truths for r in joined)
 
@@ -79,7 +79,7 @@ def test_training_needs_ground_truth(toy_coco):
     content = json.loads(toy_coco.annotations.read_text())
     toy_coco.annotations.write_text(json.dumps({"images": content["images"]}))
     with pytest.raises(FormatError, match="training needs ground truth"):
-        training_records(toy_coco.images, toy_coco.annotations, [toy_coco.predictions])
+        training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])

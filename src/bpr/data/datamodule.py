@@ -14,21 +14,21 @@ from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.index import PatchIndex, cached_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
+from bpr.data.simulate import CoarseOrigin, SimulationSpec
+from bpr.data.simulated_results import simulated_results
 from bpr.data.transforms import PatchAugmentation
+from bpr.formats import coco
+from bpr.formats.errors import FormatError
 from bpr.structures import ImageRecord, PatchSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One data set: its images, COCO annotations, and the results of one or more segmenters on it."""
+    """One data set: its images, COCO annotations, and the results of segmenters on it (none, one or more)."""
 
     images: Path | str
     annotations: Path | str
-    predictions: Sequence[Path | str]
-
-    def records(self) -> list[ImageRecord]:
-        """Read and join the files; see `training_records`."""
-        return training_records(Path(self.images), Path(self.annotations), [Path(p) for p in self.predictions])
+    predictions: Sequence[Path | str] = ()
 
 
 class PatchDataModule(pl.LightningDataModule):
@@ -50,17 +50,22 @@ class PatchDataModule(pl.LightningDataModule):
         num_workers: Worker processes of each loader.
         pin_memory: Copy batches to page-locked memory.
         repeat_epoch: Show the first epoch over and over, for debugging.
+        coarse: Train on the cached predictions, on simulated coarse masks, or on both. Validation is on the
+            cached predictions of a data set wherever it has some.
+        simulated_per_object: Simulated masks of every annotated object, made once and cached.
+        simulation: Which errors they have.
 
     Raises:
         ValueError: If ``patches_per_image`` does not divide ``batch_size``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the settings of a training, each one value of the configuration)
         self,
         train: Sequence[Source],
         val: Sequence[Source],
         spec: PatchSpec,
         cache: Path | str,
+        *,
         batch_size: int = 32,
         patches_per_image: int = 4,
         patches_per_instance: int | None = None,
@@ -71,8 +76,13 @@ class PatchDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         pin_memory: bool = False,
         repeat_epoch: bool = False,
+        coarse: CoarseOrigin | str = CoarseOrigin.cached,
+        simulated_per_object: int = 1,
+        simulation: SimulationSpec | None = None,
     ) -> None:
         super().__init__()
+        self._coarse = CoarseOrigin(coarse)
+        self._simulated_per_object, self._simulation = simulated_per_object, simulation or SimulationSpec()
         self._repeat_epoch = repeat_epoch
         if batch_size % patches_per_image:
             raise ValueError(
@@ -97,7 +107,7 @@ class PatchDataModule(pl.LightningDataModule):
         for split, sources in self._sources.items():
             if split in self._sets or not sources:
                 continue
-            records = [record for source in sources for record in source.records()]
+            records = [record for source in sources for record in self._records(source, split)]
             index, path = cached_index(records, self._spec, self._min_iou, self._cache)
             rank_zero_info(
                 f"{split}: {len(records)} images, {len(index.image)} matched and {index.unmatched[0]} unmatched "
@@ -136,6 +146,23 @@ class PatchDataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next training loader go on after the batches that were seen."""
         self._batches_seen = state_dict["batches_seen"]
+
+    def _records(self, source: Source, split: str) -> list[ImageRecord]:
+        """Read and join the files of a data set, and simulate what is to be simulated."""
+        annotated = coco.read_annotations(source.annotations)
+        origin = self._coarse
+        if split == "val":
+            origin = CoarseOrigin.cached if source.predictions else CoarseOrigin.simulated
+        if origin is CoarseOrigin.cached and not source.predictions:
+            raise FormatError(
+                annotated.path, None, "has no `predictions` beside it; give a results file, or data.coarse=simulated"
+            )
+        files = [] if origin is CoarseOrigin.simulated else [Path(path) for path in source.predictions]
+        if origin is not CoarseOrigin.cached:
+            files.append(
+                simulated_results(annotated, self._cache, self._simulated_per_object, self._simulation, self._seed)
+            )
+        return training_records(Path(source.images), annotated, files)
 
     def _make_sampler(self, split: str, seed: int, shuffle: bool) -> PatchGroupSampler:
         trainer = self.trainer

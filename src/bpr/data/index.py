@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from bpr import rle
 from bpr.data.matching import match_truths
+from bpr.formats.files import replacing
 from bpr.patches import propose_boxes, working_window
 from bpr.structures import ImageRecord, PatchSpec
 
@@ -93,11 +93,8 @@ def cached_index(
         with np.load(path, allow_pickle=False) as arrays:
             return PatchIndex(**{field.name: arrays[field.name] for field in fields(PatchIndex)}), path
     index = build_index(records, spec, min_iou)
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as file:
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, **{field.name: getattr(index, field.name) for field in fields(index)})
-    os.replace(unfinished, path)
     return index, path
 
 

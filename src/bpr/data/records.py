@@ -16,20 +16,19 @@ from bpr.structures import CoarseInstance, ImageRecord, Size
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
-def training_records(images: Path, annotations: Path, predictions: Sequence[Path]) -> list[ImageRecord]:
+def training_records(images: Path, annotated: coco.Annotations, predictions: Sequence[Path]) -> list[ImageRecord]:
     """Records of annotated images; the predictions of several segmenters are joined image by image.
 
     Args:
         images: Folder of images.
-        annotations: COCO annotation file; its order is kept. Images without predictions are left out.
+        annotated: Images and objects; their order is kept. Images without predictions are left out.
         predictions: COCO results files. `CoarseInstance.position` counts on from one file to the next.
 
     Raises:
         FormatError: If a file is wrong, a prediction is of an unknown image, or an image is missing.
     """
-    annotated = coco.read_annotations(annotations)
     if not annotated.has_truths:
-        raise FormatError(annotations, None, "has no annotations; training needs ground truth")
+        raise FormatError(annotated.path, None, "has no annotations; training needs ground truth")
     instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
     first = 0
     for path in predictions:

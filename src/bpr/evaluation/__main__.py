@@ -1,13 +1,13 @@
 """``python -m bpr.evaluation RESULTS ANNOTATIONS [--against COARSE]``: print the report of a results file."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bpr.evaluation.command import exit_code, parser
 from bpr.evaluation.report import Evaluation, evaluate, format_table
+from bpr.formats.files import replacing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,15 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_json(path: Path, evaluation: Evaluation) -> None:
-    """Write an evaluation to ``path`` + ``.tmp``, then rename it.
+    """Write an evaluation under another name, then rename it.
 
     Raises:
         OSError: If the file cannot be written; an older file of that name is then still whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

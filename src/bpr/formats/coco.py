@@ -6,7 +6,6 @@ with every field of the input, in its order.
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
 from bpr.structures import Rle, Size, TrueInstance
 
 Entry = dict[str, Any]
@@ -133,22 +133,18 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
 
 
 def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write a COCO results file, entry by entry, to ``path`` + ``.tmp``, then rename it.
+    """Write a COCO results file, entry by entry, under another name, then rename it.
 
     Raises:
         OSError: If the file cannot be written; an older file of that name is then still whole.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with replacing(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         separator = "["
         for entry in entries:
             file.write(separator)
             json.dump(entry, file, separators=(",", ":"))
             separator = ",\n"
         file.write("]\n" if separator != "[" else "[]\n")
-    os.replace(unfinished, path)
 
 
 def read_json(path: Path) -> Any:

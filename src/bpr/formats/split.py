@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
 
 
 def choose_holdout(image_ids: Sequence[int | str], count: int, seed: int = 0) -> set[int | str]:
@@ -46,15 +46,13 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
     results = {path.name: coco.read_results(path) for path in predictions}
     for name, kept in (("train", set(annotated.images) - holdout), ("holdout", holdout)):
         folder = output / name
-        folder.mkdir(parents=True, exist_ok=True)
         part: dict[str, Any] = {
             **content,
             "images": [image for image in content["images"] if image["id"] in kept],
             "annotations": [a for a in content.get("annotations", []) if a["image_id"] in kept],
         }
-        unfinished = folder / (annotations.name + ".tmp")
-        unfinished.write_text(json.dumps(part), encoding="utf-8")
-        os.replace(unfinished, folder / annotations.name)
+        with replacing(folder / annotations.name) as unfinished:
+            unfinished.write_text(json.dumps(part), encoding="utf-8")
         for file_name, entries in results.items():
             coco.write_results(folder / file_name, [entry for entry in entries if entry["image_id"] in kept])
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bpr.formats.files import replacing
 from bpr.models.segmenter import PatchSegmenter, check_input_size
 
 PREFIX: Final = "segmenter."
@@ -107,9 +108,8 @@ def save_segmenter(segmenter: PatchSegmenter, path: str | Path, half: bool = Fal
         if not bool(torch.isfinite(stored).all()):
             raise ValueError(f"{name} holds values that are not finite in {stored.dtype}; {path} is not written")
         tensors[name] = stored.detach().cpu().contiguous()
-    partial = path.with_name(path.name + ".tmp")
-    save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(segmenter.config)})
-    partial.replace(path)
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(segmenter.config)})
 
 
 def _load_lightning(path: Path, contents: Mapping[str, Any], input_size: int | None) -> PatchSegmenter:

@@ -1,0 +1,24 @@
+"""Write files so that an interruption leaves the old one whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
+
+    The folder is made if it is missing. Processes that write the same file at the same time do not meet.
+
+    Raises:
+        OSError: If the file cannot be written; an older ``path`` is then still whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
