@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,3 +96,22 @@ def toy_coco(tmp_path: Path) -> ToyCoco:
     (folder / "instances.json").write_text(json.dumps(truth))
     (folder / "coarse.json").write_text(json.dumps(results))
     return ToyCoco(folder, folder / "images", folder / "instances.json", folder / "coarse.json")
+
+
+Released = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def released(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """Path of a file in the released layout, by network name; written once."""
+    folder = tmp_path_factory.mktemp("released")
+
+    def write(name: str) -> Path:
+        path = folder / f"{name}.pth"
+        if not path.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "argv", ["reference_weights.py", name, str(path)])
+                runpy.run_path(str(shared_dir / "golden" / "reference_weights.py"), run_name="__main__")
+        return path
+
+    return write

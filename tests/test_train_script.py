@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from bpr.models.checkpoint import load_refiner
 
@@ -66,3 +67,19 @@ def test_impossible_values_end_with_a_message(toy_coco, tmp_path, override, mess
     done = train(toy_coco, tmp_path / "run", override, check=False)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_wandb_is_a_choice_and_works_offline(toy_coco, tmp_path):
+    train(toy_coco, tmp_path / "run", "logger=wandb")
+    assert list((tmp_path / "run").rglob("*.wandb"))
+
+
+def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):
+    sweep = ["patch.size=32,64", "patch.nms_iou=0.25,0.55", "trainer.max_steps=1"]
+    train(toy_coco, tmp_path / "unused", *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m")
+    settings = set()
+    for job in (tmp_path / "sweep" / str(number) for number in range(4)):
+        patch = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["patch"]
+        settings.add((patch["size"], patch["nms_iou"]))
+        assert list((job / "csv").glob("metrics.csv"))
+    assert settings == {(32, 0.25), (32, 0.55), (64, 0.25), (64, 0.55)}

@@ -1,8 +1,6 @@
 """Weights come from our checkpoints, the authors' released files and safetensors, or with a clear error."""
 
 import os
-import runpy
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +16,6 @@ from bpr.models.weights import CheckpointError, load_segmenter, save_segmenter
 
 Released = Callable[[str], Path]
 Contents = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-def released(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """Path of a file in the released layout, by network name; written once."""
-    folder = tmp_path_factory.mktemp("released")
-
-    def write(name: str) -> Path:
-        path = folder / f"{name}.pth"
-        if not path.exists():
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(sys, "argv", ["reference_weights.py", name, str(path)])
-                runpy.run_path(str(shared_dir / "golden" / "reference_weights.py"), run_name="__main__")
-        return path
-
-    return write
 
 
 @pytest.fixture

@@ -9,14 +9,8 @@ import pytest
 import torch
 
 from bpr import rle
-from bpr.data.batches import collate_refinement
-from bpr.data.datasets import RefinementDataset
-from bpr.data.records import refinement_records
-from bpr.formats.coco import read_results
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
-from bpr.refine.writer import paste_image
-from bpr.structures import PatchSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,16 +36,15 @@ def refine(toy, folder, *overrides, check=True):
     return done
 
 
-def test_an_identity_network_gives_back_the_input(toy_coco):
-    records = refinement_records(toy_coco.images, toy_coco.predictions, read_results(toy_coco.predictions))
-    dataset = RefinementDataset(records, PatchSpec(32))
-    batch = collate_refinement([dataset[n] for n in range(len(records))])
-    first = 0
-    for record, layout in zip(records, batch.layouts, strict=True):
-        probabilities = batch.coarse[first : first + layout.patches].float().numpy()
-        first += layout.patches
-        refined = paste_image(layout, probabilities)
-        assert refined.masks == {i.position: i.rle for i in record.instances}
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_identity_network_gives_back_the_input(toy_coco, tmp_path, processes):
+    script, output = ROOT / "tests" / "refine" / "identity_run.py", tmp_path / "refined.json"
+    command = [sys.executable, script, toy_coco.images, toy_coco.predictions, output, str(processes)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("MEMBER: 2/2" in done.stderr) == (processes == 2)
+    before, after = (json.loads(path.read_text()) for path in (toy_coco.predictions, output))
+    assert [entry["segmentation"] for entry in after] == [entry["segmentation"] for entry in before]
 
 
 def test_results_keep_order_and_fields_and_do_not_depend_on_batches_or_processes(toy_coco, tmp_path, weights):

@@ -1,0 +1,49 @@
+"""Refine with a network that returns its mask: ``python identity_run.py IMAGES COARSE OUTPUT DEVICES``."""
+
+import sys
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from bpr.data.datamodule import RefinementDataModule
+from bpr.data.records import refinement_records
+from bpr.formats.coco import read_results
+from bpr.models.refiner import PatchRefiner
+from bpr.refine.run import RefinementRun
+from bpr.refine.writer import RefinementWriter
+from bpr.structures import PatchSpec
+
+
+class Identity(torch.nn.Module):
+    """Stands in for a `PatchSegmenter`; the parameter keeps DDP content."""
+
+    config: dict[str, int] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def foreground_probability(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        return masks.float()
+
+
+def main() -> None:
+    images, coarse, output, devices = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+    entries = read_results(coarse)
+    records = refinement_records(images, coarse, entries)
+    run = RefinementRun(output, [coarse], {})
+    strategy = "ddp" if devices > 1 else "auto"
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=devices, strategy=strategy, logger=False, use_distributed_sampler=True,
+        callbacks=[RefinementWriter(run.folder, run.digest)], enable_progress_bar=False,
+    )  # fmt: skip
+    datamodule = RefinementDataModule(run.remaining(records), PatchSpec(32), 1)
+    trainer.predict(PatchRefiner(Identity()), datamodule=datamodule, return_predictions=False)  # type: ignore[arg-type]
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        run.finish(entries, len(records))
+
+
+if __name__ == "__main__":
+    main()
