@@ -1,0 +1,213 @@
+"""Refine masks from Python: one object, one call; no Lightning, no Hydra, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bpr.assemble import mean_probability
+from bpr.data.batches import to_tensor
+from bpr.interop import Masks, masks_of
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import load_segmenter, resolve_checkpoint
+from bpr.patches import crop, propose_boxes, working_window
+from bpr.structures import Boxes, Image, Mask, PatchSpec, Probabilities, Window
+
+Progress = Callable[[int, int], None]
+"""Called with the number of patches that are done, and of all."""
+
+
+class _Cut(NamedTuple):
+    """Where the patches of one mask are."""
+
+    number: int
+    window: Window
+    boxes: Boxes
+
+
+class Refiner:
+    """Refines the boundaries of instance masks (arXiv 2104.05239).
+
+    It keeps no state between calls, so that several threads may share one.
+
+    Args:
+        segmenter: The patch network; it is moved to ``device``.
+        patch: How patches are placed.
+        device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
+        patches_per_forward: The network sees at most so many patches at a time.
+        threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
+
+    Raises:
+        ValueError: If ``patches_per_forward`` or ``threads`` is below 1.
+    """
+
+    def __init__(
+        self,
+        segmenter: PatchSegmenter,
+        patch: PatchSpec | None = None,
+        device: torch.device | str | None = None,
+        patches_per_forward: int = 64,
+        threads: int | None = None,
+    ) -> None:
+        if patches_per_forward < 1 or (threads is not None and threads < 1):
+            raise ValueError(
+                f"patches_per_forward and threads must be at least 1, got {patches_per_forward} and {threads}"
+            )
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.patch = PatchSpec() if patch is None else patch
+        self._segmenter = segmenter.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._patches_per_forward = patches_per_forward
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = "hrnet18s", input_size: int | None = None, **options: Any) -> Self:
+        """Load weights that ship (``"hrnet18s"``), a checkpoint of ``train.py``, or the paper authors' ``.pth``.
+
+        Args:
+            name: Name of the weights, or path of a ``.ckpt``, ``.pth`` or ``.safetensors`` file.
+            input_size: Side the network resizes patches to, px; by default what it was trained with.
+            options: As of `Refiner`.
+
+        Raises:
+            bpr.models.weights.CheckpointError: If there are no such weights, or the file has another layout.
+        """
+        return cls(load_segmenter(resolve_checkpoint(name), input_size), **options)
+
+    def __call__(
+        self,
+        image: Any,
+        masks: Any,
+        threshold: float = 0.5,
+        return_probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Refine the masks of one image, or of a list of images.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, (h, w) or (h, w, 1) uint8 grey, or a `PIL.Image.Image`; or a list of
+                such images.
+            masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
+                `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
+                Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs or COCO results. For
+                a list of images, a list with the masks of each.
+            threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
+            return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
+                the coarse mask (0 or 1) outside of them.
+            progress: Called after every pass of the network.
+
+        Returns:
+            The refined masks, in the type they came in, in a new object; boxes in it follow the masks. With
+            ``return_probabilities``, the pair of both. For a list of images, a list of these.
+
+        Raises:
+            TypeError: If the image or the masks are of no known type.
+            ValueError: If a shape does not fit, or ``threshold`` is out of range.
+        """
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
+        if not isinstance(image, list | tuple):
+            return self([image], [masks], threshold, return_probabilities, progress)[0]
+        if not isinstance(masks, list | tuple) or len(masks) != len(image):
+            raise ValueError(f"{len(image)} images need a list with the masks of each, got {_describe(masks)}")
+        pixels = [as_rgb(one) for one in image]
+        adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
+        probabilities = self._refine(pixels, adapted, progress)
+        refined = [given.rebuild(p > threshold) for given, p in zip(adapted, probabilities, strict=True)]
+        return list(zip(refined, probabilities, strict=True)) if return_probabilities else refined
+
+    def _refine(
+        self, images: Sequence[Image], masks: Sequence[Masks], progress: Progress | None
+    ) -> list[NDArray[np.float32]]:
+        """(n, h, w) float32 for each image."""
+        cuts = [[self._cut(number, mask) for number, mask in enumerate(given.arrays)] for given in masks]
+        total = sum(len(cut.boxes) for per_image in cuts for cut in per_image)
+        predicted = self._predict(self._batches(images, masks, cuts), total, progress)
+        results = []
+        for given, per_image in zip(masks, cuts, strict=True):
+            probabilities = given.arrays.astype(np.float32)
+            for number, (x1, y1, x2, y2), boxes in per_image:
+                part = np.s_[number, y1:y2, x1:x2]
+                patches, predicted = predicted[: len(boxes)], predicted[len(boxes) :]
+                probabilities[part] = mean_probability(given.arrays[part], patches, boxes - (x1, y1, x1, y1))
+            results.append(probabilities)
+        return results
+
+    def _cut(self, number: int, mask: Mask) -> _Cut:
+        window = working_window(_bounding_box(mask), mask.shape, self.patch.size)
+        x1, y1, x2, y2 = window
+        if (x1, y1) == (x2, y2):
+            return _Cut(number, window, np.zeros((0, 4), np.int64))
+        return _Cut(number, window, propose_boxes(mask[y1:y2, x1:x2], self.patch, (x1, y1), mask.shape))
+
+    def _batches(
+        self, images: Sequence[Image], masks: Sequence[Masks], cuts: Sequence[Sequence[_Cut]]
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+        """Crops of at most ``patches_per_forward`` patches, of one mask after the other, across images."""
+        colours: list[NDArray[np.uint8]] = []
+        coarse: list[NDArray[np.bool_]] = []
+        for image, given, per_image in zip(images, masks, cuts, strict=True):
+            for number, _, boxes in per_image:
+                for box in boxes:
+                    colours.append(crop(image, box[None]))
+                    coarse.append(crop(given.arrays[number], box[None]))
+                    if len(colours) == self._patches_per_forward:
+                        yield np.concatenate(colours), np.concatenate(coarse)
+                        colours, coarse = [], []
+        if colours:
+            yield np.concatenate(colours), np.concatenate(coarse)
+
+    @torch.inference_mode()
+    def _predict(
+        self,
+        batches: Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]],
+        total: int,
+        progress: Progress | None,
+    ) -> Probabilities:
+        predicted = np.zeros((total, self.patch.size, self.patch.size), np.float32)
+        done = 0
+        for colours, coarse in batches:
+            inputs = to_tensor(colours).to(self.device), torch.from_numpy(coarse).to(self.device)
+            probabilities = self._segmenter.foreground_probability(*inputs)
+            predicted[done : done + len(coarse)] = probabilities.cpu().numpy()
+            done += len(coarse)
+            if progress is not None:
+                progress(done, total)
+        return predicted
+
+
+def as_rgb(image: Any) -> Image:
+    """(h, w, 3) uint8 of an image in memory; see `Refiner.__call__`.
+
+    Raises:
+        TypeError: If it is no array or PIL image, or not uint8.
+        ValueError: If the shape is not that of an image.
+    """
+    if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(f"the image must be uint8, 0 to 255, got {_describe(image)}; scale and convert it")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
+        raise ValueError(f"the image must be (h, w, 3) RGB or (h, w) grey, got shape {array.shape}")
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def _bounding_box(mask: Mask) -> Window:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return (0, 0, 0, 0)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _describe(value: object) -> str:
+    kind = type(value).__name__
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return f"{kind} of {dtype} {tuple(shape)}" if shape is not None else kind

@@ -1,0 +1,162 @@
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bpr import PatchSpec, Refiner, rle
+from bpr.data.datasets import RefinementDataset
+from bpr.models.segmenter import PatchSegmenter
+from bpr.refine.writer import paste_image
+from bpr.structures import CoarseInstance, ImageRecord
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    torch.manual_seed(0)
+    segmenter = PatchSegmenter(input_size=32).eval()
+    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
+    torch.nn.init.normal_(segmenter.backbone.conv1.mask.weight)
+    return segmenter
+
+
+@pytest.fixture(scope="module")
+def refiner(segmenter):
+    return Refiner(segmenter, PatchSpec(32), device="cpu", patches_per_forward=7)
+
+
+@pytest.fixture
+def scene():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    ys, xs = np.mgrid[:90, :120]
+    discs = [((xs - x) ** 2 + (ys - y) ** 2) < r**2 for x, y, r in ((30, 40, 20), (80, 30, 25), (110, 80, 30))]
+    return image, np.stack([*discs, np.zeros((90, 120), bool)])
+
+
+def test_masks_equal_those_of_the_prediction_loop(refiner, segmenter, scene, tmp_path):
+    image, masks = scene
+    Image.fromarray(image).save(tmp_path / "1.png")
+    instances = tuple(CoarseInstance(rle.encode(mask), 1, 1.0, n) for n, mask in enumerate(masks))
+    record = ImageRecord(1, tmp_path / "1.png", image.shape[:2], instances)
+    patches = RefinementDataset([record], PatchSpec(32))[0]
+    with torch.inference_mode():
+        crops = torch.from_numpy(patches.images).permute(0, 3, 1, 2), torch.from_numpy(patches.coarse)
+        written = paste_image(patches.layout, segmenter.foreground_probability(*crops).numpy())
+    refined = refiner(image, masks)
+    assert refined.dtype == bool
+    assert refined.shape == masks.shape
+    assert (refined != masks).any()
+    assert not refined[3].any()
+    for number, code in written.masks.items():
+        # Batches of another size round differently: a pixel at probability 1/2 may fall on either side.
+        assert (refined[number] != rle.decode(code)).mean() < 1e-3
+
+
+def test_inputs_are_not_changed(refiner, scene):
+    image, masks = scene
+    before = image.copy(), masks.copy()
+    refiner(image, masks)
+    assert np.array_equal(image, before[0])
+    assert np.array_equal(masks, before[1])
+
+
+def test_probabilities_explain_the_masks(refiner, scene):
+    image, masks = scene
+    refined, probabilities = refiner(image, masks, return_probabilities=True)
+    assert probabilities.dtype == np.float32
+    assert np.array_equal(probabilities > 0.5, refined)
+    strict = refiner(image, masks, threshold=0.9)
+    assert np.array_equal(probabilities > 0.9, strict)
+    assert set(np.unique(probabilities[3])) == {0.0}
+
+
+def test_a_list_of_images_gives_what_each_gives_alone(refiner, scene):
+    image, masks = scene
+    flipped = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(masks[:2, :, ::-1])
+    together = refiner([image, flipped[0]], [masks, flipped[1]])
+    alone = [refiner(image, masks), refiner(*flipped)]
+    for ours, theirs in zip(together, alone, strict=True):
+        assert (ours != theirs).mean() < 1e-3  # as above
+
+
+def test_progress_reaches_the_total(refiner, scene):
+    calls = []
+    refiner(*scene, progress=lambda done, total: calls.append((done, total)))
+    assert [done for done, _ in calls[:-1]] == list(range(7, calls[-1][1], 7))
+    assert calls[-1][0] == calls[-1][1]
+
+
+def test_threads_may_share_a_refiner(refiner, scene):
+    expected, results = refiner(*scene), [None] * 4
+
+    def work(number):
+        results[number] = refiner(*scene)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    for refined in results:
+        assert np.array_equal(refined, expected)
+
+
+@pytest.mark.parametrize("form", ["pil", "grey", "grey channel", "palette"])
+def test_images_come_in_several_forms(refiner, scene, form):
+    image, masks = scene
+    grey = image[..., 0]
+    given = {
+        "pil": Image.fromarray(image),
+        "grey": grey,
+        "grey channel": grey[..., None],
+        "palette": Image.fromarray(image).convert("P"),
+    }[form]
+    expected = np.asarray(Image.fromarray(image).convert("P").convert("RGB")) if form == "palette" else image
+    expected = np.repeat(grey[..., None], 3, axis=2) if form.startswith("grey") else expected
+    assert np.array_equal(refiner(given, masks), refiner(expected, masks))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 200), (31, 31)])
+def test_images_smaller_than_a_patch_are_refined(refiner, shape):
+    image, masks = np.zeros((*shape, 3), np.uint8), np.ones((1, *shape), bool)
+    masks[0, :, shape[1] // 2 :] = False
+    assert refiner(image, masks).shape == masks.shape
+
+
+def test_no_masks_give_no_masks(refiner):
+    assert refiner(np.zeros((9, 9, 3), np.uint8), np.zeros((0, 9, 9), bool)).shape == (0, 9, 9)
+
+
+@pytest.mark.parametrize(
+    ("image", "masks", "error", "message"),
+    [
+        (np.zeros((9, 9, 3)), np.zeros((1, 9, 9), bool), TypeError, "must be uint8"),
+        (np.zeros((9, 9, 4), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "RGB"),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 8, 9), bool), ValueError, "but the image is"),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), bool), TypeError, r"\(n, h, w\)"),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 9, 9)), TypeError, "threshold them"),
+        (np.zeros((9, 9, 3), np.uint8), {"boxes": 1}, TypeError, "this one"),
+        ([np.zeros((9, 9, 3), np.uint8)], np.zeros((2, 9, 9), bool), ValueError, "1 images need"),
+    ],
+)
+def test_what_does_not_fit_is_refused(refiner, image, masks, error, message):
+    with pytest.raises(error, match=message):
+        refiner(image, masks)
+
+
+def test_the_threshold_is_checked(refiner, scene):
+    with pytest.raises(ValueError, match="threshold must be in"):
+        refiner(*scene, threshold=1.0)
+
+
+def test_shipped_weights_load_by_name():
+    refiner = Refiner.from_pretrained("hrnet18s", device="cpu")
+    assert refiner.patch == PatchSpec()
+
+
+def test_the_api_needs_neither_lightning_nor_hydra():
+    script = "import sys, bpr; bpr.Refiner; print([m for m in ('pytorch_lightning', 'hydra') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

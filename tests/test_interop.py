@@ -1,0 +1,172 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from bpr import rle
+from bpr.interop import boxes_of, masks_of
+
+SIZE = (60, 80)
+
+
+@pytest.fixture
+def masks():
+    stack = np.zeros((3, *SIZE), bool)
+    stack[0, 10:30, 5:40] = stack[1, 40:55, 50:70] = True
+    stack[2, 20:45, 60:78] = True
+    return stack
+
+
+@pytest.fixture
+def refined(masks):
+    """Other masks: one grown, one emptied, one as it was."""
+    changed = masks.copy()
+    changed[0, 8:32, 4:41] = True
+    changed[1] = False
+    return changed
+
+
+@pytest.fixture(scope="session")
+def ultralytics(tmp_path_factory):
+    """Imported outside of any test: it changes environment variables and writes settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("yolo")))
+        pytest.importorskip("ultralytics.engine.results", reason="the extra interop is not installed")
+        return pytest.importorskip("ultralytics")
+
+
+def there_and_back(given, refined, size=SIZE):
+    before = copy.deepcopy(given)
+    adapted = masks_of(given, size)
+    assert adapted.arrays.dtype == bool
+    rebuilt = adapted.rebuild(refined)
+    assert np.array_equal(masks_of(rebuilt, size).arrays, refined)
+    assert np.array_equal(masks_of(given, size).arrays, masks_of(before, size).arrays)
+    assert np.array_equal(masks_of(adapted.rebuild(adapted.arrays), size).arrays, adapted.arrays)
+    return rebuilt
+
+
+def test_arrays_and_tensors_keep_their_type(masks, refined):
+    assert there_and_back(masks, refined).dtype == bool
+    assert there_and_back(masks.astype(np.uint8), refined).dtype == np.uint8
+    assert there_and_back(torch.from_numpy(masks), refined).dtype == torch.bool
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_rle_lists(masks, refined, kind):
+    codes = [rle.encode(mask) for mask in masks]
+    given = [{**code, "counts": code["counts"].encode() if kind is bytes else code["counts"]} for code in codes]
+    assert all(isinstance(code["counts"], kind) for code in there_and_back(given, refined))
+
+
+def test_results_entries_keep_their_fields(masks, refined):
+    given = [{"category_id": 3, "score": 0.5, "area": 1, "segmentation": rle.encode(mask)} for mask in masks]
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt[0]["bbox"] == [4, 8, 37, 24]
+    assert rebuilt[0]["area"] == 37 * 24
+    assert rebuilt[0]["score"] == 0.5
+
+
+def test_a_bad_rle_is_named():
+    with pytest.raises(ValueError, match="mask 1 is no COCO mask"):
+        masks_of([rle.encode(np.zeros(SIZE, bool)), {"size": [1, 1], "counts": "1"}], SIZE)
+
+
+def test_torchvision_detections(masks, refined):
+    given = {
+        "boxes": torch.from_numpy(boxes_of(masks)),
+        "labels": torch.tensor([1, 2, 3]),
+        "scores": torch.tensor([0.9, 0.8, 0.7]),
+        "masks": torch.from_numpy(masks[:, None]).float() * 0.8,
+    }
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt["masks"].shape == (3, 1, *SIZE)
+    assert rebuilt["boxes"][0].tolist() == [4, 8, 41, 32]
+    assert torch.equal(rebuilt["boxes"][1], given["boxes"][1])  # its mask is empty now: the box stays
+    assert torch.equal(rebuilt["scores"], given["scores"])
+
+
+def test_a_real_torchvision_detector_is_understood(refined):
+    detection = pytest.importorskip("torchvision.models.detection")
+    torch.manual_seed(0)
+    model = detection.maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3, box_score_thresh=0.0, box_detections_per_img=3
+    ).eval()
+    with torch.inference_mode():
+        output = model([torch.rand(3, *SIZE)])[0]
+    there_and_back(output, refined[: len(output["masks"])])
+
+
+def test_supervision_detections(masks, refined):
+    sv = pytest.importorskip("supervision", reason="the extra interop is not installed")
+    given = sv.Detections(
+        xyxy=boxes_of(masks), mask=masks, class_id=np.array([1, 2, 3]), confidence=np.array([0.9, 0.8, 0.7]),
+        data={"name": np.array(["a", "b", "c"])},
+    )  # fmt: skip
+    rebuilt = there_and_back(given, refined)
+    assert isinstance(rebuilt, sv.Detections)
+    assert rebuilt.xyxy[0].tolist() == [4, 8, 41, 32]
+    assert rebuilt.data["name"].tolist() == ["a", "b", "c"]
+    assert masks_of(sv.Detections.empty(), SIZE).rebuild(None).is_empty()
+    with pytest.raises(ValueError, match="no masks"):
+        masks_of(sv.Detections(xyxy=boxes_of(masks)), SIZE)
+
+
+def test_ultralytics_results(masks, refined, ultralytics):
+    results = ultralytics.engine.results
+    boxes = torch.cat([torch.from_numpy(boxes_of(masks)), torch.tensor([[0.9, 0], [0.8, 1], [0.7, 2]])], dim=1)
+    given = results.Results(
+        np.zeros((*SIZE, 3), np.uint8), "a.jpg", {0: "a", 1: "b", 2: "c"}, boxes, torch.from_numpy(masks).float()
+    )
+    rebuilt = there_and_back(given, refined)
+    assert isinstance(rebuilt, results.Results)
+    assert rebuilt.boxes.xyxy[0].tolist() == [4, 8, 41, 32]
+    assert rebuilt.boxes.conf.tolist() == given.boxes.conf.tolist()
+
+
+def test_letterboxed_ultralytics_masks_are_brought_to_the_image(masks, ultralytics):
+    results, ops = ultralytics.engine.results, ultralytics.utils.ops
+    small = torch.zeros(3, 64, 64)
+    small[:, 8:56] = torch.nn.functional.interpolate(torch.from_numpy(masks)[None].float(), (48, 64))[0]
+    boxes = torch.cat([torch.from_numpy(boxes_of(masks)), torch.ones(3, 2)], dim=1)
+    given = results.Results(np.zeros((*SIZE, 3), np.uint8), "a.jpg", {1: "a"}, boxes, small)
+    expected = ops.scale_masks(small[None], SIZE)[0].numpy() > 0.5
+    adapted = masks_of(given, SIZE).arrays
+    assert (adapted != expected).mean() < 0.002  # two bilinear resizings, OpenCV's and torch's
+
+
+def test_hugging_face_maps(masks, refined):
+    segments = [{"id": i, "label_id": 7, "score": s} for i, s in ((0, 0.9), (1, 0.8), (2, 0.7))]
+    ids = np.full(SIZE, -1)
+    for number in (2, 1, 0):
+        ids[masks[number]] = number
+    given = {"segmentation": torch.from_numpy(ids), "segments_info": segments}
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt["segmentation"].dtype == torch.int64
+    overlapping = refined.copy()
+    overlapping[2, 8:32, 30:41] = True
+    shared = masks_of(given, SIZE).rebuild(overlapping)["segmentation"]
+    assert shared[10, 35] == 0  # the higher score keeps the pixel
+
+
+def test_hugging_face_post_processing_is_understood(refined):
+    transformers = pytest.importorskip("transformers", reason="the extra interop is not installed")
+    modeling = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+    outputs = modeling.Mask2FormerForUniversalSegmentationOutput(
+        class_queries_logits=torch.tensor([[[9.0, 0, 0], [0, 9.0, 0], [9.0, 0, 0]]]),
+        masks_queries_logits=torch.stack([torch.linspace(-9, 9, 96 * 96).reshape(96, 96).roll(n, 0) for n in range(3)])[
+            None
+        ],
+    )
+    processor = transformers.Mask2FormerImageProcessor()
+    for maps in (True, False):
+        found = processor.post_process_instance_segmentation(outputs, target_sizes=[SIZE], return_binary_maps=maps)[0]
+        adapted = masks_of(found, SIZE)
+        assert len(adapted.arrays) == len(found["segments_info"]) == 3
+        there_and_back(found, refined)
+
+
+def test_no_instances_of_hugging_face():
+    given = {"segmentation": torch.full(SIZE, -1), "segments_info": []}
+    assert masks_of(given, SIZE).arrays.shape == (0, *SIZE)
