@@ -103,15 +103,25 @@ def read_results(path: str | Path) -> list[Entry]:
         hint = " (this looks like an annotation file)" if isinstance(content, dict) else ""
         raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}")
     for number, entry in enumerate(content):
-        where = f"entry {number}"
-        _field(path, where, entry, "image_id", (int, str))
-        _field(path, where, entry, "category_id", (int,))
-        score = _field(path, where, entry, "score", (int, float))
-        if not math.isfinite(score):
-            raise FormatError(path, where, f"score must be a finite number, got {score}")
-        if "segmentation" not in entry:
-            raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
+        check_entry(path, f"entry {number}", entry)
     return content
+
+
+def check_entry(path: Path, where: str, entry: object) -> Entry:
+    """One entry of a results file, as it is, if it has the fields that refinement needs.
+
+    Raises:
+        FormatError: If a field is missing or of the wrong type.
+    """
+    _field(path, where, entry, "image_id", (int, str))
+    _field(path, where, entry, "category_id", (int,))
+    score = _field(path, where, entry, "score", (int, float))
+    if isinstance(score, float) and not math.isfinite(score):
+        raise FormatError(path, where, f"score must be a finite number, got {score}")
+    assert isinstance(entry, dict)
+    if "segmentation" not in entry:
+        raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
+    return entry
 
 
 def result_rle(path: Path, number: int, entry: Mapping[str, Any], size: Size) -> Rle:

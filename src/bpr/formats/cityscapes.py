@@ -1,0 +1,205 @@
+"""Cityscapes: predictions in the layout of the official evaluation, and ground truth in ``gtFine`` folders.
+
+Predictions are text files ``CITY_SEQUENCE_FRAME*.txt`` anywhere below one folder, with a line
+``MASK.png LABEL_ID CONFIDENCE`` for each instance; the path of the mask is relative to its text file, and every
+pixel that is not 0 is foreground. A text file named ``index.txt`` takes the name of its folder.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from bpr import rle as rle_codec
+from bpr.formats.coco import AnnotatedImage, Annotations, Entry
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+from bpr.formats.mask_images import read_labels
+from bpr.structures import Size, TrueInstance
+
+LABELS: Final = {
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    29: "caravan",
+    30: "trailer",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+"""Labels with instances, by label id (``cityscapesscripts.helpers.labels``); 29 and 30 are not evaluated."""
+
+INSTANCES_SUFFIX: Final = "_gtFine_instanceIds.png"
+IMAGE_SUFFIX: Final = "_leftImg8bit.png"
+
+_NAME: Final = re.compile(r"(?P<city>[^_]+)_[0-9]+_[0-9]+")
+_INSTANCES_PER_LABEL: Final = 1000
+
+
+def is_prediction_folder(path: Path) -> bool:
+    """Whether there is a folder with text files in it."""
+    return path.is_dir() and next(path.rglob("*.txt"), None) is not None
+
+
+def read_predictions(folder: str | Path) -> list[Entry]:
+    """Read a folder of predictions.
+
+    Args:
+        folder: Of the text files and masks; text files are taken in the order of their paths.
+
+    Returns:
+        Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
+        ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
+        and ``mask_file`` are where the entry came from, relative to ``folder``, and ``line`` is its text.
+
+    Raises:
+        FormatError: If a line is wrong or a mask is missing; names file, line and remedy.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FormatError(folder, None, "is not a folder; give the folder of the *_pred.txt files")
+    lists = sorted(folder.rglob("*.txt"))
+    if not lists:
+        raise FormatError(folder, None, "has no text files; Cityscapes predictions have one *_pred.txt per image")
+    named: dict[str, Path] = {}
+    for path in lists:
+        name = image_name(path)
+        if name in named:
+            raise FormatError(path, None, f"predicts {name} as {named[name]} does; keep one of them")
+        named[name] = path
+    return [entry for name, path in named.items() for entry in _read_list(folder, path, name)]
+
+
+def image_name(path: Path) -> str:
+    """``CITY_SEQUENCE_FRAME`` of a text file.
+
+    Raises:
+        FormatError: If neither the file nor, for ``index.txt``, its folder is named so.
+    """
+    name = path.parent.name if path.name == "index.txt" else path.name
+    match = _NAME.match(name)
+    if match is None:
+        raise FormatError(
+            path, None, "is not named after an image (CITY_SEQUENCE_FRAME*.txt); rename it or take it out of the folder"
+        )
+    return match.group()
+
+
+def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Write entries of `read_predictions`, perhaps with other masks, under the same names and with the same lines.
+
+    Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder = Path(folder)
+    lines: dict[str, list[str]] = {}
+    for entry in entries:
+        target = folder / entry["mask_file"]
+        with replacing(target) as unfinished:
+            mask = rle_codec.decode(entry["segmentation"])
+            PillowImage.fromarray(mask.astype(np.uint8) * 255).save(unfinished, format="PNG")
+        lines.setdefault(entry["prediction_file"], []).append(entry["line"])
+    for name, content in lines.items():
+        with replacing(folder / name) as unfinished:
+            unfinished.write_text("".join(line + "\n" for line in content), encoding="utf-8")
+
+
+def read_ground_truth(folder: str | Path) -> Annotations:
+    """Read ``*_gtFine_instanceIds.png`` below a folder, such as ``gtFine/val``.
+
+    An id of 1000 and above is an instance of the label ``id // 1000``; the id of a label with instances itself
+    marks a group that could not be told apart, which is read as a crowd region.
+
+    Raises:
+        FormatError: If there is none, or one cannot be read; names the file.
+    """
+    folder = Path(folder)
+    paths = sorted(folder.rglob(f"*{INSTANCES_SUFFIX}"))
+    if not paths:
+        raise FormatError(folder, None, f"has no *{INSTANCES_SUFFIX}; give a folder such as gtFine/val")
+    images: dict[int | str, AnnotatedImage] = {}
+    for path in paths:
+        name = path.name.removesuffix(INSTANCES_SUFFIX)
+        ids = read_labels(path)
+        truths = [_truth(ids, int(value)) for value in np.unique(ids) if _label(int(value)) in LABELS]
+        images[name] = AnnotatedImage(image_file(name), (ids.shape[0], ids.shape[1]), tuple(truths))
+    return Annotations(folder, images, dict(LABELS))
+
+
+def image_file(name: str) -> str:
+    """The image ``CITY_SEQUENCE_FRAME`` below ``leftImg8bit/SPLIT``."""
+    return f"{name.partition('_')[0]}/{name}{IMAGE_SUFFIX}"
+
+
+def _label(value: int) -> int:
+    return value // _INSTANCES_PER_LABEL if value >= _INSTANCES_PER_LABEL else value
+
+
+def _truth(ids: NDArray[Any], value: int) -> TrueInstance:
+    return TrueInstance(rle_codec.encode(ids == value), _label(value), value < _INSTANCES_PER_LABEL)
+
+
+def _read_list(folder: Path, path: Path, name: str) -> list[Entry]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(path, None, f"cannot be read as text ({error})") from error
+    entries: list[Entry] = []
+    size: Size | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        entry = _read_line(folder, path, number, line, name)
+        if size is not None and tuple(entry["segmentation"]["size"]) != size:
+            found = tuple(entry["segmentation"]["size"])
+            raise FormatError(path, f"line {number}", f"the mask is {found} (h, w), those above are {size}")
+        size = (entry["segmentation"]["size"][0], entry["segmentation"]["size"][1])
+        entries.append(entry)
+    return entries
+
+
+def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> Entry:
+    where = f"line {number}"
+    parts = line.split()
+    if len(parts) != 3:
+        raise FormatError(path, where, f"expected 'MASK.png LABEL_ID CONFIDENCE', got {line!r:.80}")
+    try:
+        label, score = int(float(parts[1])), float(parts[2])
+    except (ValueError, OverflowError) as error:
+        raise FormatError(path, where, f"label id and confidence must be numbers, got {parts[1:]}") from error
+    if label not in LABELS:
+        known = ", ".join(f"{number} {text}" for number, text in LABELS.items())
+        raise FormatError(path, where, f"label id {label} has no instances; those that have are {known}")
+    if not np.isfinite(score):
+        raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
+    mask_path = _mask_path(folder, path, where, parts[0])
+    mask = read_labels(mask_path)
+    return {
+        "image_id": name,
+        "category_id": label,
+        "score": score,
+        "segmentation": rle_codec.encode(mask != 0),
+        "file_name": image_file(name),
+        "mask_file": mask_path.relative_to(folder.resolve()).as_posix(),
+        "prediction_file": path.relative_to(folder).as_posix(),
+        "line": line.strip(),
+    }
+
+
+def _mask_path(folder: Path, path: Path, where: str, given: str) -> Path:
+    if Path(given).is_absolute():
+        raise FormatError(path, where, f"{given} is an absolute path; give it relative to the text file")
+    mask_path = (path.parent / given).resolve()
+    if not mask_path.is_relative_to(folder.resolve()):
+        raise FormatError(path, where, f"{given} leads out of {folder}; put the masks into the folder")
+    if not mask_path.is_file():
+        raise FormatError(path, where, f"{mask_path} is missing")
+    return mask_path

@@ -1,0 +1,140 @@
+"""Masks as image files: one mask per file, or one integer per instance."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from bpr import rle as rle_codec
+from bpr.formats.coco import Entry
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+
+MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
+"""Formats that do not change the values of pixels."""
+
+
+def is_mask_folder(path: Path) -> bool:
+    """Whether there is a folder with mask images in it."""
+    return path.is_dir() and any(file.suffix.lower() in MASK_SUFFIXES for file in path.rglob("*"))
+
+
+def read_mask_images(folder: str | Path, images: str | Path) -> list[Entry]:
+    """Read a folder of masks.
+
+    A file with the name of an image (``a.png`` for ``a.jpg``) is a label image: each value but 0 is an instance.
+    Any other file is one mask (all but 0 is foreground); it belongs to the image whose name its own name starts
+    with, followed by ``_``, ``-`` or ``.`` (``a_1.png``), or else to that of its folder (``a/1.png``).
+
+    Args:
+        folder: Of the masks; files are taken in the order of their paths.
+        images: Folder of the images.
+
+    Returns:
+        Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is the name of the image without
+        suffix, ``category_id`` and ``score`` are 1; ``mask_file`` is the file, ``value`` the value in it (None
+        for a file with one mask).
+
+    Raises:
+        FormatError: If a file belongs to no image, cannot be decoded, or has several channels.
+    """
+    folder, images = Path(folder), Path(images)
+    if not images.is_dir():
+        raise FormatError(images, None, "is not a folder; `images` must name the folder of the images")
+    stems = {path.stem for path in images.iterdir() if path.is_file()}
+    entries: list[Entry] = []
+    for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in MASK_SUFFIXES):
+        image_id, values = _image_of(path, stems, images), read_labels(path)
+        found: Sequence[int | None] = [None]
+        if path.stem == image_id:
+            found = [int(value) for value in np.unique(values) if value != 0]
+        for value in found:
+            mask = values != 0 if value is None else values == value
+            entries.append(
+                {
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "score": 1.0,
+                    "segmentation": rle_codec.encode(mask),
+                    "mask_file": path.relative_to(folder).as_posix(),
+                    "value": value,
+                }
+            )
+    if not entries:
+        raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
+    return entries
+
+
+def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
+    """Write entries of `read_mask_images`, perhaps with other masks, to files of the same names and pixel types.
+
+    Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
+    to the last one in the order of the values.
+
+    Args:
+        folder: Made if missing.
+        entries: All entries of each file.
+        source: The folder that they were read from.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    per_file: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        per_file[entry["mask_file"]].append(entry)
+    for name, of_file in per_file.items():
+        before = read_labels(Path(source) / name)
+        painted = _mask_image(before, of_file) if of_file[0]["value"] is None else _label_image(before, of_file)
+        target = Path(folder) / name
+        with replacing(target) as unfinished:
+            PillowImage.fromarray(painted).save(
+                unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()]
+            )
+
+
+def read_labels(path: Path) -> NDArray[Any]:
+    """(h, w) of an integer type: the values of an image with one channel, of a palette image the indices.
+
+    Raises:
+        FormatError: If it cannot be decoded, or has several channels.
+    """
+    try:
+        with PillowImage.open(path) as image:
+            array = np.asarray(image)
+    except (UnidentifiedImageError, OSError) as error:
+        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    if array.ndim != 2:
+        raise FormatError(path, None, f"must have one channel, got shape {array.shape}; colours are no labels")
+    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _image_of(path: Path, stems: set[str], images: Path) -> str:
+    if path.stem in stems:
+        return path.stem
+    starts = [path.stem[:end] for end, letter in enumerate(path.stem) if letter in "_-."]
+    known = [start for start in starts if start in stems]
+    if known:
+        return max(known, key=len)
+    if path.parent.name in stems:
+        return path.parent.name
+    raise FormatError(path, None, f"belongs to no image in {images}: name it, or its folder, after the image")
+
+
+def _mask_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
+    foreground = before.max() or 255
+    return np.where(rle_codec.decode(entries[0]["segmentation"]), foreground, 0).astype(before.dtype)
+
+
+def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
+    painted = np.zeros_like(before)
+    masks = [(entry["value"], rle_codec.decode(entry["segmentation"])) for entry in entries]
+    for value, mask in masks:
+        painted[mask] = value
+    for value, mask in masks:
+        painted[mask & (before == value)] = value
+    return painted

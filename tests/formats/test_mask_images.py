@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr import rle
+from bpr.formats.errors import FormatError
+from bpr.formats.mask_images import read_mask_images, write_mask_images
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.jpg", "a_b.jpg", "c.png"):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def labels(dtype=np.uint8):
+    array = np.zeros((20, 30), dtype)
+    array[2:10, 2:10], array[2:10, 10:20] = 3, 7
+    return array
+
+
+def test_a_label_image_has_an_instance_for_each_value(images, tmp_path):
+    save(tmp_path / "masks" / "a.png", labels())
+    entries = read_mask_images(tmp_path / "masks", images)
+    assert [(e["image_id"], e["value"], rle.area(e["segmentation"])) for e in entries] == [("a", 3, 64), ("a", 7, 80)]
+
+
+@pytest.mark.parametrize(
+    ("name", "image"), [("a_1.png", "a"), ("a_b_2.png", "a_b"), ("c/x.png", "c"), ("c-1.png", "c")]
+)
+def test_a_mask_belongs_to_the_image_it_is_named_after(images, tmp_path, name, image):
+    save(tmp_path / "masks" / name, labels())
+    entries = read_mask_images(tmp_path / "masks", images)
+    assert [(e["image_id"], e["value"], rle.area(e["segmentation"])) for e in entries] == [(image, None, 144)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_are_written_as_they_were(images, tmp_path, dtype):
+    save(tmp_path / "masks" / "a.png", labels(dtype))
+    save(tmp_path / "masks" / "c" / "0.png", labels(dtype))
+    entries = read_mask_images(tmp_path / "masks", images)
+    write_mask_images(tmp_path / "out", entries, tmp_path / "masks")
+    for name in ("a.png", "c/0.png"):
+        before, after = (np.asarray(Image.open(tmp_path / folder / name)) for folder in ("masks", "out"))
+        assert before.dtype == after.dtype
+        assert np.array_equal(before if name == "a.png" else (before > 0) * 7, after)
+
+
+def test_overlaps_stay_with_the_instance_that_had_the_pixel(images, tmp_path):
+    save(tmp_path / "masks" / "a.png", labels())
+    entries = read_mask_images(tmp_path / "masks", images)
+    everywhere = rle.encode(np.ones((20, 30), bool))
+    write_mask_images(tmp_path / "out", [{**e, "segmentation": everywhere} for e in entries], tmp_path / "masks")
+    written = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert (written[labels() == 3] == 3).all()
+    assert (written[labels() != 3] == 7).all()
+
+
+def test_what_cannot_be_used_is_named(images, tmp_path):
+    with pytest.raises(FormatError, match="has no masks"):
+        read_mask_images(tmp_path / "masks", images)
+    save(tmp_path / "masks" / "a.png", np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(FormatError, match=r"a\.png: must have one channel"):
+        read_mask_images(tmp_path / "masks", images)
+    (tmp_path / "masks" / "a.png").unlink()
+    save(tmp_path / "masks" / "z.png", labels())
+    with pytest.raises(FormatError, match=r"z\.png: belongs to no image"):
+        read_mask_images(tmp_path / "masks", images)

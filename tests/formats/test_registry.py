@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr.formats.errors import FormatError
+from bpr.formats.registry import prediction_format
+
+ENTRY = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": {}}
+
+
+def test_the_content_decides(tmp_path):
+    (tmp_path / "results").write_text(json.dumps([ENTRY]))
+    (tmp_path / "lines").write_text(json.dumps(ENTRY) + "\n" + json.dumps(ENTRY) + "\n")
+    (tmp_path / "annotations").write_text(json.dumps({"images": []}))
+    for name in ("city", "masks"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name / "a.png")
+    (tmp_path / "city" / "a_000000_000000_pred.txt").write_text("")
+    expected = {"results": "coco", "lines": "jsonl", "annotations": "coco", "city": "cityscapes", "masks": "masks"}
+    assert {name: prediction_format(tmp_path / name).name for name in expected} == expected
+    assert prediction_format(tmp_path / "city", "masks").name == "masks"
+
+
+def test_what_is_no_format_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="format=xml is not known; there are coco"):
+        prediction_format(tmp_path, "xml")
+    with pytest.raises(FormatError, match="no such file or folder"):
+        prediction_format(tmp_path / "nowhere")
+    with pytest.raises(FormatError, match="has neither"):
+        prediction_format(tmp_path)
