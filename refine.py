@@ -20,6 +20,9 @@ from bpr.config import register_schemas
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
+    from bpr.evaluation.report import Evaluation
+    from bpr.refine.run import FinishedRun
+
 register_schemas()
 
 
@@ -32,8 +35,9 @@ def main(cfg: DictConfig) -> None:
     OmegaConf.resolve(cfg)
     try:
         choose_input(cfg)
-        if refine(cfg) and cfg.annotations:
-            print_scores(cfg)
+        finished = refine(cfg)
+        if finished is not None:
+            print_scores(finished, cfg.dilation_ratio)
     except (FormatError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 
@@ -52,16 +56,17 @@ def choose_input(cfg: DictConfig) -> None:
         raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")
 
 
-def refine(cfg: DictConfig) -> bool:
-    """Predict the images that are left and merge; True in the process that wrote the results."""
+def refine(cfg: DictConfig) -> FinishedRun | None:
+    """Predict the images that are left and merge; None in all processes but the one that wrote the results."""
     import torch
 
     from bpr.data.datamodule import RefinementDataModule
     from bpr.data.records import refinement_records
+    from bpr.evaluation.inputs import Results
     from bpr.formats.coco import read_annotations, read_results
     from bpr.models.checkpoint import load_refiner
     from bpr.models.weights import resolve_checkpoint
-    from bpr.refine.run import RefinementRun, format_summary
+    from bpr.refine.run import FinishedRun, RefinementRun, format_summary
     from bpr.refine.writer import RefinementWriter
     from bpr.structures import PatchSpec
 
@@ -84,11 +89,13 @@ def refine(cfg: DictConfig) -> bool:
         trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
-            return False
-    summary = run.finish(entries, len(records))
-    print(format_summary(summary, time.perf_counter() - start))
+            return None
+    merged, summary = run.finish(entries, len(records))
+    elapsed = time.perf_counter() - start
+    print(format_summary(summary, elapsed))
     print(f"refined masks: {output}")
-    return True
+    coarse, refined = Results(predictions, entries), Results(output, merged)
+    return FinishedRun(records, coarse, refined, annotations, summary, elapsed)
 
 
 def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
@@ -102,14 +109,16 @@ def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
     return capped_trainer
 
 
-def print_scores(cfg: DictConfig) -> None:
-    """Print the table of scores before and after, where the annotation file has objects."""
-    from bpr.evaluation.report import evaluate, format_table
-    from bpr.formats.coco import read_annotations
+def print_scores(finished: FinishedRun, dilation_ratio: float) -> Evaluation | None:
+    """Print the table of scores before and after, and return them, where the annotation file has objects."""
+    from bpr.evaluation.report import evaluate_results
+    from bpr.evaluation.table import format_table
 
-    if read_annotations(cfg.annotations).has_truths:
-        scores = evaluate(cfg.output, cfg.annotations, against=cfg.predictions, dilation_ratio=cfg.dilation_ratio)
-        print(format_table(scores))
+    if finished.annotations is None or not finished.annotations.has_truths:
+        return None
+    scores = evaluate_results(finished.refined, finished.annotations, finished.coarse, dilation_ratio)
+    print(format_table(scores))
+    return scores
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bpr.evaluation.command import exit_code, parser
-from bpr.evaluation.report import Evaluation, evaluate, format_table
+from bpr.evaluation.report import Evaluation, evaluate
+from bpr.evaluation.table import format_table
 from bpr.formats.files import replacing
 
 

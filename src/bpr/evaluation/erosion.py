@@ -15,7 +15,7 @@ from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.command import exit_code, parser
 from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
-from bpr.evaluation.report import percent
+from bpr.evaluation.table import percent
 from bpr.structures import Rle
 
 

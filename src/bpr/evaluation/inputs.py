@@ -1,14 +1,20 @@
 """Annotation and result files side by side, checked against each other, image by image."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpr import rle as rle_codec
-from bpr.formats.coco import Annotations, Entry, read_annotations, read_json, read_results, result_rle
+from bpr.formats.coco import Annotations, Entry, read_annotations, read_results, result_rle
 from bpr.formats.errors import FormatError
 from bpr.structures import CoarseInstance, Size, TrueInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a results file holds; ``path`` is for messages."""
+
+    path: Path
+    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +43,26 @@ class EvaluatedImage:
 def read_ground_truth(path: str | Path) -> tuple[Annotations, list[EvaluatedImage]]:
     """Read an annotation file as images without predictions, in the order of the file.
 
-    The area of an object is the field ``area`` (COCO: of the polygons), or its number of mask pixels where
-    the file does not give it.
-
     Raises:
         FormatError: If the file is wrong, or no object is annotated.
     """
     annotations = read_annotations(path)
+    return annotations, annotated_images(annotations)
+
+
+def annotated_images(annotations: Annotations) -> list[EvaluatedImage]:
+    """The images of an annotation file, without predictions, in its order.
+
+    Raises:
+        FormatError: If no object is annotated.
+    """
     if not annotations.has_truths:
         problem = "no object is annotated, so there is nothing to compare with; give a file with ground truth"
         raise FormatError(annotations.path, None, problem)
-    areas = _areas(annotations)
-    images = [
-        EvaluatedImage(image_id, image.size, (), image.truths, tuple(areas[image_id]))
+    return [
+        EvaluatedImage(image_id, image.size, (), image.truths, image.areas)
         for image_id, image in annotations.images.items()
     ]
-    return annotations, images
 
 
 def read_predictions(path: str | Path, annotations: Annotations) -> list[Entry]:
@@ -61,17 +71,25 @@ def read_predictions(path: str | Path, annotations: Annotations) -> list[Entry]:
     Raises:
         FormatError: If the file is wrong, or predicts in an image that is not annotated.
     """
-    path = Path(path)
     entries = read_results(path)
-    for number, entry in enumerate(entries):
+    check_images(Results(Path(path), entries), annotations)
+    return entries
+
+
+def check_images(results: Results, annotations: Annotations) -> None:
+    """Check that all images of a results file are in ``annotations``.
+
+    Raises:
+        FormatError: If it predicts in an image that is not annotated.
+    """
+    for number, entry in enumerate(results.entries):
         if entry["image_id"] not in annotations.images:
             problem = (
                 f"image_id {entry['image_id']!r} is not among the {len(annotations.images)} images of "
                 f"{annotations.path} (ids such as {next(iter(annotations.images))!r}); "
                 "give the annotation file that the results were made for"
             )
-            raise FormatError(path, f"entry {number}", problem)
-    return entries
+            raise FormatError(results.path, f"entry {number}", problem)
 
 
 def with_predictions(
@@ -114,18 +132,3 @@ def check_same_predictions(
     if len(entries) != len(coarse):
         problem = f"has {len(entries)} predictions, but {coarse_path} has {len(coarse)}; {remedy}"
         raise FormatError(path, None, problem)
-
-
-def _areas(annotations: Annotations) -> dict[int | str, list[float]]:
-    areas: dict[int | str, list[float]] = {image_id: [] for image_id in annotations.images}
-    for number, annotation in enumerate(read_json(annotations.path)["annotations"]):
-        of_image = areas[annotation["image_id"]]
-        area = annotation.get("area")
-        if area is None:
-            truth = annotations.images[annotation["image_id"]].truths[len(of_image)]
-            area = rle_codec.area(truth.rle)
-        if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
-            problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
-            raise FormatError(annotations.path, f"annotations[{number}]", problem)
-        of_image.append(float(area))
-    return areas

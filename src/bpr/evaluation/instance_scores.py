@@ -20,10 +20,14 @@ class InstanceScores:
     """Scores of the matched instances, image by image.
 
     Attributes:
+        position: (n,) index of the prediction in its results file.
+        true: (n,) index of the object among those of its image.
         iou: (n,) mask IoU, in [0, 1].
         boundary_f: (n,) boundary F, in [0, 1].
     """
 
+    position: NDArray[np.int64]
+    true: NDArray[np.int64]
     iou: NDArray[np.float64]
     boundary_f: NDArray[np.float64]
 
@@ -49,13 +53,17 @@ def score_matches(images: Sequence[EvaluatedImage], matches: Sequence[tuple[Matc
         images: Predictions and objects; may be other masks of the predictions that were matched.
         matches: For each image, pairs of its predictions and objects.
     """
-    iou, f = [], []
+    position, iou, f = [], [], []
     for image, pairs in zip(images, matches, strict=True):
         for pair in pairs:
             predicted, true = image.predicted[pair.predicted].rle, image.truths[pair.true].rle
+            position.append(image.predicted[pair.predicted].position)
             iou.append(float(rle_codec.iou([predicted], [true])[0, 0]))
             f.append(boundary_f_of_rles(predicted, true))
-    return InstanceScores(np.array(iou, np.float64), np.array(f, np.float64))
+    true_index = [pair.true for pairs in matches for pair in pairs]
+    return InstanceScores(
+        np.array(position, np.int64), np.array(true_index, np.int64), np.array(iou, np.float64), np.array(f, np.float64)
+    )
 
 
 def compare(before: NDArray[np.float64], after: NDArray[np.float64]) -> Shares:

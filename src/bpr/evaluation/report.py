@@ -1,6 +1,6 @@
 """One report on a results file: AP, Boundary AP and boundary F, beside those of the coarse masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,21 @@ from typing import Any
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.inputs import (
     EvaluatedImage,
+    Results,
+    annotated_images,
+    check_images,
     check_same_predictions,
-    read_ground_truth,
-    read_predictions,
     with_predictions,
 )
 from bpr.evaluation.instance_matching import Match
 from bpr.evaluation.instance_scores import (
-    UNCHANGED,
     InstanceScores,
     Shares,
     compare,
     match_all,
     score_matches,
 )
-
-ABSENT = "\N{EN DASH}"
-"""Printed where there is nothing to score."""
+from bpr.formats.coco import Annotations, read_annotations, read_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,8 @@ class Evaluation:
         iou_shares: How the mask IoU of the matched instances changed.
         boundary_f_shares: How their boundary F changed.
         class_names: By category id, as far as the annotation file names them.
+        instances: Of ``results``, one by one.
+        instances_before: The same instances in ``against``.
     """
 
     results: Path
@@ -79,11 +79,14 @@ class Evaluation:
     iou_shares: Shares | None
     boundary_f_shares: Shares | None
     class_names: dict[int, str]
+    instances: InstanceScores
+    instances_before: InstanceScores | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as JSON knows it: all scores in [0, 1], AP of the classes as a list ``classes``."""
+        """The same as JSON knows it: all scores in [0, 1], AP of the classes as a list ``classes``, no instances."""
         content = asdict(self) | {name: _text(getattr(self, name)) for name in ("results", "annotations", "against")}
         names = content.pop("class_names")
+        del content["instances"], content["instances_before"]
         for scores in (content["scores"], content["before"]):
             if scores is not None:
                 mask, boundary = (scores[kind].pop("per_class") for kind in ("mask", "boundary"))
@@ -118,21 +121,34 @@ def evaluate(
         FormatError: If a file is wrong, or they do not belong together; names file, entry and remedy.
         ValueError: If a number is out of its range.
     """
-    truth, images = read_ground_truth(annotations)
-    entries = read_predictions(results, truth)
-    refined, coarse = with_predictions(images, results, entries), None
+    truth = read_annotations(annotations)
+    judged, *rest = (Results(Path(p), read_results(p)) for p in (results, against) if p is not None)
+    return evaluate_results(judged, truth, rest[0] if rest else None, dilation_ratio, min_iou)
+
+
+def evaluate_results(
+    results: Results,
+    annotations: Annotations,
+    against: Results | None = None,
+    dilation_ratio: float = 0.02,
+    min_iou: float = 0.5,
+) -> Evaluation:
+    """`evaluate`, of files that have been read."""
+    images, entries = annotated_images(annotations), results.entries
+    check_images(results, annotations)
+    refined, coarse = with_predictions(images, results.path, entries), None
     if against is not None:
-        coarse_entries = read_predictions(against, truth)
-        check_same_predictions(results, entries, against, coarse_entries)
-        coarse = with_predictions(images, against, coarse_entries)
+        check_images(against, annotations)
+        check_same_predictions(results.path, entries, against.path, against.entries)
+        coarse = with_predictions(images, against.path, against.entries)
     matches = match_all(refined if coarse is None else coarse, min_iou)
     scores, instances = _score(refined, matches, dilation_ratio)
     before, instances_before = (None, None) if coarse is None else _score(coarse, matches, dilation_ratio)
     scored = {t.category for image in images for t in image.truths if not t.crowd}
     return Evaluation(
-        results=Path(results),
-        annotations=Path(annotations),
-        against=None if against is None else Path(against),
+        results=results.path,
+        annotations=annotations.path,
+        against=None if against is None else against.path,
         dilation_ratio=dilation_ratio,
         min_iou=min_iou,
         images=len(images),
@@ -145,67 +161,10 @@ def evaluate(
         boundary_f_shares=(
             None if instances_before is None else compare(instances_before.boundary_f, instances.boundary_f)
         ),
-        class_names=truth.categories,
+        class_names=annotations.categories,
+        instances=instances,
+        instances_before=instances_before,
     )
-
-
-def format_table(evaluation: Evaluation) -> str:
-    """The report as text: a Markdown table in percent (`ABSENT` where there is no object), and counts below it."""
-    before, after = evaluation.before, evaluation.scores
-    head = ["", "value"] if before is None else ["", "coarse", "refined", "change"]
-    rows = [head, *([name, *_cells(before, after, read)] for name, read in _ROWS)]
-    name_width = max(len(row[0]) for row in rows)
-    lines = [f"| {row[0]:<{name_width}} | " + " | ".join(f"{cell:>7}" for cell in row[1:]) + " |" for row in rows]
-    lines.insert(1, f"| {'-' * name_width} | " + " | ".join(["------:"] * (len(head) - 1)) + " |")
-    return "\n".join([*lines, "", *_remarks(evaluation)])
-
-
-def percent(score: float | None) -> str:
-    """A score in [0, 1] as percent with one decimal, or `ABSENT`."""
-    return ABSENT if score is None else f"{100 * score:.1f}"
-
-
-_ROWS: tuple[tuple[str, Callable[[Scores], float | None]], ...] = (
-    ("AP", lambda scores: scores.mask.ap),
-    ("AP50", lambda scores: scores.mask.ap50),
-    ("AP75", lambda scores: scores.mask.ap75),
-    ("AP small", lambda scores: scores.mask.small),
-    ("AP medium", lambda scores: scores.mask.medium),
-    ("AP large", lambda scores: scores.mask.large),
-    ("Boundary AP", lambda scores: scores.boundary.ap),
-    ("Boundary AP50", lambda scores: scores.boundary.ap50),
-    ("Boundary AP75", lambda scores: scores.boundary.ap75),
-    ("Boundary AP small", lambda scores: scores.boundary.small),
-    ("Boundary AP medium", lambda scores: scores.boundary.medium),
-    ("Boundary AP large", lambda scores: scores.boundary.large),
-    ("Boundary F (matched)", lambda scores: scores.boundary_f),
-    ("Mask IoU (matched)", lambda scores: scores.mask_iou),
-)
-
-
-def _cells(before: Scores | None, after: Scores, read: Callable[[Scores], float | None]) -> list[str]:
-    if before is None:
-        return [percent(read(after))]
-    old, new = read(before), read(after)
-    change = ABSENT if old is None or new is None else f"{100 * (new - old):+.1f}"
-    return [percent(old), percent(new), change]
-
-
-def _remarks(evaluation: Evaluation) -> list[str]:
-    masks = "" if evaluation.before is None else " of the coarse masks"
-    predictions = f"{evaluation.images} images, {evaluation.predictions} predictions"
-    if evaluation.unscored:
-        predictions += f" ({evaluation.unscored} of classes without an annotated object: not scored)"
-    lines = [
-        predictions,
-        f"Boundary AP with dilation ratio {evaluation.dilation_ratio:g}",
-        f"{evaluation.matched} matched instances (IoU{masks} >= {evaluation.min_iou:g})",
-    ]
-    for name, shares in (("mask IoU", evaluation.iou_shares), ("boundary F", evaluation.boundary_f_shares)):
-        if shares is not None:
-            parts = f"{shares.better:.1%} better, {shares.worse:.1%} worse, {shares.unchanged:.1%} unchanged"
-            lines.append(f"  by {name}: {parts} (by at most {UNCHANGED})")
-    return lines
 
 
 def _score(

@@ -17,7 +17,7 @@ from bpr.evaluation.average_precision import average_precision, boundary_average
 from bpr.evaluation.command import exit_code, parser
 from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
 from bpr.evaluation.instance_matching import best_truths
-from bpr.evaluation.report import percent
+from bpr.evaluation.table import percent
 from bpr.structures import Rle
 
 

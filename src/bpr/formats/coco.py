@@ -22,11 +22,19 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """An image of an annotation file; ``size`` is (h, w), px."""
+    """An image of an annotation file.
+
+    Attributes:
+        file_name: As in the file.
+        size: (h, w), px.
+        truths: Annotated objects, in the order of the file.
+        areas: Of each object, px^2: the field ``area`` (COCO: of the polygons), else its number of mask pixels.
+    """
 
     file_name: str
     size: Size
     truths: tuple[TrueInstance, ...]
+    areas: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ def read_annotations(path: str | Path) -> Annotations:
         if not isinstance(content.get(name, []), list):
             raise FormatError(path, name, f"must be a list, got {type(content[name]).__name__}")
     truths: dict[int | str, list[TrueInstance]] = {image_id: [] for image_id in sizes}
+    areas: dict[int | str, list[float]] = {image_id: [] for image_id in sizes}
     for number, annotation in enumerate(content.get("annotations", [])):
         where = f"annotations[{number}]"
         image_id = _field(path, where, annotation, "image_id", (int, str))
@@ -81,11 +90,12 @@ def read_annotations(path: str | Path) -> Annotations:
         rle = _rle(path, where, annotation, sizes[image_id][1])
         category = _field(path, where, annotation, "category_id", (int,))
         truths[image_id].append(TrueInstance(rle, category, bool(annotation.get("iscrowd", 0))))
+        areas[image_id].append(_area(path, where, annotation, rle))
     categories = {
         _field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
         for number, category in enumerate(content.get("categories", []))
     }
-    images = {i: AnnotatedImage(name, size, tuple(truths[i])) for i, (name, size) in sizes.items()}
+    images = {i: AnnotatedImage(name, size, tuple(truths[i]), tuple(areas[i])) for i, (name, size) in sizes.items()}
     return Annotations(path, images, categories)
 
 
@@ -189,6 +199,16 @@ def _count(path: Path, where: str, entry: object, name: str) -> int:
     if value < 1:
         raise FormatError(path, where, f"'{name}' must be at least 1 px, got {value}")
     return value
+
+
+def _area(path: Path, where: str, annotation: Mapping[str, Any], rle: Rle) -> float:
+    area = annotation.get("area")
+    if area is None:
+        area = rle_codec.area(rle)
+    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
+        problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
+        raise FormatError(path, where, problem)
+    return float(area)
 
 
 def _rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:

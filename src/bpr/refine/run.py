@@ -3,12 +3,35 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bpr.formats.coco import Entry, write_results
+from bpr.evaluation.inputs import Results
+from bpr.formats.coco import Annotations, Entry, write_results
 from bpr.refine.shards import RefinementSummary, discard_shards, merge_shards, read_shards
 from bpr.structures import ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What went in and what came out, for those who judge or show it.
+
+    Attributes:
+        records: Images with their coarse masks.
+        coarse: Entries of the coarse results file.
+        refined: Entries of the refined results file, in the same order.
+        annotations: Ground truth, or names only, where given.
+        summary: What was done and what was skipped.
+        elapsed: Wall-clock seconds.
+    """
+
+    records: Sequence[ImageRecord]
+    coarse: Results
+    refined: Results
+    annotations: Annotations | None
+    summary: RefinementSummary
+    elapsed: float
 
 
 class RefinementRun:
@@ -42,12 +65,15 @@ class RefinementRun:
         done = {image.image_id for image in read_shards(self.folder, self.digest)}
         return [record for record in records if record.image_id not in done]
 
-    def finish(self, entries: Sequence[Entry], images: int) -> RefinementSummary:
+    def finish(self, entries: Sequence[Entry], images: int) -> tuple[list[Entry], RefinementSummary]:
         """Merge the shards in the order of the input, write the results file, remove the shards.
 
         Args:
             entries: Of the coarse results file.
             images: How many images have predictions.
+
+        Returns:
+            The entries as written, and what the run did.
 
         Raises:
             bpr.formats.errors.FormatError: If an image has not been refined.
@@ -55,7 +81,7 @@ class RefinementRun:
         merged, summary = merge_shards(self.folder, self.digest, entries, images)
         write_results(self.output, merged)
         discard_shards(self.folder)
-        return summary
+        return merged, summary
 
 
 def format_summary(summary: RefinementSummary, elapsed: float) -> str:

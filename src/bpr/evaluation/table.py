@@ -1,0 +1,76 @@
+"""An evaluation as a table for people."""
+
+from collections.abc import Callable
+
+from bpr.evaluation.instance_scores import UNCHANGED
+from bpr.evaluation.report import Evaluation, Scores
+
+ABSENT = "\N{EN DASH}"
+"""Printed where there is nothing to score."""
+
+
+def format_table(evaluation: Evaluation) -> str:
+    """The report as text: a Markdown table in percent (`ABSENT` where there is no object), and counts below it."""
+    rows = table_rows(evaluation)
+    name_width = max(len(row[0]) for row in rows)
+    lines = [f"| {row[0]:<{name_width}} | " + " | ".join(f"{cell:>7}" for cell in row[1:]) + " |" for row in rows]
+    lines.insert(1, f"| {'-' * name_width} | " + " | ".join(["------:"] * (len(rows[0]) - 1)) + " |")
+    return "\n".join([*lines, "", *remarks(evaluation)])
+
+
+def table_rows(evaluation: Evaluation) -> list[list[str]]:
+    """The cells of the table of scores, in percent; the first row is the head, the first column the names."""
+    before, after = evaluation.before, evaluation.scores
+    if before is None:
+        return [["", "value"], *([name, percent(read(after))] for name, read in _ROWS)]
+    return [
+        ["", "coarse", "refined", "change"],
+        *([name, *percents(read(before), read(after))] for name, read in _ROWS),
+    ]
+
+
+def percent(score: float | None) -> str:
+    """A score in [0, 1] as percent with one decimal, or `ABSENT`."""
+    return ABSENT if score is None else f"{100 * score:.1f}"
+
+
+def percents(before: float | None, after: float | None) -> list[str]:
+    """A score before, after, and its change, in percent."""
+    change = ABSENT if before is None or after is None else f"{100 * (after - before):+.1f}"
+    return [percent(before), percent(after), change]
+
+
+def remarks(evaluation: Evaluation) -> list[str]:
+    """Lines that say what was counted, and how many of the matched instances changed for better or worse."""
+    masks = "" if evaluation.before is None else " of the coarse masks"
+    predictions = f"{evaluation.images} images, {evaluation.predictions} predictions"
+    if evaluation.unscored:
+        predictions += f" ({evaluation.unscored} of classes without an annotated object: not scored)"
+    lines = [
+        predictions,
+        f"Boundary AP with dilation ratio {evaluation.dilation_ratio:g}",
+        f"{evaluation.matched} matched instances (IoU{masks} >= {evaluation.min_iou:g})",
+    ]
+    for name, shares in (("mask IoU", evaluation.iou_shares), ("boundary F", evaluation.boundary_f_shares)):
+        if shares is not None:
+            parts = f"{shares.better:.1%} better, {shares.worse:.1%} worse, {shares.unchanged:.1%} unchanged"
+            lines.append(f"  by {name}: {parts} (by at most {UNCHANGED})")
+    return lines
+
+
+_ROWS: tuple[tuple[str, Callable[[Scores], float | None]], ...] = (
+    ("AP", lambda scores: scores.mask.ap),
+    ("AP50", lambda scores: scores.mask.ap50),
+    ("AP75", lambda scores: scores.mask.ap75),
+    ("AP small", lambda scores: scores.mask.small),
+    ("AP medium", lambda scores: scores.mask.medium),
+    ("AP large", lambda scores: scores.mask.large),
+    ("Boundary AP", lambda scores: scores.boundary.ap),
+    ("Boundary AP50", lambda scores: scores.boundary.ap50),
+    ("Boundary AP75", lambda scores: scores.boundary.ap75),
+    ("Boundary AP small", lambda scores: scores.boundary.small),
+    ("Boundary AP medium", lambda scores: scores.boundary.medium),
+    ("Boundary AP large", lambda scores: scores.boundary.large),
+    ("Boundary F (matched)", lambda scores: scores.boundary_f),
+    ("Mask IoU (matched)", lambda scores: scores.mask_iou),
+)
