@@ -31,13 +31,18 @@ def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
+    from bpr.refine.report import report_path, write_report
 
     OmegaConf.resolve(cfg)
     try:
+        if cfg.report:
+            report_path(Path(cfg.output))  # known to be usable before the work begins
         choose_input(cfg)
         finished = refine(cfg)
         if finished is not None:
-            print_scores(finished, cfg.dilation_ratio)
+            scores = print_scores(finished, cfg.dilation_ratio)
+            if cfg.report:
+                print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
     except (FormatError, CheckpointError) as error:
         sys.exit(f"error: {error}")
 

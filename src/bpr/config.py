@@ -96,6 +96,7 @@ class RefineConf:
     num_workers: int = 0
     dilation_ratio: float = 0.02
     overwrite: bool = False
+    report: bool = False
     patch: PatchConf = field(default_factory=PatchConf)  # type: ignore[valid-type]
     trainer: Any = None
     paths: PathsConf = field(default_factory=PathsConf)

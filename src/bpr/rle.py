@@ -96,6 +96,15 @@ def bounding_box(rle: Rle) -> Window:
     return (x, y, x + width, y + height) if width and height else (0, 0, 0, 0)
 
 
+def common_box(rles: Sequence[Rle]) -> Window:
+    """Tight box around the foreground of several masks of one image; all zero if all are empty."""
+    boxes = [box for box in map(bounding_box, rles) if box[2]]
+    if not boxes:
+        return (0, 0, 0, 0)
+    x1, y1, x2, y2 = zip(*boxes, strict=True)
+    return (min(x1), min(y1), max(x2), max(y2))
+
+
 def area(rle: Rle) -> int:
     """Number of foreground pixels."""
     return int(coco_mask.area(_native(rle)))

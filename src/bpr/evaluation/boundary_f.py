@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
+from bpr.patches import working_window
 from bpr.structures import Mask, Rle, Size, Window
 
 
@@ -103,9 +104,5 @@ def _common_window(first: Rle, second: Rle) -> Window:
     The pixel keeps the border of the window apart from the border of the image: where the window could be
     grown, it ends in background, and the masks have their boundary there. No boundary pixel is outside.
     """
-    boxes = [box for box in map(rle_codec.bounding_box, (first, second)) if box[2]]
-    if not boxes:
-        return (0, 0, 0, 0)
     height, width = first["size"]
-    x1, y1, x2, y2 = zip(*boxes, strict=True)
-    return max(min(x1) - 1, 0), max(min(y1) - 1, 0), min(max(x2) + 1, width), min(max(y2) + 1, height)
+    return working_window(rle_codec.common_box([first, second]), (height, width), 1)
