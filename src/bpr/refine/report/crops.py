@@ -28,11 +28,12 @@ _JPEG_QUALITY: Final = 85
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture as a ``data:`` URI; ``size`` is its (h, w), px."""
+    """One picture as a ``data:`` URI; ``size`` is its (h, w), px; ``empty`` says that it has no outline to show."""
 
     title: str
     uri: str
     size: Size
+    empty: bool = False
 
 
 def panels_of(changes: Sequence[InstanceChange]) -> list[list[Panel]]:
@@ -70,10 +71,11 @@ def draw_panels(pixels: Image, change: InstanceChange) -> list[Panel]:
     zoom = min(_SIDE / max(x2 - x1, y2 - y1), _MAX_ZOOM)
     size = (max(round(zoom * (y2 - y1)), 1), max(round(zoom * (x2 - x1)), 1))
     view = _resized(pixels[y1:y2, x1:x2], size, cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)
-    outlined = [
-        _panel(title, outline(view, rle_codec.decode(rle, window), COLOURS[title])) for title, rle in masks.items()
-    ]
-    return [_panel("image", view), *outlined]
+    panels = [_panel("image", view)]
+    for title, rle in masks.items():
+        mask = rle_codec.decode(rle, window)
+        panels.append(_panel(title, outline(view, mask, COLOURS[title]), empty=not mask.any()))
+    return panels
 
 
 def crop_window(masks: Sequence[Rle], size: Size) -> Window:
@@ -100,8 +102,8 @@ def _resized(array: NDArray[np.uint8], size: Size, interpolation: int) -> Image:
     return np.asarray(cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=interpolation), np.uint8)
 
 
-def _panel(title: str, pixels: Image) -> Panel:
+def _panel(title: str, pixels: Image, empty: bool = False) -> Panel:
     buffer = io.BytesIO()
     PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Panel(title, uri, (pixels.shape[0], pixels.shape[1]))
+    return Panel(title, uri, (pixels.shape[0], pixels.shape[1]), empty)

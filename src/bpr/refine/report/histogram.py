@@ -18,20 +18,25 @@ _COVERED: Final = 97.0  # percentile within the inner bars; the outermost bar ho
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """How many instances lie in one interval.
+    """How many instances lie in one interval, and what that says about them."""
 
-    Attributes:
-        label: The interval, in percent points, short enough to stand below the bar.
-        count: Of instances.
-        meaning: What it says about them.
-    """
-
-    label: str
     count: int
     meaning: Meaning
 
 
-def gain_bars(gains: Sequence[float]) -> list[Bar]:
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Bars from left to right; ``ticks`` are the values between them, one less than there are bars, in percent."""
+
+    bars: tuple[Bar, ...]
+    ticks: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.ticks) != len(self.bars) - 1:
+            raise ValueError(f"{len(self.ticks)} ticks do not separate {len(self.bars)} bars")
+
+
+def gain_histogram(gains: Sequence[float]) -> Histogram:
     """Changes of IoU, from worst to best: ten bars on each side of those that count as unchanged.
 
     Args:
@@ -40,14 +45,14 @@ def gain_bars(gains: Sequence[float]) -> list[Bar]:
     values = np.asarray(gains, np.float64)
     step = _step(np.abs(values))
     worse, better = (_counts(sizes[sizes > UNCHANGED], step) for sizes in (-values, values))
-    labels = [f"{_points(step * n)}–{_points(step * (n + 1))}" for n in range(_BARS - 1)]
-    labels.append(f"≥ {_points(step * (_BARS - 1))}")
-    left = [Bar(label, count, "worse") for label, count in zip(labels, worse, strict=True)]
-    right = [Bar(label, count, "better") for label, count in zip(labels, better, strict=True)]
-    return [*left[::-1], Bar("same", int((np.abs(values) <= UNCHANGED).sum()), "same"), *right]
+    unchanged = len(values) - sum(worse) - sum(better)
+    bars = [Bar(n, "worse") for n in worse[::-1]] + [Bar(unchanged, "same")] + [Bar(n, "better") for n in better]
+    edges = [UNCHANGED, *(step * n for n in range(1, _BARS))]
+    ticks = [f"−{100 * edge:.4g}" for edge in edges[::-1]] + [f"+{100 * edge:.4g}" for edge in edges]
+    return Histogram(tuple(bars), tuple(ticks))
 
 
-def kept_bars(kept: Sequence[float]) -> list[Bar]:
+def kept_histogram(kept: Sequence[float]) -> Histogram:
     """IoU of coarse and refined masks, from the least alike to those that are the same.
 
     Args:
@@ -55,10 +60,10 @@ def kept_bars(kept: Sequence[float]) -> list[Bar]:
     """
     lost = 1 - np.asarray(kept, np.float64)
     step = _step(lost)
-    labels = [f"{_points(1 - step * (n + 1))}–{_points(1 - step * n)}" for n in range(_BARS - 1)]
-    labels.append(f"≤ {_points(1 - step * (_BARS - 1))}")
-    bars = [Bar(label, count, "changed") for label, count in zip(labels, _counts(lost[lost > 0], step), strict=True)]
-    return [*bars[::-1], Bar("same", int((lost == 0).sum()), "same")]
+    changed = _counts(lost[lost > 0], step)
+    bars = [Bar(n, "changed") for n in changed[::-1]] + [Bar(len(lost) - sum(changed), "same")]
+    ticks = [f"{100 * (1 - step * n):.4g}" for n in range(_BARS)]
+    return Histogram(tuple(bars), tuple(ticks[::-1]))
 
 
 def _step(sizes: NDArray[np.float64]) -> float:
@@ -72,7 +77,3 @@ def _counts(sizes: NDArray[np.float64], step: float) -> list[int]:
     number = np.minimum(np.floor(sizes / step + 1e-9).astype(np.int64), _BARS - 1)
     counts: list[int] = np.bincount(number, minlength=_BARS).tolist()
     return counts
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.4g}"

@@ -16,7 +16,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.refine.report.changes import InstanceChange, instance_changes, made_better, made_worse, most_changed
 from bpr.refine.report.crops import COLOURS, Panel, panels_of
-from bpr.refine.report.histogram import Bar, gain_bars, kept_bars
+from bpr.refine.report.histogram import gain_histogram, kept_histogram
 from bpr.refine.run import FinishedRun
 
 SHOWN: Final = 12
@@ -69,10 +69,6 @@ def write_report(run: FinishedRun, evaluation: Evaluation | None, settings: str,
 def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown: int = SHOWN) -> str:
     """The page as text; arguments as in `write_report`."""
     changes = instance_changes(run, evaluation)
-    if run.annotations is None:
-        names: dict[int, str] = {}
-    else:
-        names = run.annotations.categories
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent}
     source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
@@ -89,7 +85,7 @@ def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown
         stages=_stages(run),
         elapsed=run.elapsed,
         settings=settings,
-        names=names,
+        names={} if run.annotations is None else run.annotations.categories,
         colours={title: "#{:02x}{:02x}{:02x}".format(*colour) for title, colour in COLOURS.items()},
     )
 
@@ -145,18 +141,16 @@ def _galleries(changes: Sequence[InstanceChange], judged: bool, shown: int) -> l
 
 
 def _histogram(changes: Sequence[InstanceChange], judged: bool) -> dict[str, Any]:
-    bars: list[Bar]
     if judged:
         gains = [change.gain for change in changes if change.judgement is not None]
-        title, bars, axis = "Change of IoU", gain_bars(gains), "change of the IoU with the object, percent points"
-        remark, count = "matched instances; left of the middle: worse, right: better", len(gains)
+        title, histogram, axis = "Change of IoU", gain_histogram(gains), "change of the IoU with the object, in points"
+        remark = f"{len(gains):,} matched instances; left of the middle: worse, right: better."
     else:
-        bars, axis = kept_bars([change.kept for change in changes]), "IoU of coarse and refined mask, percent"
-        title, remark, count = "IoU of coarse and refined masks", "instances", len(changes)
-    highest = max([bar.count for bar in bars] + [1])
-    heights = [round(_BAR_HEIGHT * bar.count / highest, 1) for bar in bars]
-    remark = f"{count:,} {remark}"
-    return {"title": title, "axis": axis, "remark": remark, "bars": list(zip(bars, heights, strict=True))}
+        title, histogram = "IoU of coarse and refined masks", kept_histogram([change.kept for change in changes])
+        remark, axis = f"{len(changes):,} instances.", "IoU of the coarse and the refined mask, in percent"
+    highest = max([bar.count for bar in histogram.bars] + [1])
+    bars = [(bar, round(_BAR_HEIGHT * bar.count / highest, 1)) for bar in histogram.bars]
+    return {"title": title, "axis": axis, "remark": remark, "bars": bars, "ticks": histogram.ticks}
 
 
 def _stages(run: FinishedRun) -> list[tuple[str, str, str]]:

@@ -1,0 +1,107 @@
+"""``refine.py report=true`` as a user would run it, its page opened in headless Chromium."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = "<script>document.title='run'</script><img src='https://example.org/x' onerror=\"document.title='run'\">"
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update"),
+    *("--disable-background-networking", "--disable-sync", "--window-size=1280,1600"),
+]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium that records its console and its network."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        reason = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def refine(toy, folder, *overrides):
+    command = [sys.executable, ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}"]
+    command += [
+        "patch.size=32",
+        "input_size=32",
+        f"output={folder / 'refined.json'}",
+        f"hydra.run.dir={folder / 'run'}",
+    ]
+    command += ["threads=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "report=true", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def requests(browser):
+    """Addresses that were asked for, but for pictures in the page itself and Chromium's own first tab."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return {url for url in sent if not url.startswith(("data:", "chrome:"))}
+
+
+def table(browser, name):
+    rows = browser.find_elements(By.CSS_SELECTOR, f"#{name} tr")
+    return [[cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")] for row in rows]
+
+
+def test_the_page_shows_what_was_printed_and_asks_for_nothing(toy_coco, tmp_path, browser):
+    content = json.loads(toy_coco.annotations.read_text())
+    content["categories"][0]["name"] = HOSTILE
+    toy_coco.annotations.write_text(json.dumps(content))
+    printed = refine(
+        toy_coco, tmp_path, f"annotations={toy_coco.annotations}", "trainer.devices=2", "trainer.strategy=ddp"
+    )
+    page = tmp_path / "refined.html"
+    assert printed.count(f"report: {page}\n") == 1  # one of the two processes writes it
+
+    browser.get(page.as_uri())
+
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert requests(browser) == {page.as_uri()}
+    images = browser.find_elements(By.TAG_NAME, "img")
+    assert len(images) >= 8
+    assert all(image.get_property("naturalWidth") > 0 for image in images)
+    rows = [line.strip("|").split("|") for line in printed.splitlines() if line.startswith("|") and "---" not in line]
+    assert table(browser, "score-table") == [[cell.strip() for cell in row] for row in rows]
+    assert dict(table(browser, "summary-table"))["Instances"] == "12"
+    assert browser.title == "Refinement report: refined.json"
+    assert browser.find_elements(By.TAG_NAME, "script") == []
+    classes = [row[0] for row in table(browser, "class-table")[2:]]
+    assert classes == [HOSTILE, "disk"]
+    assert any(HOSTILE in caption.text for caption in browser.find_elements(By.TAG_NAME, "figcaption"))
+    settings = browser.find_element(By.ID, "settings-text").text
+    assert "nms_iou: 0.25" in settings
+    width = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0  # nothing sticks out
+
+
+def test_without_annotations_there_is_a_page_too(toy_coco, tmp_path, browser):
+    printed = refine(toy_coco, tmp_path, "trainer.devices=1")
+    browser.get((tmp_path / "refined.html").as_uri())
+    assert "refined.html" in printed
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    links = [link.get_dom_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "nav a")]
+    assert links == ["#summary", "#histogram", "#changed", "#times", "#settings"]
+    assert all(browser.find_elements(By.CSS_SELECTOR, link) for link in links)
+    assert all(image.get_property("naturalWidth") > 0 for image in browser.find_elements(By.TAG_NAME, "img"))
