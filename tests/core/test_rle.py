@@ -109,3 +109,11 @@ def test_iou_of_crowds_is_the_share_of_the_prediction():
     assert rle.iou(*codes).tolist() == [[0.25]]
     assert rle.iou(*codes, crowd=[True]).tolist() == [[1.0]]
     assert rle.iou([], codes[1]).shape == (0, 1)
+
+
+def test_the_common_box_holds_all_masks_and_ignores_empty_ones():
+    masks = np.zeros((3, 20, 30), np.bool_)
+    masks[0, 2:5, 7:9], masks[1, 4:11, 3:8] = True, True
+    codes = [rle.encode(mask) for mask in masks]
+    assert rle.common_box(codes) == (3, 2, 9, 11)
+    assert rle.common_box(codes[2:]) == rle.common_box([]) == (0, 0, 0, 0)
