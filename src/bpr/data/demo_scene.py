@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,8 +14,10 @@ from bpr.structures import Image, Mask, Size
 _Canvas = NDArray[np.float32]
 """(h, w, 3) float32 in 0..255, RGB."""
 
-SMALLEST, LARGEST = 34.0, 260.0
+SMALLEST, LARGEST = 32.0, 260.0
 """Diameters of the objects, px; they can be larger by a half."""
+SMALLEST_OF = {1: SMALLEST, 2: 80.0, 3: 56.0}
+"""The same by category: limbs and holes narrower than about 4 px are no work for a segmenter at 640 px."""
 MIN_VISIBLE = 0.45
 """Share of an object that later ones must leave visible."""
 MAX_COVER = 0.5
@@ -23,8 +26,12 @@ MIN_AREA = 200
 """Visible pixels of an object, at least."""
 MIN_CONTRAST = 45.0
 """Distance in CIE Lab (8-bit scale) between the mean colours of an object and of what surrounds it."""
+MIN_RIM_CONTRAST = 20.0
+"""The same between both sides of the boundary, along nine tenths of it, each side smoothed over 9 px."""
 MAX_SATURATION = 165
 """Of recoloured photographs, 0..255: neon colours would make the task too easy."""
+_NATURAL_HUES = ((8, 20), (20, 34), (48, 80))
+"""Of grey photographs, in 256ths of a circle: clay, sand and wood, leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def compose_scene(
     categories: list[int] = []
     diameters = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), count))
     for diameter in sorted(diameters, reverse=True):
-        category = int(rng.integers(1, len(SHAPES) + 1))
+        category = int(rng.choice([number for number, smallest in SMALLEST_OF.items() if diameter >= smallest]))
         placed = _placed(category, float(diameter), masks, size, rng)
         if placed is None:
             continue
@@ -127,27 +134,53 @@ def _painted(
 
 
 def _texture(under: _Canvas, alpha: Coverage, textures: Sequence[Image], rng: np.random.Generator) -> _Canvas:
-    """A recoloured crop of a photograph: of eight, one whose mean colour stands out from the surroundings."""
+    """A recoloured crop of a photograph: of sixteen, one that stands out from what is around it."""
     size = alpha.shape
-    body = alpha >= 0.5
-    around = (cv2.dilate(alpha, np.ones((15, 15), np.uint8)) >= 0.5) & ~body
-    outer = _mean_lab(under, around if around.any() else ~body)
-    best, best_contrast = under, -1.0
-    for _ in range(8):
+    best, best_margin = under, -np.inf
+    for _ in range(16):
         photograph = textures[int(rng.integers(len(textures)))]
         crop = _crop(photograph, (size[0], size[1]), rng.uniform(0.4, 0.8), rng)
         texture = _recoloured(crop, int(rng.integers(0, 256)), rng).astype(np.float32)
-        contrast = float(np.linalg.norm(_mean_lab(texture, body) - outer))
-        if contrast > best_contrast:
-            best, best_contrast = texture, contrast
-        if contrast >= MIN_CONTRAST:
+        overall, rim = contrasts(texture, under, alpha >= 0.5)
+        margin = min(overall / MIN_CONTRAST, rim / MIN_RIM_CONTRAST)
+        if margin > best_margin:
+            best, best_margin = texture, margin
+        if margin >= 1:
             break
     return best
 
 
-def _mean_lab(canvas: _Canvas, where: Mask) -> NDArray[np.float64]:
-    mean = np.clip(canvas[where].mean(axis=0), 0, 255).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(mean[None, None], cv2.COLOR_RGB2LAB)[0, 0], np.float64)
+def contrasts(inner: _Canvas, outer: _Canvas, body: Mask) -> tuple[float, float]:
+    """How much an object stands out from what is around it, as distances in CIE Lab (8-bit scale).
+
+    Args:
+        inner: (h, w, 3) in 0..255, the object's texture.
+        outer: (h, w, 3), what it is put on.
+        body: (h, w) bool, the object; neither empty nor everything.
+
+    Returns:
+        Between the mean colours of the object and of its surroundings, and the tenth percentile of the
+        distances across the boundary, each side smoothed over 9 px.
+    """
+    around = (cv2.dilate(body.view(np.uint8), np.ones((15, 15), np.uint8)) > 0) & ~body
+    colours = [_lab(canvas[where].mean(axis=0)[None]) for canvas, where in ((inner, body), (outer, around))]
+    rim = body & (cv2.erode(body.view(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    sides = [_lab(_smoothed_within(canvas, where)[rim]) for canvas, where in ((inner, body), (outer, ~body))]
+    across = np.linalg.norm(sides[0] - sides[1], axis=1)
+    return float(np.linalg.norm(colours[0] - colours[1])), float(np.percentile(across, 10))
+
+
+def _smoothed_within(canvas: _Canvas, where: Mask) -> _Canvas:
+    """Mean over 9 x 9 px of the pixels that are in ``where``; 0 where none is."""
+    weight = where.astype(np.float32)[..., None]
+    total = cv2.blur(canvas * weight, (9, 9))
+    return np.asarray(total / np.maximum(cv2.blur(weight, (9, 9)), 1e-6)[..., None], np.float32)
+
+
+def _lab(colours: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(n, 3) RGB in 0..255 as CIE Lab on the 8-bit scale."""
+    rgb = np.clip(colours, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(rgb[:, None], cv2.COLOR_RGB2LAB)[:, 0], np.float64)
 
 
 def _shading(alpha: Coverage, light: float) -> Coverage:
@@ -175,12 +208,14 @@ def _crop(photograph: Image, size: Size, share: float, rng: np.random.Generator)
 def _recoloured(image: Image, hue: int, rng: np.random.Generator) -> Image:
     """The image with its hue turned by ``hue`` / 256 of a circle and another saturation and brightness.
 
-    Grey photographs get a tint.
+    Grey photographs are tinted as stone, earth, wood or leaves are; their hue is not turned.
     """
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL).astype(np.int16)
     if hsv[..., 1].max() < 10:
-        hsv[..., 0], hsv[..., 1] = int(rng.integers(256)), int(rng.integers(40, 130))
-    hsv[..., 0] = (hsv[..., 0] + hue) % 256
+        hsv[..., 0] = int(rng.integers(*_NATURAL_HUES[int(rng.integers(len(_NATURAL_HUES)))]))
+        hsv[..., 1] = int(rng.integers(40, 110))
+    else:
+        hsv[..., 0] = (hsv[..., 0] + hue) % 256
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.8, 1.3), 0, MAX_SATURATION)
     hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.75, 1.15) + rng.uniform(0, 25), 0, 255)
     return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB_FULL), np.uint8)
