@@ -37,6 +37,29 @@ def test_every_experiment_composes_and_its_parts_are_built(composed, experiment)
     assert callable(instantiate(cfg.augment))
 
 
+def test_without_arguments_the_shipped_weights_are_trained_on_the_demo(composed):
+    cfg = composed("train")
+    assert cfg.data.val[0]._target_ == "bpr.data.demo_source.demo_source"
+    assert cfg.model.net.path.name == "hrnet18s"
+    assert cfg.trainer.max_steps < 1000
+
+
+@pytest.mark.parametrize(("experiment", "batch"), [("hrnet18s_128", 128), ("hrnet48_256", 24)])
+def test_the_recipes_of_the_paper_train_on_coco(composed, experiment, batch):
+    cfg = composed("train", f"experiment={experiment}")
+    assert cfg.data.train[0].images.endswith("coco/train2017")
+    assert (cfg.data.batch_size, cfg.trainer.max_steps, cfg.patch.nms_iou) == (batch, 160000, 0.25)
+
+
+@pytest.mark.parametrize("debug", ["fast", "overfit"])
+def test_debugging_starts_from_noise_on_the_demo_or_with_a_recipe_on_its_data(composed, debug):
+    alone, recipe = composed("train", f"debug={debug}"), composed("train", f"debug={debug}", "experiment=hrnet48_256")
+    assert not alone.model.net.pretrained
+    assert "demo" in alone.data.train[0]._target_
+    assert recipe.model.net.backbone == "hrnet_w48"
+    assert recipe.data.train[0].images.endswith("coco/train2017")
+
+
 @pytest.mark.parametrize("group", ["debug", "data", "logger", "trainer", "callbacks", "optim", "model", "augment"])
 def test_every_choice_of_every_group_composes(composed, group):
     choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in ("base", "predict")]
@@ -66,6 +89,6 @@ def test_typos_and_bad_values_fail_at_composition_and_name_the_key(composed, nam
 
 def test_paths_come_from_the_environment(composed, monkeypatch):
     monkeypatch.setenv("BPR_DATA", "/somewhere")
-    assert composed("train").data.train[0].images == "/somewhere/coco/train2017"
+    assert composed("train", "data=coco").data.train[0].images == "/somewhere/coco/train2017"
     assert os.environ["BPR_DATA"] == "/somewhere"
     monkeypatch.undo()

@@ -41,7 +41,13 @@ def test_an_interrupted_training_goes_on_exactly(toy_coco, tmp_path):
 
 
 def test_a_training_logs_its_figures_beside_the_coarse_ones_and_its_checkpoint_refines(toy_coco, tmp_path):
-    train(toy_coco, tmp_path / "run")
+    printed = train(toy_coco, tmp_path / "run").stdout
+    assert [line.split()[:2] for line in printed.splitlines()[-5:-2]] == [
+        ["coarse", "masks"],
+        ["step", "2"],
+        ["step", "4"],
+    ]
+    assert f"python refine.py ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}" in printed
     with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
     expected = {f"val/{prefix}{name}" for prefix in ("", "coarse_") for name in ("iou", "accuracy", "boundary_f")}
