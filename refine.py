@@ -40,6 +40,8 @@ def main(cfg: DictConfig) -> None:
         choose_input(cfg)
         finished = refine(cfg)
         if finished is not None:
+            if cfg.contact_sheet:
+                print_contact_sheet(finished)
             scores = print_scores(finished, cfg.dilation_ratio)
             if cfg.report:
                 print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
@@ -57,6 +59,7 @@ def choose_input(cfg: DictConfig) -> None:
         cfg.images, cfg.predictions, cfg.annotations = (
             str(p) for p in (demo.images, demo.predictions, demo.annotations)
         )
+        cfg.contact_sheet = cfg.contact_sheet is not False
     elif cfg.images is None or cfg.predictions is None:
         raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")
 
@@ -101,6 +104,17 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     print(f"refined masks: {output}")
     coarse, refined = Results(predictions, entries), Results(output, merged)
     return FinishedRun(records, coarse, refined, annotations, summary, elapsed)
+
+
+def print_contact_sheet(finished: FinishedRun) -> None:
+    """Write before and after as a picture beside the results, and print where."""
+    from bpr.refine.contact_sheet import write_contact_sheet
+
+    output = finished.refined.path
+    sheet = output.with_name(f"{output.stem}_contact_sheet.png")
+    refined = output, finished.refined.entries
+    shown = write_contact_sheet(sheet, finished.records, refined, finished.annotations)
+    print(f"before and after: {sheet}" if shown else "no mask changed: no contact sheet")
 
 
 def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:

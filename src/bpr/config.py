@@ -97,6 +97,7 @@ class RefineConf:
     dilation_ratio: float = 0.02
     overwrite: bool = False
     report: bool = False
+    contact_sheet: bool | None = None
     patch: PatchConf = field(default_factory=PatchConf)  # type: ignore[valid-type]
     trainer: Any = None
     paths: PathsConf = field(default_factory=PathsConf)

@@ -51,7 +51,7 @@ def test_results_keep_order_and_fields_and_do_not_depend_on_batches_or_processes
     coarse = json.loads(toy_coco.predictions.read_text())
     variants = {
         "one": ["images_per_batch=1", "patches_per_forward=1"],
-        "many": [f"annotations={toy_coco.annotations}"],
+        "many": [f"annotations={toy_coco.annotations}", "contact_sheet=true"],
         "two": ["trainer.devices=2", "trainer.strategy=ddp", "num_workers=1"],
     }
     masks, printed = {}, {}
@@ -70,6 +70,10 @@ def test_results_keep_order_and_fields_and_do_not_depend_on_batches_or_processes
     assert (masks["two"] != masks["many"]).mean() < 1e-3
     assert "4 images, 12 instances: 12 refined" in printed["two"]
     assert "Boundary AP" in printed["many"]
+    sheet = tmp_path / "many" / "refined_contact_sheet.png"
+    assert f"before and after: {sheet}" in printed["many"]
+    assert sheet.read_bytes()[:4] == b"\x89PNG"
+    assert not list((tmp_path / "one").glob("*.png"))
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same(toy_coco, tmp_path, weights):
