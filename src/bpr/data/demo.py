@@ -17,7 +17,7 @@ photograph           by                                        licence
 `rocket`             SpaceX                                    public domain
 ===================  ========================================  ==========================================
 
-Every set holds the same pictures, objects and coarse masks twice: as COCO files, and as a Cityscapes tree.
+Every set is there twice: as COCO files, and as a Cityscapes tree.
 """
 
 import contextlib
@@ -193,8 +193,7 @@ def _photographs() -> dict[str, Image]:
     photographs = {}
     for name in dict.fromkeys(_BACKGROUNDS + _TEXTURES):
         photograph = np.asarray(getattr(skimage.data, name)(), np.uint8)
-        grey = photograph.ndim == 2
-        photographs[name] = np.repeat(photograph[..., None], 3, axis=2) if grey else photograph
+        photographs[name] = photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
     return {name: photograph[_PARTS.get(name, slice(None))] for name, photograph in photographs.items()}
 
 
@@ -239,7 +238,7 @@ def _predicted(scene: Scene, image_id: int, rng: np.random.Generator) -> list[di
 def _coarse(mask: Mask, others: Mask, rng: np.random.Generator) -> Mask:
     """The mask as a one-stage segmenter at 640 px gives it: blunt corners and wobble, seldom a wrong part.
 
-    Its errors are of a few px and grow with the object, as simulated errors on a fixed scale do not.
+    Its errors are of a few px, smaller on small objects.
     """
     severity = float(np.clip(np.sqrt(mask.sum()) / 140, 0.3, 0.8))
     return simulate_coarse(mask, others, rng, replace(_SEGMENTER, severity=severity))
