@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,13 +32,11 @@ def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
-    from bpr.refine.report import report_path, write_report
+    from bpr.refine.report import write_report
 
-    OmegaConf.resolve(cfg)
     try:
-        if cfg.report:
-            report_path(Path(cfg.output))  # known to be usable before the work begins
         choose_input(cfg)
+        OmegaConf.resolve(cfg)
         finished = refine(cfg)
         if finished is not None:
             if cfg.contact_sheet:
@@ -50,17 +49,24 @@ def main(cfg: DictConfig) -> None:
 
 
 def choose_input(cfg: DictConfig) -> None:
-    """Fill in the embedded demo where no input is given."""
+    """Fill in what is not given from the data set that ``data=NAME`` names, or else from the embedded demo."""
     from bpr.data.demo import make_demo
     from bpr.formats.errors import FormatError
 
-    if cfg.images is None and cfg.predictions is None:
+    source = None if cfg.data is None else cfg.data.val[0]
+    cfg.data = None  # the rest of it is for training
+    nothing_given = cfg.images is None and cfg.predictions is None
+    if nothing_given and (source is None or "split" in source):
         demo = make_demo(Path(cfg.paths.cache) / "demo")
         cfg.images, cfg.predictions, cfg.annotations = (
             str(p) for p in (demo.images, demo.predictions, demo.annotations)
         )
         cfg.contact_sheet = cfg.contact_sheet is not False
-    elif cfg.images is None or cfg.predictions is None:
+    elif source is not None and "split" not in source:
+        cfg.images = cfg.images or source.images
+        cfg.predictions = cfg.predictions or source.predictions[0]
+        cfg.annotations = cfg.annotations or (source.annotations if nothing_given else None)
+    if cfg.images is None or cfg.predictions is None:
         raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")
 
 
@@ -69,11 +75,11 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     import torch
 
     from bpr.data.datamodule import RefinementDataModule
-    from bpr.data.records import refinement_records
     from bpr.evaluation.inputs import Results
-    from bpr.formats.coco import read_annotations, read_results
     from bpr.models.checkpoint import load_refiner
     from bpr.models.weights import resolve_checkpoint
+    from bpr.refine.inputs import choose_output, read_input
+    from bpr.refine.report import report_path
     from bpr.refine.run import FinishedRun, RefinementRun, format_summary
     from bpr.refine.writer import RefinementWriter
     from bpr.structures import PatchSpec
@@ -82,28 +88,31 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    spec, output, predictions = PatchSpec(**cfg.patch), Path(cfg.output), Path(cfg.predictions)
-    checkpoint = resolve_checkpoint(cfg.ckpt)
+    spec, checkpoint = PatchSpec(**cfg.patch), resolve_checkpoint(cfg.ckpt)
+    given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format)
+    output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
+    if cfg.report:
+        report_path(output)  # known to be usable before the work begins
+    if cfg.dilation_ratio is None:
+        cfg.dilation_ratio = given.form.dilation_ratio
     refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward)
-    annotations = read_annotations(cfg.annotations) if cfg.annotations else None
-    entries = read_results(predictions)
-    records = refinement_records(Path(cfg.images), predictions, entries, annotations)
     settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold}
-    run = RefinementRun(output, [predictions, checkpoint], settings, cfg.overwrite)
-    left = run.remaining(records)
+    run = RefinementRun(output, [given.predictions, checkpoint], settings, cfg.overwrite)
+    left = run.remaining(given.records)
     if left:
-        trainer = build_trainer(cfg, RefinementWriter(run.folder, run.digest, cfg.threshold), len(left))
+        writer = RefinementWriter(run.folder, run.digest, cfg.threshold, keep_emptied=not spec.compat_2021)
+        trainer = build_trainer(cfg, writer, len(left))
         datamodule = RefinementDataModule(left, spec, cfg.images_per_batch, cfg.num_workers)
         trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return None
-    merged, summary = run.finish(entries, len(records))
+    merged, summary = run.finish(given.entries, len(given.records), given.write)
     elapsed = time.perf_counter() - start
     print(format_summary(summary, elapsed))
     print(f"refined masks: {output}")
-    coarse, refined = Results(predictions, entries), Results(output, merged)
-    return FinishedRun(records, coarse, refined, annotations, summary, elapsed)
+    coarse, refined = Results(given.predictions, given.entries), Results(output, merged)
+    return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)
 
 
 def print_contact_sheet(finished: FinishedRun) -> None:

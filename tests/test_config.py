@@ -47,7 +47,7 @@ def test_without_arguments_the_shipped_weights_are_trained_on_the_demo(composed)
 @pytest.mark.parametrize(("experiment", "batch"), [("hrnet18s_128", 128), ("hrnet48_256", 24)])
 def test_the_recipes_of_the_paper_train_on_coco(composed, experiment, batch):
     cfg = composed("train", f"experiment={experiment}")
-    assert cfg.data.train[0].images.endswith("coco/train2017")
+    assert cfg.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
     assert (cfg.data.batch_size, cfg.trainer.max_steps, cfg.patch.nms_iou) == (batch, 160000, 0.25)
 
 
@@ -57,7 +57,7 @@ def test_debugging_starts_from_noise_on_the_demo_or_with_a_recipe_on_its_data(co
     assert not alone.model.net.pretrained
     assert "demo" in alone.data.train[0]._target_
     assert recipe.model.net.backbone == "hrnet_w48"
-    assert recipe.data.train[0].images.endswith("coco/train2017")
+    assert recipe.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
 
 
 @pytest.mark.parametrize("group", ["debug", "data", "logger", "trainer", "callbacks", "optim", "model", "augment"])

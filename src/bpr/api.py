@@ -102,7 +102,8 @@ class Refiner:
             progress: Called after every pass of the network.
 
         Returns:
-            The refined masks, in the type they came in, in a new object; boxes in it follow the masks. With
+            The refined masks, in the type they came in, in a new object; boxes in it follow the masks. A mask of
+            which nothing would be left is kept as it is. With
             ``return_probabilities``, the pair of both. For a list of images, a list of these.
 
         Raises:
@@ -118,8 +119,21 @@ class Refiner:
         pixels = [as_rgb(one) for one in image]
         adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
         probabilities = self._refine(pixels, adapted, progress)
-        refined = [given.rebuild(p > threshold) for given, p in zip(adapted, probabilities, strict=True)]
+        refined = [
+            given.rebuild(self._threshold(given.arrays, p, threshold))
+            for given, p in zip(adapted, probabilities, strict=True)
+        ]
         return list(zip(refined, probabilities, strict=True)) if return_probabilities else refined
+
+    def _threshold(
+        self, coarse: NDArray[np.bool_], probabilities: NDArray[np.float32], threshold: float
+    ) -> NDArray[np.bool_]:
+        """(n, h, w) bool; a coarse mask of which nothing would be left stays as it is, as in ``refine.py``."""
+        refined = np.asarray(probabilities > threshold)
+        if not self.patch.compat_2021:
+            emptied = ~refined.any(axis=(1, 2))
+            refined[emptied] = coarse[emptied]
+        return refined
 
     def _refine(
         self, images: Sequence[Image], masks: Sequence[Masks], progress: Progress | None

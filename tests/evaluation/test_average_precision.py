@@ -21,7 +21,7 @@ from bpr.structures import CoarseInstance, TrueInstance
 
 def read(files: Any) -> list[EvaluatedImage]:
     annotations, images = read_ground_truth(files.annotations)
-    return with_predictions(images, files.results, read_predictions(files.results, annotations))
+    return with_predictions(images, read_predictions(files.results, annotations))
 
 
 class BoundaryEval(COCOeval):
@@ -111,7 +111,7 @@ def test_ap_of_a_class_is_that_of_its_objects_alone(make_files: Callable[..., An
         only = files.annotations.with_name("only.json")
         only.write_text(json.dumps(alone))
         annotations, images = read_ground_truth(only)
-        found = average_precision(with_predictions(images, files.results, read_predictions(files.results, annotations)))
+        found = average_precision(with_predictions(images, read_predictions(files.results, annotations)))
 
         assert found.ap == pytest.approx(per_class[category])
 
@@ -188,7 +188,7 @@ def test_the_coarse_masks_of_coco_val_have_their_published_figures(shared_dir: P
     folder = shared_dir / "data" / "coco_val"
     annotations, images = read_ground_truth(folder / "instances.json")
     results = folder / "coarse_yolov5n_seg.json"
-    images = with_predictions(images, results, read_predictions(results, annotations))
+    images = with_predictions(images, read_predictions(results, annotations))
 
     found, boundary = average_precision(images), boundary_average_precision(images)
 

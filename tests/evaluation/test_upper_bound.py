@@ -74,7 +74,7 @@ def test_the_upper_bound_of_coco_val_has_its_published_figures(shared_dir: Path)
     folder = shared_dir / "data" / "coco_val"
     annotations, images = read_ground_truth(folder / "instances.json")
     results = folder / "coarse_yolov5n_seg.json"
-    images = oracle_masks(with_predictions(images, results, read_predictions(results, annotations)), 3)
+    images = oracle_masks(with_predictions(images, read_predictions(results, annotations)), 3)
 
     found, boundary = average_precision(images), boundary_average_precision(images)
 

@@ -41,9 +41,10 @@ def test_entries_are_read_in_order(folder):
 def test_what_was_read_is_written_under_the_same_names(folder, tmp_path):
     entries = read_predictions(folder)
     grown = rle.encode(np.ones(SIZE, bool))
-    write_predictions(tmp_path / "out", [{**entries[0], "segmentation": grown}, entries[1]])
+    write_predictions(tmp_path / "out", [{**entries[0], "segmentation": grown}, entries[1]], folder)
     text = (tmp_path / "out" / f"{NAME}_leftImg8bit_pred.txt").read_text()
     assert text == (folder / f"{NAME}_leftImg8bit_pred.txt").read_text()
+    assert (tmp_path / "out" / "aachen_000001_000019_pred.txt").read_text() == ""
     again = read_predictions(tmp_path / "out")
     assert again[0]["segmentation"] == grown
     assert again[1] == entries[1]

@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from bpr import rle
+from bpr.assemble import paste
+from bpr.data.datasets import RefinementDataset
+from bpr.data.records import refinement_records
+from bpr.formats.coco import read_results
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
+from bpr.refine.writer import EMPTIED, paste_image
+from bpr.structures import PatchSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,3 +116,22 @@ def test_bad_input_ends_in_a_message_without_a_trace(toy_coco, tmp_path, weights
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_mask_of_which_nothing_would_be_left_is_kept_and_counted(toy_coco):
+    records = refinement_records(toy_coco.images, toy_coco.predictions, read_results(toy_coco.predictions))
+    layout = RefinementDataset(records[:1], PatchSpec(32))[0].layout
+    nothing = np.zeros((layout.patches, 32, 32), np.float32)
+    kept = paste_image(layout, nothing)
+    emptied = [n for n, w in enumerate(layout.windows) if not paste(w.mask, *_local(w), 0.5).any()]
+    assert emptied
+    assert kept.skipped == {EMPTIED: len(emptied)}
+    assert len(kept.masks) == len(layout.windows) - len(emptied)
+    plain = paste_image(layout, nothing, keep_emptied=False)
+    assert len(plain.masks) == len(layout.windows)
+    assert not plain.skipped
+
+
+def _local(window):
+    boxes = window.boxes - np.tile(window.window[:2], 2)
+    return np.zeros((len(boxes), 32, 32), np.float32), boxes

@@ -17,14 +17,14 @@ from bpr.data.sampling import PatchGroupSampler
 from bpr.data.simulate import CoarseOrigin, SimulationSpec
 from bpr.data.simulated_results import simulated_results
 from bpr.data.transforms import PatchAugmentation
-from bpr.formats import coco
 from bpr.formats.errors import FormatError
+from bpr.formats.registry import read_annotations
 from bpr.structures import ImageRecord, PatchSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One data set: its images, COCO annotations, and the results of segmenters on it (none, one or more)."""
+    """One data set: its images, COCO or Cityscapes annotations, and segmenters' results on it (none, one or more)."""
 
     images: Path | str
     annotations: Path | str
@@ -149,7 +149,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     def _records(self, source: Source, split: str) -> list[ImageRecord]:
         """Read and join the files of a data set, and simulate what is to be simulated."""
-        annotated = coco.read_annotations(source.annotations)
+        annotated = read_annotations(source.annotations)
         origin = self._coarse
         if split == "val":
             origin = CoarseOrigin.cached if source.predictions else CoarseOrigin.simulated

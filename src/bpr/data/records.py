@@ -3,14 +3,16 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from bpr.formats import coco
+from bpr.formats.alignment import aligned
 from bpr.formats.errors import FormatError
+from bpr.formats.registry import prediction_format
 from bpr.structures import CoarseInstance, ImageRecord, Size
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -22,7 +24,8 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
     Args:
         images: Folder of images.
         annotated: Images and objects; their order is kept. Images without predictions are left out.
-        predictions: COCO results files. `CoarseInstance.position` counts on from one file to the next.
+        predictions: Files or folders in any format of `bpr.formats.registry`. `CoarseInstance.position` counts on
+            from one to the next.
 
     Raises:
         FormatError: If a file is wrong, a prediction is of an unknown image, or an image is missing.
@@ -31,9 +34,10 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
         raise FormatError(annotated.path, None, "has no annotations; training needs ground truth")
     instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
     first = 0
+    names = {PurePosixPath(image.file_name).stem for image in annotated.images.values()}
+    sizes = {image_id: image.size for image_id, image in annotated.images.items()}
     for path in predictions:
-        entries = coco.read_results(path)
-        sizes = {image_id: image.size for image_id, image in annotated.images.items()}
+        entries = aligned(prediction_format(path).read(path, lambda: names), annotated)
         for image_id, found in _instances(path, entries, sizes, first).items():
             instances[image_id] += found
         first += len(entries)
@@ -108,20 +112,32 @@ def _stored_size(path: Path) -> Size:
 
 
 class _ImageFinder:
-    """Finds image files in one folder, which is listed once, and only if an id has to be looked up."""
+    """Finds image files in one folder, which is listed once, and only if something has to be looked up."""
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise FormatError(folder, None, "is not a folder; `images` must name the folder of the images")
         self._folder = folder
+        self._by_name: dict[str, list[Path]] | None = None
         self._by_stem: dict[str, list[Path]] | None = None
         self._by_number: dict[int, list[Path]] = defaultdict(list)
 
     def named(self, file_name: str) -> Path:
+        """A file of this name, or else the only one below the folder whose path ends so (Cityscapes' city folders)."""
         path = self._folder / file_name
-        if not path.is_file():
-            raise FormatError(path, None, "is missing; `images` must name the folder that file names start from")
-        return path
+        if path.is_file():
+            return path
+        if self._by_name is None:
+            self._by_name = defaultdict(list)
+            for found in sorted(self._folder.rglob("*")):
+                self._by_name[found.name].append(found)
+        below = self._by_name.get(PurePosixPath(file_name).name, [])
+        if len(below) == 1 and below[0].is_file():
+            return below[0]
+        problem = (
+            "is missing" if not below else f"is not there, but {len(below)} files of that name are below the folder"
+        )
+        raise FormatError(path, None, f"{problem}; `images` must name the folder that file names start from")
 
     def by_id(self, image_id: int | str, predictions: Path, where: str) -> Path:
         if self._by_stem is None:

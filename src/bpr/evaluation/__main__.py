@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bpr.evaluation.cityscapes import format_official, official_scores
 from bpr.evaluation.command import exit_code, parser
 from bpr.evaluation.report import Evaluation, evaluate
 from bpr.evaluation.table import format_table
@@ -16,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser("bpr.evaluation", "AP, Boundary AP and boundary F of instance masks.")
     options.add_argument("--against", type=Path, metavar="COARSE", help="the results file RESULTS was made from")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1]) to FILE")
+    options.add_argument("--official", action="store_true", help="also run Cityscapes' own script (two folders)")
     chosen = options.parse_args(arguments)
 
     def work() -> None:
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.json is not None:
             write_json(chosen.json, evaluation)
         print(format_table(evaluation))
+        if chosen.official:
+            against = None if chosen.against is None else official_scores(chosen.against, chosen.annotations)
+            print(format_official(official_scores(chosen.results, chosen.annotations), against))
 
     return exit_code(work)
 

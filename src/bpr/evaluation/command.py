@@ -11,8 +11,12 @@ from bpr.formats.errors import FormatError
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser of ``RESULTS ANNOTATIONS [--dilation-ratio R]`` for ``python -m module``."""
     made = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    made.add_argument("results", metavar="RESULTS", type=Path, help="COCO results file with masks")
-    made.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help="COCO annotation file, the ground truth")
+    made.add_argument(
+        "results", metavar="RESULTS", type=Path, help="predictions: COCO results, JSON Lines, Cityscapes or mask folder"
+    )
+    made.add_argument(
+        "annotations", metavar="ANNOTATIONS", type=Path, help="ground truth: COCO annotation file or gtFine folder"
+    )
     made.add_argument(
         "--dilation-ratio",
         type=_ratio,
@@ -28,7 +32,7 @@ def exit_code(work: Callable[[], None]) -> int:
     """Do ``work``; 0, or 2 after one line on stderr if a file cannot be used."""
     try:
         work()
-    except (FormatError, OSError) as error:
+    except (FormatError, OSError, ModuleNotFoundError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         truth, images = read_ground_truth(chosen.annotations)
-        images = with_predictions(images, chosen.results, read_predictions(chosen.results, truth))
+        images = with_predictions(images, read_predictions(chosen.results, truth))
         for pixels in [0, *chosen.pixels]:
             masks = erode_all(images, pixels)
             ap, boundary = average_precision(masks), boundary_average_precision(masks, chosen.dilation_ratio)

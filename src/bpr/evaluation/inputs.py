@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpr.formats.coco import Annotations, Entry, read_annotations, read_results, result_rle
+from bpr.formats.alignment import aligned
+from bpr.formats.coco import Annotations, Entry, result_rle
 from bpr.formats.errors import FormatError
+from bpr.formats.registry import prediction_format, read_annotations
 from bpr.structures import CoarseInstance, Size, TrueInstance
 
 
@@ -65,15 +67,17 @@ def annotated_images(annotations: Annotations) -> list[EvaluatedImage]:
     ]
 
 
-def read_predictions(path: str | Path, annotations: Annotations) -> list[Entry]:
-    """Read a results file whose images are all in ``annotations``.
+def read_predictions(path: str | Path, annotations: Annotations) -> Results:
+    """Read predictions in any format, whose images are all in ``annotations``.
 
     Raises:
-        FormatError: If the file is wrong, or predicts in an image that is not annotated.
+        FormatError: If a file is wrong, or predicts in an image that is not annotated.
     """
-    entries = read_results(path)
-    check_images(Results(Path(path), entries), annotations)
-    return entries
+    path = Path(path)
+    entries = prediction_format(path).read(path, lambda: {Path(i.file_name).stem for i in annotations.images.values()})
+    results = Results(path, aligned(entries, annotations))
+    check_images(results, annotations)
+    return results
 
 
 def check_images(results: Results, annotations: Annotations) -> None:
@@ -92,24 +96,21 @@ def check_images(results: Results, annotations: Annotations) -> None:
             raise FormatError(results.path, f"entry {number}", problem)
 
 
-def with_predictions(
-    images: Sequence[EvaluatedImage], path: str | Path, entries: Sequence[Entry]
-) -> list[EvaluatedImage]:
+def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list[EvaluatedImage]:
     """The same images with the predictions of a results file, each image's in the order of the file.
 
     Args:
         images: Annotated images; their predictions, if any, are left out.
-        path: The results file, for messages.
-        entries: From `read_predictions`.
+        results: From `read_predictions`.
 
     Raises:
         FormatError: If a mask is invalid or does not have the size of its image.
     """
     sizes = {image.image_id: image.size for image in images}
     predicted: dict[int | str, list[CoarseInstance]] = {image_id: [] for image_id in sizes}
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(results.entries):
         image_id = entry["image_id"]
-        rle = result_rle(Path(path), number, entry, sizes[image_id])
+        rle = result_rle(results.path, number, entry, sizes[image_id])
         instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
         predicted[image_id].append(instance)
     return [replace(image, predicted=tuple(predicted[image.image_id])) for image in images]

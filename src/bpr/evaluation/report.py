@@ -12,6 +12,7 @@ from bpr.evaluation.inputs import (
     annotated_images,
     check_images,
     check_same_predictions,
+    read_predictions,
     with_predictions,
 )
 from bpr.evaluation.instance_matching import Match
@@ -22,7 +23,8 @@ from bpr.evaluation.instance_scores import (
     match_all,
     score_matches,
 )
-from bpr.formats.coco import Annotations, read_annotations, read_results
+from bpr.formats.coco import Annotations
+from bpr.formats.registry import read_annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def evaluate(
     dilation_ratio: float = 0.02,
     min_iou: float = 0.5,
 ) -> Evaluation:
-    """Score a COCO results file over all images of a COCO annotation file.
+    """Score predictions in any format over all images of a COCO annotation file or Cityscapes ground truth.
 
     With ``against``, predictions are matched to objects once, by the coarse masks (`match_instances`), and the
     refined masks are scored on the same pairs: else a mask that refinement lifts above ``min_iou`` would lower
@@ -122,7 +124,7 @@ def evaluate(
         ValueError: If a number is out of its range.
     """
     truth = read_annotations(annotations)
-    judged, *rest = (Results(Path(p), read_results(p)) for p in (results, against) if p is not None)
+    judged, *rest = (read_predictions(p, truth) for p in (results, against) if p is not None)
     return evaluate_results(judged, truth, rest[0] if rest else None, dilation_ratio, min_iou)
 
 
@@ -136,11 +138,11 @@ def evaluate_results(
     """`evaluate`, of files that have been read."""
     images, entries = annotated_images(annotations), results.entries
     check_images(results, annotations)
-    refined, coarse = with_predictions(images, results.path, entries), None
+    refined, coarse = with_predictions(images, results), None
     if against is not None:
         check_images(against, annotations)
         check_same_predictions(results.path, entries, against.path, against.entries)
-        coarse = with_predictions(images, against.path, against.entries)
+        coarse = with_predictions(images, against)
     matches = match_all(refined if coarse is None else coarse, min_iou)
     scores, instances = _score(refined, matches, dilation_ratio)
     before, instances_before = (None, None) if coarse is None else _score(coarse, matches, dilation_ratio)

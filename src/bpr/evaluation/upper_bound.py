@@ -82,7 +82,7 @@ def _oracle_image(image: EvaluatedImage, distance: int) -> EvaluatedImage:
 
 def _print_table(results: Path, annotations: Path, distances: Sequence[int], dilation_ratio: float) -> None:
     truth, images = read_ground_truth(annotations)
-    images = with_predictions(images, results, read_predictions(results, truth))
+    images = with_predictions(images, read_predictions(results, truth))
     print("| masks          |    AP |  AP50 |  AP75 | Boundary AP |")
     print("| -------------- | ----: | ----: | ----: | ----------: |")
     for distance in [0, *distances]:

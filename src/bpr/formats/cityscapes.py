@@ -91,22 +91,27 @@ def image_name(path: Path) -> str:
     return match.group()
 
 
-def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
+def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
     """Write entries of `read_predictions`, perhaps with other masks, under the same names and with the same lines.
 
-    Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255.
+    Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255. Text files without
+    a line are copied too: the official script wants one for every image.
+
+    Args:
+        folder: Made if missing.
+        entries: All entries of each text file.
+        source: The folder that they were read from.
 
     Raises:
         OSError: If a file cannot be written.
     """
-    folder = Path(folder)
-    lines: dict[str, list[str]] = {}
+    folder, source = Path(folder), Path(source)
+    lines: dict[str, list[str]] = {path.relative_to(source).as_posix(): [] for path in sorted(source.rglob("*.txt"))}
     for entry in entries:
-        target = folder / entry["mask_file"]
-        with replacing(target) as unfinished:
+        with replacing(folder / entry["mask_file"]) as unfinished:
             mask = rle_codec.decode(entry["segmentation"])
             PillowImage.fromarray(mask.astype(np.uint8) * 255).save(unfinished, format="PNG")
-        lines.setdefault(entry["prediction_file"], []).append(entry["line"])
+        lines[entry["prediction_file"]].append(entry["line"])
     for name, content in lines.items():
         with replacing(folder / name) as unfinished:
             unfinished.write_text("".join(line + "\n" for line in content), encoding="utf-8")

@@ -46,15 +46,15 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
 
 
 def is_json_lines(path: Path) -> bool:
-    """Whether a file, gzipped or not, starts with a line that is a prediction of its own, or is empty."""
+    """Whether a file is gzipped, or starts with a line that is a prediction of its own; by its name if it is empty."""
     if _is_gzip(path):
         return True
     with path.open("rb") as file:
         try:
-            first = json.loads(file.readline(_LONGEST_LINE) or b"{}")
+            first = json.loads(file.readline(_LONGEST_LINE))
         except ValueError:
             return path.suffix == ".jsonl"
-    return isinstance(first, dict) and ("image_id" in first or not first)
+    return isinstance(first, dict) and "image_id" in first
 
 
 def _is_gzip(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ def is_mask_folder(path: Path) -> bool:
     return path.is_dir() and any(file.suffix.lower() in MASK_SUFFIXES for file in path.rglob("*"))
 
 
-def read_mask_images(folder: str | Path, images: str | Path) -> list[Entry]:
+def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
     """Read a folder of masks.
 
     A file with the name of an image (``a.png`` for ``a.jpg``) is a label image: each value but 0 is an instance.
@@ -33,7 +33,7 @@ def read_mask_images(folder: str | Path, images: str | Path) -> list[Entry]:
 
     Args:
         folder: Of the masks; files are taken in the order of their paths.
-        images: Folder of the images.
+        names: Of the images, without suffix.
 
     Returns:
         Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is the name of the image without
@@ -43,13 +43,10 @@ def read_mask_images(folder: str | Path, images: str | Path) -> list[Entry]:
     Raises:
         FormatError: If a file belongs to no image, cannot be decoded, or has several channels.
     """
-    folder, images = Path(folder), Path(images)
-    if not images.is_dir():
-        raise FormatError(images, None, "is not a folder; `images` must name the folder of the images")
-    stems = {path.stem for path in images.iterdir() if path.is_file()}
+    folder, names = Path(folder), frozenset(names)
     entries: list[Entry] = []
     for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in MASK_SUFFIXES):
-        image_id, values = _image_of(path, stems, images), read_labels(path)
+        image_id, values = _image_of(path, names), read_labels(path)
         found: Sequence[int | None] = [None]
         if path.stem == image_id:
             found = [int(value) for value in np.unique(values) if value != 0]
@@ -113,16 +110,18 @@ def read_labels(path: Path) -> NDArray[Any]:
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
-def _image_of(path: Path, stems: set[str], images: Path) -> str:
-    if path.stem in stems:
+def _image_of(path: Path, names: frozenset[str]) -> str:
+    if path.stem in names:
         return path.stem
     starts = [path.stem[:end] for end, letter in enumerate(path.stem) if letter in "_-."]
-    known = [start for start in starts if start in stems]
+    known = [start for start in starts if start in names]
     if known:
         return max(known, key=len)
-    if path.parent.name in stems:
+    if path.parent.name in names:
         return path.parent.name
-    raise FormatError(path, None, f"belongs to no image in {images}: name it, or its folder, after the image")
+    raise FormatError(
+        path, None, f"belongs to none of the {len(names)} images: name it, or its folder, after its image"
+    )
 
 
 def _mask_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:

@@ -1,12 +1,12 @@
 """The formats that predictions are read in and written back to."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bpr.formats import cityscapes, coco, json_lines, mask_images
-from bpr.formats.coco import Entry
+from bpr.formats.coco import Annotations, Entry
 from bpr.formats.errors import FormatError
 
 
@@ -18,14 +18,15 @@ class PredictionFormat:
         name: As in ``format=NAME``.
         suffix: Of what is written; empty for a folder.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
-        read: Entries of a file or folder, and the folder of its images; see `bpr.formats.coco.read_results`.
+        read: Entries of a file or folder, as of `bpr.formats.coco.read_results`; it may ask for the names of the
+            images, without suffix.
         write: Writes entries to a file or folder; last comes what they were read from.
     """
 
     name: str
     suffix: str
     dilation_ratio: float
-    read: Callable[[Path, Path], list[Entry]]
+    read: Callable[[Path, Callable[[], Collection[str]]], list[Entry]]
     write: Callable[[Path, Iterable[Mapping[str, Any]], Path], None]
 
 
@@ -51,9 +52,15 @@ FORMATS: Final = {
             "",
             0.005,
             lambda path, _: cityscapes.read_predictions(path),
-            lambda path, e, _: cityscapes.write_predictions(path, e),
+            cityscapes.write_predictions,
         ),
-        PredictionFormat("masks", "", 0.02, mask_images.read_mask_images, mask_images.write_mask_images),
+        PredictionFormat(
+            "masks",
+            "",
+            0.02,
+            lambda path, names: mask_images.read_mask_images(path, names()),
+            mask_images.write_mask_images,
+        ),
     )
 }
 """By name."""
@@ -88,3 +95,12 @@ def _folder_format(path: Path) -> PredictionFormat:
     raise FormatError(
         path, None, "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
     )
+
+
+def read_annotations(path: str | Path) -> Annotations:
+    """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
+
+    Raises:
+        FormatError: If it is missing, wrong, or has no ground truth in it; names file, entry and remedy.
+    """
+    return cityscapes.read_ground_truth(path) if Path(path).is_dir() else coco.read_annotations(path)

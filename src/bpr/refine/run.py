@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class RefinementRun:
 
     Args:
         output: Results file to write.
-        files: Files that determine the masks (predictions, weights); their content counts, not their names.
+        files: Files and folders that determine the masks (predictions, weights); their content counts.
         settings: Everything else that does, as primitives.
         overwrite: Throw away the shards of another, interrupted run with the same output.
     """
@@ -65,12 +65,15 @@ class RefinementRun:
         done = {image.image_id for image in read_shards(self.folder, self.digest)}
         return [record for record in records if record.image_id not in done]
 
-    def finish(self, entries: Sequence[Entry], images: int) -> tuple[list[Entry], RefinementSummary]:
+    def finish(
+        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], None] = write_results
+    ) -> tuple[list[Entry], RefinementSummary]:
         """Merge the shards in the order of the input, write the results file, remove the shards.
 
         Args:
             entries: Of the coarse results file.
             images: How many images have predictions.
+            write: Writes the entries to the output.
 
         Returns:
             The entries as written, and what the run did.
@@ -79,7 +82,7 @@ class RefinementRun:
             bpr.formats.errors.FormatError: If an image has not been refined.
         """
         merged, summary = merge_shards(self.folder, self.digest, entries, images)
-        write_results(self.output, merged)
+        write(self.output, merged)
         discard_shards(self.folder)
         return merged, summary
 
@@ -103,7 +106,10 @@ def format_summary(summary: RefinementSummary, elapsed: float) -> str:
 
 def _digest(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
     state = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    for path in files:
-        with path.open("rb") as file:
-            state.update(hashlib.file_digest(file, "blake2b").digest())
+    for given in files:
+        for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
+            if path.is_file():
+                state.update(path.relative_to(given).as_posix().encode())
+                with path.open("rb") as file:
+                    state.update(hashlib.file_digest(file, "blake2b").digest())
     return state.hexdigest()

@@ -1,9 +1,10 @@
 """Lightning's end of refinement: paste each batch and append it to the shard of this process."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,26 +17,36 @@ from bpr.models.refiner import RefinedPatches
 from bpr.refine.shards import RefinedImage, ShardWriter
 from bpr.structures import Probabilities
 
+EMPTIED: Final = "refinement would leave no pixel"
+"""Why a coarse mask is kept although it went through the network."""
 
-def paste_image(layout: ImageWindows, probabilities: Probabilities, threshold: float = 0.5) -> RefinedImage:
+
+def paste_image(
+    layout: ImageWindows, probabilities: Probabilities, threshold: float = 0.5, keep_emptied: bool = True
+) -> RefinedImage:
     """Turn the patches of one image into refined masks.
 
     Args:
         layout: Where the patches belong.
         probabilities: (n, s, s) in [0, 1], n = ``layout.patches``, in the order of the layout.
         threshold: Mean probability above which a pixel is foreground.
+        keep_emptied: Keep a coarse mask of which nothing would be left, and count it among the skipped ones.
     """
     start = perf_counter()
-    first, pasted = 0, {}
+    first, pasted, skipped = 0, {}, Counter(layout.skipped)
     for window in layout.windows:
         last = first + len(window.boxes)
         boxes = window.boxes - np.tile(window.window[:2], 2)
-        pasted[window.position] = paste(window.mask, probabilities[first:last], boxes, threshold), window.window
+        mask = paste(window.mask, probabilities[first:last], boxes, threshold)
         first = last
+        if keep_emptied and not mask.any():
+            skipped[EMPTIED] += 1
+        else:
+            pasted[window.position] = mask, window.window
     middle = perf_counter()
     masks = {position: rle.encode(mask, where, layout.size) for position, (mask, where) in pasted.items()}
     seconds = {**layout.seconds, "paste": middle - start, "encode": perf_counter() - middle}
-    return RefinedImage(layout.image_id, masks, layout.patches, layout.skipped, seconds)
+    return RefinedImage(layout.image_id, masks, layout.patches, dict(skipped), seconds)
 
 
 class RefinementWriter(BasePredictionWriter):
@@ -45,11 +56,12 @@ class RefinementWriter(BasePredictionWriter):
         folder: Of the shards.
         run: Digest of the run.
         threshold: Mean probability above which a pixel is foreground.
+        keep_emptied: As of `paste_image`.
     """
 
-    def __init__(self, folder: Path, run: str, threshold: float = 0.5) -> None:
+    def __init__(self, folder: Path, run: str, threshold: float = 0.5, keep_emptied: bool = True) -> None:
         super().__init__(write_interval="batch")
-        self._folder, self._run, self._threshold = folder, run, threshold
+        self._folder, self._run, self._threshold, self._keep_emptied = folder, run, threshold, keep_emptied
         self._shard: ShardWriter | None = None
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -72,7 +84,8 @@ class RefinementWriter(BasePredictionWriter):
         assert self._shard is not None
         probabilities, first = prediction.probabilities.float().numpy(), 0
         for layout in batch.layouts:
-            image = paste_image(layout, probabilities[first : first + layout.patches], self._threshold)
+            part = probabilities[first : first + layout.patches]
+            image = paste_image(layout, part, self._threshold, self._keep_emptied)
             first += layout.patches
             image.seconds["network"] = prediction.seconds * layout.patches / max(len(probabilities), 1)
             self._shard.write(image)

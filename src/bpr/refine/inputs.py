@@ -1,0 +1,85 @@
+"""What a refinement starts from: predictions in any format, their images, and annotations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpr.data.records import refinement_records
+from bpr.formats.alignment import aligned
+from bpr.formats.coco import Annotations, Entry
+from bpr.formats.errors import FormatError
+from bpr.formats.registry import PredictionFormat, prediction_format, read_annotations
+from bpr.structures import ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RefinementInput:
+    """Predictions, read and joined with their images.
+
+    Attributes:
+        predictions: The file or folder they were read from.
+        form: Its format, in which they are written back.
+        entries: One for each prediction.
+        annotations: Names of images, and perhaps ground truth, where given.
+        records: The images that have predictions.
+    """
+
+    predictions: Path
+    form: PredictionFormat
+    entries: Sequence[Entry]
+    annotations: Annotations | None
+    records: Sequence[ImageRecord]
+
+    def write(self, output: Path, entries: Sequence[Entry]) -> None:
+        """Write the entries, perhaps with other masks, in the format of the input."""
+        self.form.write(output, entries, self.predictions)
+
+
+def read_input(
+    images: str | Path, predictions: str | Path, annotations: str | Path | None = None, form: str | None = None
+) -> RefinementInput:
+    """Read predictions, and find their images.
+
+    Args:
+        images: Folder of images.
+        predictions: File or folder.
+        annotations: COCO annotation file, or a Cityscapes folder of ground truth.
+        form: Name of the format of the predictions; by default their content decides.
+
+    Raises:
+        FormatError: If a file is wrong or missing; names file, entry and remedy.
+    """
+    images, predictions = Path(images), Path(predictions)
+    found = prediction_format(predictions, form)
+    annotated = None if annotations is None else read_annotations(annotations)
+    entries = found.read(predictions, lambda: {path.stem for path in images.glob("*")})
+    if annotated is not None:
+        entries = aligned(entries, annotated)
+    records = refinement_records(images, predictions, entries, annotated)
+    return RefinementInput(predictions, found, entries, annotated, records)
+
+
+def choose_output(output: str | Path | None, given: RefinementInput, folder: str | Path, overwrite: bool) -> Path:
+    """Where refined predictions go, known to be free to be written.
+
+    Args:
+        output: What the user chose; by default ``refined`` in ``folder``, with the suffix of the format.
+        given: What is refined.
+        folder: Of the run.
+        overwrite: Whether files of an earlier run in an output folder may be replaced.
+
+    Raises:
+        FormatError: If the output is the input, of the wrong kind, or a folder with other files.
+    """
+    form, predictions = given.form, given.predictions
+    gzipped = ".gz" if predictions.suffix == ".gz" else ""
+    path = Path(folder) / f"refined{form.suffix}{gzipped}" if output is None else Path(output)
+    if path.resolve() == predictions.resolve():
+        raise FormatError(path, None, "is the input; give another `output`, so that the coarse masks are kept")
+    if path.is_dir() and form.suffix:
+        raise FormatError(path, None, f"is a folder, but format {form.name} writes a file; give `output` a file name")
+    if path.is_file() and not form.suffix:
+        raise FormatError(path, None, f"is a file, but format {form.name} writes a folder; give `output` another name")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise FormatError(path, None, "is not empty; give another `output`, or overwrite=true to replace files in it")
+    return path

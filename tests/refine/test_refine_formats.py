@@ -1,0 +1,162 @@
+"""`refine.py` and the evaluation on what is not a COCO results file."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bpr import rle
+from bpr.evaluation.cityscapes import format_official, official_scores
+from bpr.evaluation.report import evaluate
+from bpr.formats.cityscapes import read_predictions
+from bpr.formats.errors import FormatError
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import save_segmenter
+
+ROOT = Path(__file__).parents[2]
+LABELS = {1: 24, 2: 26}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    segmenter = PatchSegmenter(input_size=32)
+    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
+    save_segmenter(segmenter, path)
+    return path
+
+
+@pytest.fixture
+def tree(toy_coco):
+    """The toy data set in the layout of Cityscapes; the last image has an empty list of predictions."""
+    root = toy_coco.root / "cityscapes"
+    truth = json.loads(toy_coco.annotations.read_text())
+    coarse = json.loads(toy_coco.predictions.read_text())
+    for image in truth["images"]:
+        name = f"toy_000000_{image['id']:06d}"
+        for part in ("leftImg8bit", "gtFine"):
+            (root / part / "val" / "toy").mkdir(parents=True, exist_ok=True)
+        shutil.copy(
+            toy_coco.images / image["file_name"], root / "leftImg8bit" / "val" / "toy" / f"{name}_leftImg8bit.png"
+        )
+        ids = np.full((image["height"], image["width"]), 23, np.uint16)  # sky
+        for number, a in enumerate(a for a in truth["annotations"] if a["image_id"] == image["id"]):
+            ids[rle.decode(a["segmentation"])] = 1000 * LABELS[a["category_id"]] + number
+        Image.fromarray(ids).save(root / "gtFine" / "val" / "toy" / f"{name}_gtFine_instanceIds.png")
+        folder = root / "results"
+        (folder / "masks").mkdir(parents=True, exist_ok=True)
+        lines = []
+        for number, entry in enumerate(e for e in coarse if e["image_id"] == image["id"]):
+            mask = rle.decode(entry["segmentation"]).astype(np.uint8) * 255
+            Image.fromarray(mask).save(folder / "masks" / f"{name}_{number}.png")
+            lines.append(f"masks/{name}_{number}.png {LABELS[entry['category_id']]} {entry['score']:.4f}\n")
+        (folder / f"{name}_leftImg8bit_pred.txt").write_text("".join(lines))
+    return root
+
+
+def refine(folder, *overrides, check=True):
+    command = [sys.executable, ROOT / "refine.py", "patch.size=32", f"hydra.run.dir={folder / 'run'}", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_cityscapes_folder_comes_back_as_one(tree, tmp_path, weights):
+    output = tmp_path / "refined"
+    images, coarse = tree / "leftImg8bit" / "val", tree / "results"
+    options = [f"images={images}", f"predictions={coarse}", f"output={output}", f"ckpt={weights}", "data=cityscapes"]
+    done = refine(tmp_path, *options, f"annotations={tree / 'gtFine' / 'val'}")
+    assert "Boundary AP with dilation ratio 0.005" in done.stdout
+    before, after = read_predictions(coarse), read_predictions(output)
+    assert [{**e, "segmentation": 0} for e in before] == [{**e, "segmentation": 0} for e in after]
+    assert any(b["segmentation"] != a["segmentation"] for b, a in zip(before, after, strict=True))
+    assert official_scores(output, tree / "gtFine" / "val").ap >= 0
+    again = refine(tmp_path, *options, check=False)
+    assert "is not empty; give another `output`, or overwrite=true" in again.stderr
+    refine(tmp_path, *options, "overwrite=true")
+
+
+def test_the_official_script_and_ours_agree_where_they_must(tree):
+    """With perfect masks, large objects and no ignored regions both give 1; with the coarse ones both see errors."""
+    truth, coarse = tree / "gtFine" / "val", tree / "results"
+    scores = official_scores(coarse, truth)
+    assert set(scores.classes) >= {"person", "car", "bicycle"}
+    assert 0 < scores.ap50 <= 1
+    assert scores.ap < scores.ap50
+    perfect = tree / "perfect"
+    for path in (truth / "toy").iterdir():
+        ids, name = np.asarray(Image.open(path)), path.name.partition("_gtFine")[0]
+        (perfect / name).mkdir(parents=True)
+        with (perfect / f"{name}_pred.txt").open("w") as file:
+            for value in np.unique(ids[ids >= 1000]):
+                Image.fromarray((ids == value).astype(np.uint8)).save(perfect / name / f"{value}.png")
+                file.write(f"{name}/{value}.png {value // 1000} 1.0\n")
+    assert evaluate(perfect, truth, dilation_ratio=0.005).scores.mask.ap == pytest.approx(1)
+    found = official_scores(perfect, truth)
+    assert found.ap == pytest.approx(1)
+    assert "mean" in format_official(found, scores)
+
+
+def test_ground_truth_may_be_a_json_file_with_other_ids(tree, toy_coco, tmp_path):
+    """As in instancesonly_filtered_gtFine_val.json: ids of its own, images named without their city folder."""
+    content = json.loads(toy_coco.annotations.read_text())
+    for image in content["images"]:
+        image["file_name"] = f"toy_000000_{image['id']:06d}_leftImg8bit.png"
+    content["categories"] = [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    ours = evaluate(tree / "results", tmp_path / "gt.json")
+    assert ours.scores.mask.ap50 == evaluate(toy_coco.predictions, toy_coco.annotations).scores.mask.ap50
+
+
+def test_an_image_without_predictions_is_named(tree):
+    next((tree / "results").glob("*14_leftImg8bit_pred.txt")).unlink()
+    with pytest.raises(FormatError, match=r"no \*_pred\.txt for 1 images"):
+        official_scores(tree / "results", tree / "gtFine" / "val")
+
+
+def test_json_lines_come_back_as_json_lines(toy_coco, tmp_path, weights):
+    entries = json.loads(toy_coco.predictions.read_text())
+    predictions = tmp_path / "coarse.jsonl.gz"
+    predictions.write_bytes(gzip.compress("".join(json.dumps(e) + "\n" for e in entries).encode()))
+    refine(tmp_path, f"images={toy_coco.images}", f"predictions={predictions}", f"ckpt={weights}")
+    lines = gzip.decompress((tmp_path / "run" / "refined.jsonl.gz").read_bytes()).decode().splitlines()
+    kept = ("image_id", "category_id", "score", "note")
+    assert [[json.loads(line)[k] for k in kept] for line in lines] == [[e[k] for k in kept] for e in entries]
+
+
+def test_label_images_come_back_as_label_images(toy_coco, tmp_path, weights):
+    coarse = json.loads(toy_coco.predictions.read_text())
+    (tmp_path / "masks").mkdir()
+    shown = 0  # a disc may hide another
+    for image_id in {e["image_id"] for e in coarse}:
+        masks = [rle.decode(e["segmentation"]) for e in coarse if e["image_id"] == image_id]
+        labels = np.zeros(masks[0].shape, np.uint8)
+        for value, mask in enumerate(masks, start=1):
+            labels[mask] = value
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{image_id:012d}.png")
+        shown += len(np.unique(labels)) - 1
+    done = refine(tmp_path, f"images={toy_coco.images}", f"predictions={tmp_path / 'masks'}", f"ckpt={weights}")
+    assert f"4 images, {shown} instances" in done.stdout
+    for path in (tmp_path / "masks").iterdir():
+        after = np.asarray(Image.open(tmp_path / "run" / "refined" / path.name))
+        assert after.max() <= 3
+        assert after.shape == np.asarray(Image.open(path)).shape
+
+
+def test_the_input_is_never_overwritten(toy_coco, tmp_path, weights):
+    before = toy_coco.predictions.read_bytes()
+    options = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}", f"output={toy_coco.predictions}"]
+    done = refine(tmp_path, *options, f"ckpt={weights}", "overwrite=true", check=False)
+    assert "is the input; give another `output`" in done.stderr
+    assert toy_coco.predictions.read_bytes() == before
