@@ -89,14 +89,14 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     spec, checkpoint = PatchSpec(**cfg.patch), resolve_checkpoint(cfg.ckpt)
-    given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format)
+    given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
     output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
     if cfg.report:
         report_path(output)  # known to be usable before the work begins
     if cfg.dilation_ratio is None:
         cfg.dilation_ratio = given.form.dilation_ratio
     refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward)
-    settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold}
+    settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold, "exif": cfg.exif}
     run = RefinementRun(output, [given.predictions, checkpoint], settings, cfg.overwrite)
     left = run.remaining(given.records)
     if left:

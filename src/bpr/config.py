@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from bpr.data.simulate import CoarseOrigin, SimulationSpec
-from bpr.structures import PatchSpec
+from bpr.structures import ExifUse, PatchSpec
 
 
 def _schema(name: str, checked: type, target: str | None = None) -> Any:
@@ -90,6 +90,7 @@ class RefineConf:
     output: str | None = None
     data: Any = None
     format: str | None = None
+    exif: ExifUse = ExifUse.auto
     ckpt: str = MISSING
     input_size: int | None = None
     threshold: float = 0.5

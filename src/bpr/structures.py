@@ -1,6 +1,7 @@
 """Value types that the whole package speaks in; each checks itself when it is made."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
@@ -79,6 +80,18 @@ class TrueInstance:
     crowd: bool = False
 
 
+class ExifUse(StrEnum):
+    """What to do with the EXIF orientation of images.
+
+    ``apply`` it, as OpenCV, Ultralytics and Detectron2 do; ``ignore`` it, as pycocotools' and torchvision's readers
+    do; ``auto``: apply it wherever the turned image has the size of the masks, else take the image as it is stored.
+    """
+
+    auto = "auto"
+    apply = "apply"
+    ignore = "ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image and what was predicted in it; the pixels stay on disk.
@@ -87,6 +100,7 @@ class ImageRecord:
         image_id: Id in the annotation and result files.
         path: Where the image is.
         size: (h, w) of the masks, px; the decoded image must have it too.
+        exif: What to do with its EXIF orientation.
         instances: Predicted masks, in the order of the file; may be empty.
         truths: Annotated objects, empty where there is no ground truth.
     """
@@ -96,6 +110,7 @@ class ImageRecord:
     size: Size
     instances: tuple[CoarseInstance, ...] = ()
     truths: tuple[TrueInstance, ...] = ()
+    exif: ExifUse = ExifUse.auto
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:

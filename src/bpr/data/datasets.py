@@ -46,7 +46,7 @@ class PatchDataset(Dataset[PatchBatch]):
         record = self._records[self._index.image[instances[0]]]
         corners = self._index.corners[group.patches].astype(np.int64)
         boxes = np.concatenate([corners, corners + self._size], axis=1)
-        images = crop(read_image(record.path, record.size), boxes)
+        images = crop(read_image(record.path, record.size, record.exif), boxes)
         masks = np.stack([self._masks(record, i, box) for i, box in zip(instances, boxes, strict=True)])
         if self._augmentation is not None:
             self._augmentation.seed(group.seed)
@@ -91,7 +91,7 @@ class RefinementDataset(Dataset[ImagePatches]):
         if not windows:
             layout = ImageWindows(record.image_id, record.size, (), dict(skipped), {"propose": proposed - start})
             return ImagePatches(layout, np.zeros((0, side, side, 3), np.uint8), np.zeros((0, side, side), np.bool_))
-        pixels = read_image(record.path, record.size)
+        pixels = read_image(record.path, record.size, record.exif)
         read = perf_counter()
         images = crop(pixels, np.concatenate([window.boxes for window in windows]))
         coarse = np.concatenate([crop(w.mask, w.boxes - np.tile(w.window[:2], 2)) for w in windows])

@@ -1,35 +1,89 @@
 """Decode image files."""
 
 from pathlib import Path
+from typing import Final
+from unittest import mock
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError
 
 from bpr.formats.errors import FormatError
-from bpr.structures import Image, Size
+from bpr.structures import ExifUse, Image, Size
+
+_ORIENTATION: Final = 0x0112
+_SWAPPED: Final = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange height and width."""
+_WIDE_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+"""Pillow modes of one channel with more than 8 bits."""
 
 
-def read_image(path: Path, size: Size) -> Image:
-    """Decode an image as it is stored (EXIF orientation is not applied).
+def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
+    """Decode an image.
 
     Args:
-        path: Any format that Pillow reads.
+        path: Any format that Pillow reads: JPEG, PNG, WebP, TIFF, BMP, ...
         size: (h, w) it must have: that of its masks.
+        exif: Whether to turn the image as its EXIF orientation says; see `ExifUse`.
 
     Returns:
-        (h, w, 3) uint8 RGB; grey is repeated, transparency dropped.
+        (h, w, 3) uint8 RGB; grey is repeated, transparency dropped, palettes and CMYK are converted, 16 bits
+        scaled to 8, floating-point values taken as [0, 1] if none is above 1.
 
     Raises:
         FormatError: If it cannot be decoded or has another size than its masks.
     """
     try:
-        with PillowImage.open(path) as file:
-            image = np.asarray(file.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        with _opened(path) as file:
+            stored, oriented = _sizes(file)
+            turn = exif is ExifUse.apply or (exif is ExifUse.auto and oriented == tuple(size))
+            turned = ImageOps.exif_transpose(file) if turn else file
+            image = _eight_bit(turned) if turned.mode in _WIDE_MODES else np.asarray(turned.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
     if image.shape[:2] != tuple(size):
+        also = f" (as stored {stored})" if stored != oriented else ""
         raise FormatError(
-            path, None, f"is {image.shape[:2]} (h, w), but its masks are {tuple(size)}: were they made of this image?"
+            path,
+            None,
+            f"is {image.shape[:2]}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?",
         )
     return image
+
+
+def image_sizes(path: Path) -> tuple[Size, Size]:
+    """(h, w) of an image as it is stored, and as its EXIF orientation turns it, from the header of the file.
+
+    Raises:
+        FormatError: If it is no image.
+    """
+    try:
+        with _opened(path) as file:
+            return _sizes(file)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise FormatError(path, None, f"is not a readable image ({error})") from error
+
+
+def _opened(path: Path) -> PillowImage.Image:
+    """The opened file, however large: the files are the user's own, and Pillow's limit is against strangers'."""
+    with mock.patch.object(PillowImage, "MAX_IMAGE_PIXELS", None):
+        return PillowImage.open(path)
+
+
+def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:
+    stored = (file.height, file.width)
+    swapped = file.getexif().get(_ORIENTATION, 1) in _SWAPPED
+    return stored, (stored[::-1] if swapped else stored)
+
+
+def _eight_bit(image: PillowImage.Image) -> Image:
+    """(h, w, 3) uint8 of one channel with more than 8 bits."""
+    values: NDArray[np.float32] = np.nan_to_num(np.asarray(image, np.float32))
+    highest = float(values.max(initial=0))
+    if image.mode == "F":
+        factor = 255.0 if highest <= 1 else 1.0
+    else:
+        factor = 255 / 65535 if highest > 255 or image.mode != "I" else 1.0
+    grey = np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
-
+from bpr.data.pixels import image_sizes
 from bpr.formats import coco
 from bpr.formats.alignment import aligned
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import prediction_format
-from bpr.structures import CoarseInstance, ImageRecord, Size
+from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -50,7 +48,11 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
 
 
 def refinement_records(
-    images: Path, predictions: Path, entries: Sequence[coco.Entry], annotations: coco.Annotations | None = None
+    images: Path,
+    predictions: Path,
+    entries: Sequence[coco.Entry],
+    annotations: coco.Annotations | None = None,
+    exif: ExifUse = ExifUse.auto,
 ) -> list[ImageRecord]:
     """Records of all images that have predictions, in the order in which the file first names them.
 
@@ -62,6 +64,7 @@ def refinement_records(
         predictions: The results file, for messages.
         entries: Its content.
         annotations: Where file names and sizes come from, if given; its objects are not looked at.
+        exif: What to do with the EXIF orientation of the images.
 
     Raises:
         FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
@@ -84,9 +87,9 @@ def refinement_records(
         else:
             name = entry.get("file_name")
             paths[image_id] = finder.named(name) if name else finder.by_id(image_id, predictions, where)
-            sizes[image_id] = _stored_size(paths[image_id])
+            sizes[image_id] = _size_of(paths[image_id], entry, exif)
     instances = _instances(predictions, entries, sizes, 0)
-    return [ImageRecord(i, path, sizes[i], tuple(instances[i])) for i, path in paths.items()]
+    return [ImageRecord(i, path, sizes[i], tuple(instances[i]), exif=exif) for i, path in paths.items()]
 
 
 def _instances(
@@ -102,13 +105,14 @@ def _instances(
     return found
 
 
-def _stored_size(path: Path) -> Size:
-    """(h, w) from the header of an image file, as its pixels are stored (before EXIF orientation)."""
-    try:
-        with PillowImage.open(path) as image:
-            return (image.height, image.width)
-    except (UnidentifiedImageError, OSError) as error:
-        raise FormatError(path, None, f"is not a readable image ({error})") from error
+def _size_of(path: Path, entry: coco.Entry, exif: ExifUse) -> Size:
+    """(h, w) that the masks of an image should have: of the two that EXIF allows, the one its first mask has."""
+    stored, oriented = image_sizes(path)
+    if exif is ExifUse.ignore:
+        return stored
+    segmentation = entry["segmentation"]
+    masks = segmentation.get("size") if isinstance(segmentation, dict) else None
+    return stored if exif is ExifUse.auto and isinstance(masks, list) and tuple(masks) == stored else oriented
 
 
 class _ImageFinder:

@@ -138,7 +138,7 @@ def _examples(
     order = [number for number in np.argsort(changes)[::-1][:count] if changes[number] > 0]
     truths = annotations.images[record.image_id].truths if annotations else ()
     known = {m.predicted: truths[m.true].rle for m in best_truths(record.instances, truths) if m.iou >= MIN_IOU}
-    image = read_image(record.path, record.size)
+    image = read_image(record.path, record.size, record.exif)
     examples = []
     for number in order:
         instance, true = record.instances[number], known.get(int(number))

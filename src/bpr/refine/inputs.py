@@ -9,7 +9,7 @@ from bpr.formats.alignment import aligned
 from bpr.formats.coco import Annotations, Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import PredictionFormat, prediction_format, read_annotations
-from bpr.structures import ImageRecord
+from bpr.structures import ExifUse, ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class RefinementInput:
 
 
 def read_input(
-    images: str | Path, predictions: str | Path, annotations: str | Path | None = None, form: str | None = None
+    images: str | Path,
+    predictions: str | Path,
+    annotations: str | Path | None = None,
+    form: str | None = None,
+    exif: ExifUse = ExifUse.auto,
 ) -> RefinementInput:
     """Read predictions, and find their images.
 
@@ -45,6 +49,7 @@ def read_input(
         predictions: File or folder.
         annotations: COCO annotation file, or a Cityscapes folder of ground truth.
         form: Name of the format of the predictions; by default their content decides.
+        exif: What to do with the EXIF orientation of the images.
 
     Raises:
         FormatError: If a file is wrong or missing; names file, entry and remedy.
@@ -55,7 +60,7 @@ def read_input(
     entries = found.read(predictions, lambda: {path.stem for path in images.glob("*")})
     if annotated is not None:
         entries = aligned(entries, annotated)
-    records = refinement_records(images, predictions, entries, annotated)
+    records = refinement_records(images, predictions, entries, annotated, exif)
     return RefinementInput(predictions, found, entries, annotated, records)
 
 

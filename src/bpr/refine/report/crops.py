@@ -50,7 +50,7 @@ def panels_of(changes: Sequence[InstanceChange]) -> list[list[Panel]]:
         by_image.setdefault(change.record.image_id, []).append(number)
     for numbers in by_image.values():
         record = changes[numbers[0]].record
-        pixels = read_image(record.path, record.size)
+        pixels = read_image(record.path, record.size, record.exif)
         for number in numbers:
             panels[number] = draw_panels(pixels, changes[number])
     return panels

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr import rle
+from bpr.data.pixels import image_sizes, read_image
+from bpr.data.records import refinement_records
+from bpr.formats.errors import FormatError
+from bpr.structures import ExifUse
+
+SIZE = (20, 30)
+
+
+@pytest.fixture
+def pixels():
+    ys, xs = np.mgrid[:20, :30]
+    return np.stack([xs * 8, ys * 12, (xs + ys) * 5], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "bmp"])
+def test_lossless_formats_give_their_pixels(tmp_path, pixels, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    assert np.array_equal(read_image(path, SIZE), pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("CMYK", "jpg"), ("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("YCbCr", "jpg")]
+)
+def test_colours_survive_their_mode(tmp_path, pixels, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).convert(mode, palette=Image.Palette.ADAPTIVE).save(
+        path, **({"quality": 95} if suffix == "jpg" else {})
+    )
+    read = read_image(path, SIZE)
+    assert read.shape == (*SIZE, 3)
+    # JPEG and palettes lose some.
+    assert np.abs(read.astype(int) - pixels).mean() < (0.1 if mode == "RGBA" else 12)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey_is_scaled(tmp_path, pixels, suffix):
+    grey = pixels[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}", SIZE), np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_floating_point_grey_is_scaled(tmp_path, pixels, scale):
+    grey = pixels[..., 0]
+    Image.fromarray((grey / scale).astype(np.float32)).save(tmp_path / "a.tiff")
+    assert np.array_equal(read_image(tmp_path / "a.tiff", SIZE)[..., 1], grey)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_is_repeated(tmp_path, pixels, mode):
+    image = Image.fromarray(pixels[..., 0]).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", SIZE), np.asarray(image.convert("RGB")))
+
+
+def turned(tmp_path, pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    return tmp_path / "a.png"
+
+
+def test_masks_decide_about_a_quarter_turn(tmp_path, pixels):
+    path = turned(tmp_path, pixels, 6)
+    clockwise = np.rot90(pixels, -1)
+    assert image_sizes(path) == ((20, 30), (30, 20))
+    assert np.array_equal(read_image(path, (20, 30)), pixels)
+    assert np.array_equal(read_image(path, (30, 20)), clockwise)
+    assert np.array_equal(read_image(path, (30, 20), ExifUse.apply), clockwise)
+    with pytest.raises(FormatError, match=r"is \(20, 30\) .*its masks are \(30, 20\)"):
+        read_image(path, (30, 20), ExifUse.ignore)
+
+
+def test_half_a_turn_is_applied_unless_it_is_to_be_ignored(tmp_path, pixels):
+    path = turned(tmp_path, pixels, 3)
+    assert np.array_equal(read_image(path, SIZE), pixels[::-1, ::-1])
+    assert np.array_equal(read_image(path, SIZE, ExifUse.ignore), pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "exif"), [((20, 30), ExifUse.auto), ((30, 20), ExifUse.auto), ((30, 20), ExifUse.apply)]
+)
+def test_predictions_on_either_frame_find_their_image(tmp_path, pixels, size, exif):
+    turned(tmp_path, pixels, 6)
+    entry = {"image_id": "a", "category_id": 1, "score": 1.0, "segmentation": rle.encode(np.ones(size, bool))}
+    record = refinement_records(tmp_path, tmp_path / "r.json", [entry], exif=exif)[0]
+    assert record.size == size
+    assert read_image(record.path, record.size, record.exif).shape[:2] == size
+
+
+def test_very_large_images_are_read(tmp_path):
+    Image.new("1", (20000, 20000)).save(tmp_path / "a.png")
+    assert image_sizes(tmp_path / "a.png")[0] == (20000, 20000)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"hello")
+    with pytest.raises(FormatError, match=r"a\.png: cannot be decoded"):
+        read_image(tmp_path / "a.png", SIZE)
+    with pytest.raises(FormatError, match=r"a\.png: is not a readable image"):
+        image_sizes(tmp_path / "a.png")
