@@ -49,7 +49,7 @@ class PatchRefiner(pl.LightningModule):
         super().__init__()
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
-        self._patches_per_forward = patches_per_forward
+        self.patches_per_forward = patches_per_forward
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
@@ -81,8 +81,8 @@ class PatchRefiner(pl.LightningModule):
         """Foreground probability of every patch of a batch of images."""
         start = perf_counter()
         parts = zip(
-            torch.split(batch.images, self._patches_per_forward),
-            torch.split(batch.coarse, self._patches_per_forward),
+            torch.split(batch.images, self.patches_per_forward),
+            torch.split(batch.coarse, self.patches_per_forward),
             strict=True,
         )
         probabilities = torch.cat([self.segmenter.foreground_probability(*part) for part in parts])

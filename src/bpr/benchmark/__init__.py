@@ -1,0 +1,1 @@
+"""How fast refinement is beside the bare network: ``python -m bpr.benchmark``."""

@@ -1,0 +1,95 @@
+"""``python -m bpr.benchmark``: patches per second of the bare network and of the whole refinement, in one run."""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure
+from bpr.benchmark.workload import SCENES, Workload, generate
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+from bpr.models.checkpoint import load_refiner
+from bpr.models.weights import CheckpointError, resolve_checkpoint
+from bpr.structures import PatchSpec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and print or write; 0, or 2 if a file cannot be used."""
+    chosen = _parse(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(chosen, Path(folder))
+    except (FormatError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="python -m bpr.benchmark", description=__doc__)
+    options.add_argument("--images", type=Path, metavar="DIR", help="images to measure on; generated ones by default")
+    options.add_argument("--predictions", type=Path, metavar="FILE", help="their coarse masks")
+    options.add_argument("--ckpt", default="hrnet18s", help="weights (default: hrnet18s)")
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads of torch")
+    options.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (default: 3)")
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures")
+    chosen = options.parse_args(arguments)
+    if (chosen.images is None) != (chosen.predictions is None):
+        options.error("give both, --images and --predictions, or neither")
+    if chosen.rounds < 1 or (chosen.threads is not None and chosen.threads < 1):
+        options.error("--rounds and --threads must be at least 1")
+    return chosen
+
+
+def _run(chosen: argparse.Namespace, folder: Path) -> int:
+    if chosen.threads is not None:
+        torch.set_num_threads(chosen.threads)
+    spec, refiner = PatchSpec(), load_refiner(resolve_checkpoint(chosen.ckpt))
+    workloads = (
+        [generate(folder, scene) for scene in SCENES]
+        if chosen.images is None
+        else [Workload(str(chosen.predictions), chosen.images, chosen.predictions)]
+    )
+    refiner.to(chosen.device)
+    batch_size = best_batch_size(refiner, workloads[0], spec, chosen.device)
+    measured = [measure(refiner, w, spec, chosen.device, batch_size, chosen.rounds) for w in workloads]
+    single = [measure(refiner, w, spec, chosen.device, 1, 1) for w in workloads]
+    setting = {
+        "ckpt": str(chosen.ckpt),
+        "device": chosen.device,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
+    }
+    content = as_json(measured, single, setting)
+    print(_report(measured, single, content))
+    if chosen.json is not None:
+        with replacing(chosen.json) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _report(measured: Sequence[Measurement], single: Sequence[Measurement], content: dict[str, Any]) -> str:
+    lines = [f"{content['ckpt']} on {content['device']}, {content['threads']} threads, {content['machine']}"]
+    for kind in (measured, single):
+        lines.append(f"patches/s with batches of {kind[0].batch_size}: network, whole, ratio; all but the network")
+        lines += [
+            f"  {m.workload}: {m.limit_patches_per_s:.1f}, {m.refine_patches_per_s:.1f}, {m.ratio:.3f}; "
+            f"{m.around_patches_per_s:.0f} ({m.images} images, {m.instances} instances, {m.patches} patches)"
+            for m in kind
+        ]
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in content["stages_s"].items())
+    lines.append(f"seconds by stage, batches of {measured[0].batch_size}: {stages}")
+    peak = ", ".join(f"{name} {mb:.0f} MB" for name, mb in content["peak_rss_mb_of_processes"].items())
+    lines.append(f"peak memory: {peak}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

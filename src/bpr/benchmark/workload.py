@@ -1,0 +1,85 @@
+"""Generated images and predictions to measure on: nothing is downloaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+
+from bpr import rle
+from bpr.data.demo_shapes import SHAPES
+from bpr.formats.coco import refined_entry, write_results
+from bpr.structures import Image, Mask, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Files to refine.
+
+    Attributes:
+        name: For people.
+        images: Folder.
+        predictions: File or folder.
+    """
+
+    name: str
+    images: Path
+    predictions: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSize:
+    """Images of one kind: (h, w) px, instances in each, and how many images there are."""
+
+    size: Size
+    instances: int
+    images: int
+
+
+SCENES: Final = (SceneSize((480, 640), 10, 12), SceneSize((1024, 2048), 30, 2))
+"""The default workloads: COCO's and Cityscapes' usual sizes."""
+
+
+def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
+    """Write images of smooth noise and irregular outlines on them, as JPEG and COCO results.
+
+    Args:
+        folder: Made if missing.
+        scene: Size and number.
+        seed: The same seed gives the same files.
+    """
+    height, width = scene.size
+    name = f"{width} x {height}, {scene.instances} instances"
+    images = folder / f"{width}x{height}" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number in range(scene.images):
+        rng = np.random.default_rng((seed, height, number))
+        PillowImage.fromarray(_texture(scene.size, rng)).save(images / f"{number}.jpg", quality=90)
+        for _ in range(scene.instances):
+            code = rle.encode(_outline(scene.size, rng))
+            score = float(rng.uniform(0.3, 1))
+            entries.append(
+                refined_entry({"image_id": number, "category_id": 1, "score": score, "segmentation": code}, code)
+            )
+    predictions = images.parent / "predictions.json"
+    write_results(predictions, entries)
+    return Workload(name, images, predictions)
+
+
+def _texture(size: Size, rng: np.random.Generator) -> Image:
+    coarse = rng.integers(0, 256, (size[0] // 16, size[1] // 16, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    return np.asarray(np.clip(smooth + rng.integers(-20, 21, (*size, 3)), 0, 255), np.uint8)
+
+
+def _outline(size: Size, rng: np.random.Generator) -> Mask:
+    """One of the demo's silhouettes, of a side from a twelfth to a half of the image's height."""
+    _, silhouette = SHAPES[sorted(SHAPES)[rng.integers(len(SHAPES))]]
+    shape = silhouette(size[0] * rng.uniform(1 / 12, 1 / 2), rng) > 0.5
+    mask = np.zeros(size, np.bool_)
+    y, x = int(rng.integers(0, size[0] - shape.shape[0] + 1)), int(rng.integers(0, size[1] - shape.shape[1] + 1))
+    mask[y : y + shape.shape[0], x : x + shape.shape[1]] = shape
+    return mask
