@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
             scores = print_scores(finished, cfg.dilation_ratio)
             if cfg.report:
                 print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
-    except (FormatError, CheckpointError) as error:
+    except (FormatError, CheckpointError, ModuleNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -95,7 +95,8 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
         report_path(output)  # known to be usable before the work begins
     if cfg.dilation_ratio is None:
         cfg.dilation_ratio = given.form.dilation_ratio
-    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward)
+    cache = Path(cfg.paths.cache) / "onnx"
+    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
     settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold, "exif": cfg.exif}
     run = RefinementRun(output, [given.predictions, checkpoint], settings, cfg.overwrite)
     left = run.remaining(given.records)
@@ -110,6 +111,7 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     merged, summary = run.finish(given.entries, len(given.records), given.write)
     elapsed = time.perf_counter() - start
     print(format_summary(summary, elapsed))
+    print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
     print(f"refined masks: {output}")
     coarse, refined = Results(given.predictions, given.entries), Results(output, merged)
     return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from bpr.assemble import mean_probability
 from bpr.data.batches import to_tensor
 from bpr.interop import Masks, masks_of
+from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches import crop, propose_boxes, working_window
-from bpr.structures import Boxes, Image, Mask, PatchSpec, Probabilities, Window
+from bpr.structures import Backend, Boxes, Image, Mask, PatchSpec, Probabilities, Window
 
 Progress = Callable[[int, int], None]
 """Called with the number of patches that are done, and of all."""
@@ -36,14 +37,15 @@ class Refiner:
     It keeps no state between calls, so that several threads may share one.
 
     Args:
-        segmenter: The patch network; it is moved to ``device``.
+        segmenter: The patch network; it is copied.
         patch: How patches are placed.
         device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         patches_per_forward: The network sees at most so many patches at a time.
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
+        backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
 
     Raises:
-        ValueError: If ``patches_per_forward`` or ``threads`` is below 1.
+        ValueError: If ``patches_per_forward`` or ``threads`` is below 1, or there is no such backend.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Refiner:
         device: torch.device | str | None = None,
         patches_per_forward: int = 64,
         threads: int | None = None,
+        backend: Backend | str = Backend.eager,
     ) -> None:
         if patches_per_forward < 1 or (threads is not None and threads < 1):
             raise ValueError(
@@ -62,7 +65,7 @@ class Refiner:
             torch.set_num_threads(threads)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.patch = PatchSpec() if patch is None else patch
-        self._segmenter = segmenter.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._network = make_predict(segmenter, Backend(backend), self.patch.size, None, self.device)
         self._patches_per_forward = patches_per_forward
 
     @classmethod
@@ -187,7 +190,7 @@ class Refiner:
         done = 0
         for colours, coarse in batches:
             inputs = to_tensor(colours).to(self.device), torch.from_numpy(coarse).to(self.device)
-            probabilities = self._segmenter.foreground_probability(*inputs)
+            probabilities = self._network(*inputs)
             predicted[done : done + len(coarse)] = probabilities.cpu().numpy()
             done += len(coarse)
             if progress is not None:

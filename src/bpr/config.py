@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from bpr.data.simulate import CoarseOrigin, SimulationSpec
-from bpr.structures import ExifUse, PatchSpec
+from bpr.structures import Backend, ExifUse, PatchSpec
 
 
 def _schema(name: str, checked: type, target: str | None = None) -> Any:
@@ -95,6 +95,7 @@ class RefineConf:
     input_size: int | None = None
     threshold: float = 0.5
     patches_per_forward: int = 64
+    backend: Backend = Backend.eager
     images_per_batch: int = 4
     num_workers: int = 0
     dilation_ratio: float | None = None

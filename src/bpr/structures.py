@@ -80,6 +80,17 @@ class TrueInstance:
     crowd: bool = False
 
 
+class Backend(StrEnum):
+    """How a network is run.
+
+    ``eager``: torch as it is; ``compile``: `torch.compile`; ``onnxruntime``: exported, needs the extra ``onnx``.
+    """
+
+    eager = "eager"
+    compile = "compile"
+    onnxruntime = "onnxruntime"
+
+
 class ExifUse(StrEnum):
     """What to do with the EXIF orientation of images.
 

@@ -105,3 +105,10 @@ def test_what_is_no_image_is_named(tmp_path):
         read_image(tmp_path / "a.png", SIZE)
     with pytest.raises(FormatError, match=r"a\.png: is not a readable image"):
         image_sizes(tmp_path / "a.png")
+
+
+def test_sizes_come_from_the_header_alone(tmp_path, pixels):
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:60])
+    assert image_sizes(path) == ((20, 30), (20, 30))

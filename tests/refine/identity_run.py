@@ -24,7 +24,7 @@ class Identity(torch.nn.Module):
         super().__init__()
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
-    def foreground_probability(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    def unchecked_probability(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         return masks.float()
 
 

@@ -17,7 +17,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.models.checkpoint import load_refiner
 from bpr.models.weights import CheckpointError, resolve_checkpoint
-from bpr.structures import PatchSpec
+from bpr.structures import Backend, PatchSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +38,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--ckpt", default="hrnet18s", help="weights (default: hrnet18s)")
     options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads of torch")
+    options.add_argument("--backend", choices=[b.value for b in Backend], default="eager", help="how the network runs")
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (default: 3)")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures")
     chosen = options.parse_args(arguments)
@@ -51,7 +52,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(chosen: argparse.Namespace, folder: Path) -> int:
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
-    spec, refiner = PatchSpec(), load_refiner(resolve_checkpoint(chosen.ckpt))
+    spec, refiner = PatchSpec(), load_refiner(resolve_checkpoint(chosen.ckpt), backend=Backend(chosen.backend))
     workloads = (
         [generate(folder, scene) for scene in SCENES]
         if chosen.images is None
@@ -64,6 +65,7 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
     setting = {
         "ckpt": str(chosen.ckpt),
         "device": chosen.device,
+        "backend": chosen.backend,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
     }
@@ -76,7 +78,8 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
 
 
 def _report(measured: Sequence[Measurement], single: Sequence[Measurement], content: dict[str, Any]) -> str:
-    lines = [f"{content['ckpt']} on {content['device']}, {content['threads']} threads, {content['machine']}"]
+    setting = [content["ckpt"], content["device"], content["backend"], f"{content['threads']} threads"]
+    lines = [", ".join([*setting, content["machine"]])]
     for kind in (measured, single):
         lines.append(f"patches/s with batches of {kind[0].batch_size}: network, whole, ratio; all but the network")
         lines += [

@@ -187,10 +187,10 @@ def _network_speed(refiner: PatchRefiner, batch: RefinementBatch, batch_size: in
 
     def forward() -> None:
         for part in parts:
-            refiner.segmenter.foreground_probability(*part)
+            refiner.predict_patches(*part)
 
     if len(parts) > 1:
-        refiner.segmenter.foreground_probability(*parts[0])  # warm up
+        refiner.predict_patches(*parts[0])  # warm up
     return len(images) / _seconds(forward, batch.images.device)
 
 

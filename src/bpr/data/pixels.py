@@ -73,7 +73,12 @@ def _opened(path: Path) -> PillowImage.Image:
 
 def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:
     stored = (file.height, file.width)
-    swapped = file.getexif().get(_ORIENTATION, 1) in _SWAPPED
+    if file.format == "PNG":  # `getexif` would decode all pixels, to look behind them
+        exif = PillowImage.Exif()
+        exif.load(file.info.get("exif", b""))
+    else:
+        exif = file.getexif()
+    swapped = exif.get(_ORIENTATION, 1) in _SWAPPED
     return stored, (stored[::-1] if swapped else stored)
 
 

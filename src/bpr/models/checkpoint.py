@@ -4,15 +4,24 @@ from pathlib import Path
 
 from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import load_segmenter
+from bpr.structures import Backend
 
 
-def load_refiner(path: str | Path, input_size: int | None = None, patches_per_forward: int = 64) -> PatchRefiner:
+def load_refiner(
+    path: str | Path,
+    input_size: int | None = None,
+    patches_per_forward: int = 64,
+    backend: Backend = Backend.eager,
+    cache: Path | None = None,
+) -> PatchRefiner:
     """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
 
     Args:
         path: The file; it is read with ``weights_only=True``, so it cannot run code.
         input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with.
         patches_per_forward: The network sees at most so many patches at a time.
+        backend: How the network is run.
+        cache: Folder for what a backend keeps.
 
     Returns:
         The module in eval mode.
@@ -20,5 +29,5 @@ def load_refiner(path: str | Path, input_size: int | None = None, patches_per_fo
     Raises:
         bpr.models.weights.CheckpointError: If the file is missing or has another layout.
     """
-    refiner = PatchRefiner(load_segmenter(path, input_size), patches_per_forward=patches_per_forward)
-    return refiner.eval()
+    segmenter = load_segmenter(path, input_size)
+    return PatchRefiner(segmenter, None, None, patches_per_forward, backend, cache).eval()

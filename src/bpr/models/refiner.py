@@ -1,6 +1,7 @@
 """The Lightning module: trains a patch segmenter, and predicts patches with it."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
+from bpr.models.backends import Predict, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
+from bpr.structures import Backend
 
 
 class RefinedPatches(NamedTuple):
@@ -37,6 +40,8 @@ class PatchRefiner(pl.LightningModule):
         optimizer: Makes the optimizer from the parameters; None if the module only predicts.
         scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
         patches_per_forward: In prediction, the network sees at most so many patches at a time.
+        backend: How the network is run in prediction.
+        cache: Folder for what a backend keeps; by default one in the user's cache.
     """
 
     def __init__(
@@ -45,11 +50,15 @@ class PatchRefiner(pl.LightningModule):
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         patches_per_forward: int = 64,
+        backend: Backend = Backend.eager,
+        cache: Path | None = None,
     ) -> None:
         super().__init__()
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.patches_per_forward = patches_per_forward
+        self._backend, self._cache = backend, cache
+        self._predict: Predict | None = None
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
@@ -77,6 +86,10 @@ class PatchRefiner(pl.LightningModule):
             self.log_dict({prefix + name: value.float() for name, value in metrics.compute().items()}, prog_bar=True)
             metrics.reset()
 
+    def on_predict_start(self) -> None:
+        """Forget how the network was run before: weights or device may have changed."""
+        self._predict = None
+
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedPatches:
         """Foreground probability of every patch of a batch of images."""
         start = perf_counter()
@@ -85,8 +98,25 @@ class PatchRefiner(pl.LightningModule):
             torch.split(batch.coarse, self.patches_per_forward),
             strict=True,
         )
-        probabilities = torch.cat([self.segmenter.foreground_probability(*part) for part in parts])
+        probabilities = torch.cat([self.predict_patches(*part) for part in parts])
         return RefinedPatches(probabilities.cpu(), perf_counter() - start)
+
+    def predict_patches(self, images: Tensor, coarse: Tensor) -> Tensor:
+        """Foreground probability by the chosen backend, which is prepared when the first patches come.
+
+        Args:
+            images: (n, 3, s, s) uint8.
+            coarse: (n, s, s) bool.
+
+        Returns:
+            (n, s, s) float32 in [0, 1].
+        """
+        if len(images) == 0:
+            return self.segmenter.foreground_probability(images, coarse)
+        if self._predict is None:
+            side = images.shape[-1]
+            self._predict = make_predict(self.segmenter, self._backend, side, self._cache, self.device)
+        return self._predict(images, coarse)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """The optimizer, and the scheduler with the step as its unit."""

@@ -77,8 +77,7 @@ class PatchSegmenter(nn.Module):
         _check_patches(images, masks)
         if len(images) == 0:
             return self.pixel_mean.new_zeros((0, 2, self.input_size, self.input_size))
-        logits: Tensor = self.decode_head(self.backbone(self._network_input(images, masks)))
-        return _resize(logits, (self.input_size, self.input_size))
+        return self._logits(images, masks)
 
     def foreground_probability(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the probability that a pixel of the crop is foreground.
@@ -96,12 +95,21 @@ class PatchSegmenter(nn.Module):
         Raises:
             ValueError: As `forward`.
         """
-        logits: Tensor = self(images, masks).float()
+        _check_patches(images, masks)
         if len(images) == 0:
-            return logits.new_zeros(masks.shape)
+            return self.pixel_mean.new_zeros(masks.shape, dtype=torch.float32)
+        return self.unchecked_probability(images, masks)
+
+    def unchecked_probability(self, images: Tensor, masks: Tensor) -> Tensor:
+        """`foreground_probability` of at least one patch, without checks: all of it is tensors, so it can be traced."""
+        logits = self._logits(images, masks).float()
         # Softmax over two classes is the sigmoid of their difference, and resizing is linear: one channel.
         margin = logits[:, 1:] - logits[:, :1]
         return _resize(margin, (masks.shape[1], masks.shape[2])).squeeze(1).sigmoid()
+
+    def _logits(self, images: Tensor, masks: Tensor) -> Tensor:
+        logits: Tensor = self.decode_head(self.backbone(self._network_input(images, masks)))
+        return _resize(logits, (self.input_size, self.input_size))
 
     def _network_input(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return (n, 4, input_size, input_size) float: normalised image, then the mask as -1/+1."""

@@ -1,0 +1,146 @@
+"""Ways to run a trained `PatchSegmenter`: the same masks, at different speeds."""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from bpr.formats.files import replacing
+from bpr.models.segmenter import PatchSegmenter
+from bpr.structures import Backend
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground."""
+
+LAYOUT: Final = "onnx-1"
+"""Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
+
+CACHE: Final = Path.home() / ".cache" / "bpr" / "onnx"
+
+
+class ProbabilityNetwork(nn.Module):
+    """A `PatchSegmenter` from crops to probabilities, with batch norm folded into the convolutions before it.
+
+    Args:
+        segmenter: In eval mode; it is copied.
+    """
+
+    def __init__(self, segmenter: PatchSegmenter) -> None:
+        super().__init__()
+        self.segmenter = copy.deepcopy(segmenter).eval()
+        fold_batch_norms(self.segmenter)
+        self.eval()
+
+    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
+        """As `PatchSegmenter.foreground_probability`, without its checks."""
+        return self.segmenter.unchecked_probability(images, masks)
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold every batch norm into the convolution defined right before it, in place (eval mode only).
+
+    In HRNet a norm always follows the convolution that is defined before it. The stem's sum of two convolutions
+    keeps its norm.
+    """
+    previous: tuple[str, nn.Module] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
+            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
+            setattr(module, name, nn.Identity())
+        else:
+            fold_batch_norms(child)
+        previous = (name, child)
+
+
+def make_predict(
+    segmenter: PatchSegmenter, backend: Backend, side: int, cache: Path | None, device: torch.device
+) -> Predict:
+    """A function that does what ``segmenter.foreground_probability`` does.
+
+    Args:
+        segmenter: In eval mode; not modified.
+        backend: How to run it.
+        side: Of the patches, px.
+        cache: Folder for exported networks; by default ``~/.cache/bpr/onnx``.
+        device: Where it runs.
+
+    Raises:
+        ModuleNotFoundError: If ``onnxruntime`` is asked for and not installed; says how to install it.
+    """
+    if backend is Backend.onnxruntime:
+        return _onnxruntime(cached_export(segmenter, side, cache or CACHE), device)
+    network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
+    chosen: Any = torch.compile(network, dynamic=True) if backend is Backend.compile else network
+    return cast(Predict, chosen.__call__)  # not the module itself: its owner would take it for a part of its own
+
+
+def export_onnx(segmenter: PatchSegmenter, path: Path, side: int) -> None:
+    """Write a network as ONNX, normalisation and resizing included, for any number of patches.
+
+    Inputs are ``images`` (n, 3, side, side) uint8 RGB and ``masks`` (n, side, side) bool; the output is
+    ``probabilities`` (n, side, side) float32.
+
+    Args:
+        segmenter: In eval mode; not modified.
+        path: The file; replaced if it exists, never left half written.
+        side: Of the patches, px.
+
+    Raises:
+        ModuleNotFoundError: If the exporter's packages are not installed; says how to install them.
+    """
+    try:
+        import onnxscript  # noqa: F401 (only for those who export)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the export needs: pip install 'bpr[onnx]'") from error
+    network = ProbabilityNetwork(segmenter).cpu()
+    example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
+    count = torch.export.Dim("n")
+    with replacing(path) as unfinished:
+        torch.onnx.export(
+            network,
+            example,
+            str(unfinished),
+            input_names=["images", "masks"],
+            output_names=["probabilities"],
+            dynamic_shapes=({0: count}, {0: count}),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def cached_export(segmenter: PatchSegmenter, side: int, cache: Path) -> Path:
+    """The network as ONNX in ``cache``, exported if it is not there; the name is a digest of weights and sizes."""
+    state = hashlib.blake2b(f"{LAYOUT} {segmenter.config} {side} {torch.__version__}".encode(), digest_size=16)
+    for name, value in segmenter.state_dict().items():
+        state.update(name.encode())
+        state.update(value.detach().cpu().contiguous().numpy().tobytes())
+    path = cache / f"{state.hexdigest()}.onnx"
+    if not path.exists():
+        export_onnx(segmenter, path, side)
+    return path
+
+
+def _onnxruntime(path: Path, device: torch.device) -> Predict:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("backend=onnxruntime needs: pip install 'bpr[onnx]'") from error
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    cpu = ["CPUExecutionProvider"]
+    providers = cpu if device.type == "cpu" else ["CUDAExecutionProvider", *cpu]
+    session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+    def predict(images: Tensor, masks: Tensor) -> Tensor:
+        if len(images) == 0:
+            return torch.zeros(masks.shape)
+        arrays = {"images": images.cpu().contiguous().numpy(), "masks": masks.bool().cpu().contiguous().numpy()}
+        return torch.from_numpy(session.run(None, arrays)[0])
+
+    return predict

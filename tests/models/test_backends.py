@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from bpr.export import main
+from bpr.models.backends import Backend, cached_export, fold_batch_norms, make_predict
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import save_segmenter
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    """Random weights and, so that folding matters, random statistics."""
+    torch.manual_seed(0)
+    segmenter = PatchSegmenter(input_size=32)
+    for module in segmenter.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+    nn.init.normal_(segmenter.decode_head.conv_seg.weight)
+    nn.init.normal_(segmenter.backbone.conv1.mask.weight, std=0.1)
+    return segmenter.eval()
+
+
+@pytest.fixture
+def patches():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (5, 3, 24, 24), dtype=torch.uint8, generator=generator)
+    return images, torch.rand(5, 24, 24, generator=generator) > 0.5
+
+
+@pytest.mark.parametrize("backend", [Backend.eager, Backend.onnxruntime])
+@torch.inference_mode()
+def test_every_backend_gives_the_probabilities_of_the_network(segmenter, patches, backend, tmp_path):
+    if backend is Backend.onnxruntime:
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    predict = make_predict(segmenter, backend, 24, tmp_path, torch.device("cpu"))
+    for count in (5, 1, 2):
+        expected = segmenter.foreground_probability(patches[0][:count], patches[1][:count])
+        found = predict(patches[0][:count], patches[1][:count])
+        # Folded norms and other convolution kernels round differently.
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        assert ((found > 0.5) == (expected > 0.5)).float().mean() >= 0.9999
+
+
+def test_folding_leaves_the_network_itself_alone(segmenter):
+    before = {name: value.clone() for name, value in segmenter.state_dict().items()}
+    make_predict(segmenter, Backend.eager, 24, None, torch.device("cpu"))
+    assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
+
+
+def test_all_norms_but_the_stems_are_folded():
+    network = PatchSegmenter(input_size=32).eval()
+    fold_batch_norms(network)
+    assert [name for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)] == ["backbone.bn1"]
+
+
+def test_exports_are_kept_by_their_weights(segmenter, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "bpr.models.backends.export_onnx", lambda network, path, side: written.append(path) or path.touch()
+    )
+    first = cached_export(segmenter, 24, tmp_path)
+    assert cached_export(segmenter, 24, tmp_path) == first
+    assert cached_export(segmenter, 32, tmp_path) != first
+    assert len(written) == 2
+
+
+def test_the_command_exports_a_file_that_runs(segmenter, patches, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    save_segmenter(segmenter, tmp_path / "w.safetensors")
+    assert main([str(tmp_path / "w.safetensors"), str(tmp_path / "w.onnx"), "--patch-size", "24"]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "w.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(None, {"images": patches[0].numpy(), "masks": patches[1].numpy()})[0]
+    assert found.shape == (5, 24, 24)
+    assert main(["nowhere", str(tmp_path / "x.onnx")]) == 2
+    assert "nowhere: no such file" in capsys.readouterr().err
