@@ -10,6 +10,7 @@ from PIL import Image
 from bpr import PatchSpec, Refiner, rle
 from bpr.data.datasets import RefinementDataset
 from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import CheckpointError
 from bpr.refine.writer import paste_image
 from bpr.structures import CoarseInstance, ImageRecord
 
@@ -160,3 +161,17 @@ def test_the_api_needs_neither_lightning_nor_hydra():
     script = "import sys, bpr; bpr.Refiner; print([m for m in ('pytorch_lightning', 'hydra') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_weights_go_to_a_folder_of_the_hub_and_back(refiner, scene, tmp_path):
+    refiner.save_pretrained(tmp_path / "org_name")
+    again = Refiner.from_pretrained(tmp_path / "org_name", patch=PatchSpec(32), device="cpu", patches_per_forward=7)
+    assert np.array_equal(again(*scene), refiner(*scene))
+
+
+def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match=r"nobody/nothing: .*could not be had from the hub"):
+        Refiner.from_pretrained("nobody/nothing", local_files_only=True)
+    with pytest.raises(CheckpointError, match="nothing: no such file"):
+        Refiner.from_pretrained("nothing")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
 from numpy.typing import NDArray
 
 from bpr.assemble import mean_probability
@@ -15,9 +16,12 @@ from bpr.data.batches import to_tensor
 from bpr.interop import Masks, masks_of
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import load_segmenter, resolve_checkpoint
+from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint, save_segmenter
 from bpr.patches import crop, propose_boxes, working_window
 from bpr.structures import Backend, Boxes, Image, Mask, PatchSpec, Probabilities, Window
+
+WEIGHTS_NAME: Final = "model.safetensors"
+"""In folders of ``save_pretrained`` and on the hub."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of patches that are done, and of all."""
@@ -31,10 +35,11 @@ class _Cut(NamedTuple):
     boxes: Boxes
 
 
-class Refiner:
+class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs/2104.05239", tags=["instance-masks"]):
     """Refines the boundaries of instance masks (arXiv 2104.05239).
 
-    It keeps no state between calls, so that several threads may share one.
+    It keeps no state between calls, so that several threads may share one. ``save_pretrained(folder)`` and
+    ``push_to_hub("org/name")`` are those of huggingface_hub's `ModelHubMixin`.
 
     Args:
         segmenter: The patch network; it is copied.
@@ -65,22 +70,72 @@ class Refiner:
             torch.set_num_threads(threads)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.patch = PatchSpec() if patch is None else patch
+        self._segmenter = segmenter
         self._network = make_predict(segmenter, Backend(backend), self.patch.size, None, self.device)
         self._patches_per_forward = patches_per_forward
 
     @classmethod
-    def from_pretrained(cls, name: str | Path = "hrnet18s", input_size: int | None = None, **options: Any) -> Self:
-        """Load weights that ship (``"hrnet18s"``), a checkpoint of ``train.py``, or the paper authors' ``.pth``.
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path = "hrnet18s", **options: Any
+    ) -> Self:
+        """Load weights that ship, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
 
         Args:
-            name: Name of the weights, or path of a ``.ckpt``, ``.pth`` or ``.safetensors`` file.
-            input_size: Side the network resizes patches to, px; by default what it was trained with.
-            options: As of `Refiner`.
+            name: Name of weights that ship (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
+                folder of ``save_pretrained``, or ``"org/name"`` on the hub.
+            options: As of `Refiner`; also ``input_size``, the side the network resizes patches to, px (by default
+                what it was trained with), and those of `ModelHubMixin.from_pretrained`.
 
         Raises:
             bpr.models.weights.CheckpointError: If there are no such weights, or the file has another layout.
         """
-        return cls(load_segmenter(resolve_checkpoint(name), input_size), **options)
+        on_hub = str(name).count("/") == 1 and not Path(name).exists() and not Path(name).suffix
+        if Path(name).is_dir() or on_hub:
+            return cls._from_hub(name, **options)
+        return cls._load(resolve_checkpoint(name), **options)
+
+    @classmethod
+    def _from_hub(cls, name: str | Path, **options: Any) -> Self:
+        try:
+            loaded: Self = super().from_pretrained(name, **options)
+        except OSError as error:  # all that the hub's client raises
+            raise CheckpointError(
+                f"{name}: no such file, no weights of that name ship, and {WEIGHTS_NAME} could not be had from the hub "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        return loaded
+
+    @classmethod
+    def _load(cls, path: Path, input_size: int | None = None, **options: Any) -> Self:
+        return cls(load_segmenter(path, input_size), **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_segmenter(self._segmenter, save_directory / WEIGHTS_NAME)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        **options: Any,
+    ) -> Self:
+        if Path(model_id).is_dir():
+            return cls._load(Path(model_id) / WEIGHTS_NAME, **options)
+        path = hf_hub_download(
+            model_id,
+            WEIGHTS_NAME,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        return cls._load(Path(path), **options)
 
     def __call__(
         self,
