@@ -116,3 +116,10 @@ def test_real_files_are_read(shared_dir):
         for number, entry in enumerate(coco.read_results(folder / "coarse_yolov5n_seg.json")):
             size = annotations.images[entry["image_id"]].size
             assert coco.result_rle(folder, number, entry, size)["size"] == list(size)
+
+
+def test_lvis_images_are_named_by_their_url(tmp_path):
+    image = {key: value for key, value in IMAGE.items() if key != "file_name"}
+    image |= {"coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg", "neg_category_ids": [1]}
+    read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
+    assert next(iter(read.images.values())).file_name == "val2017/000000397133.jpg"

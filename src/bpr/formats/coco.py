@@ -60,7 +60,8 @@ class Annotations:
 def read_annotations(path: str | Path) -> Annotations:
     """Read a COCO annotation file (``images``, ``annotations``, ``categories``).
 
-    Polygons and uncompressed RLE become compressed RLE. ``annotations`` and ``categories`` may be missing.
+    Polygons and uncompressed RLE become compressed RLE. ``annotations`` and ``categories`` may be missing. LVIS files,
+    whose images have a ``coco_url`` instead of a ``file_name``, are read too.
 
     Raises:
         FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
@@ -76,7 +77,7 @@ def read_annotations(path: str | Path) -> Annotations:
         size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
         if image_id in sizes:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
-        sizes[image_id] = (_field(path, where, image, "file_name", (str,)), size)
+        sizes[image_id] = (_file_name(path, where, image), size)
     for name in ("annotations", "categories"):
         if not isinstance(content.get(name, []), list):
             raise FormatError(path, name, f"must be a list, got {type(content[name]).__name__}")
@@ -180,6 +181,14 @@ def read_json(path: Path) -> Any:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?") from error
+
+
+def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
+    """``file_name``, or for LVIS the last two parts of ``coco_url`` (``val2017/000000397133.jpg``)."""
+    if "file_name" not in image and isinstance(image.get("coco_url"), str):
+        return "/".join(image["coco_url"].split("/")[-2:])
+    name: str = _field(path, where, image, "file_name", (str,))
+    return name
 
 
 def _field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, json_lines, mask_images
+from bpr.formats import cityscapes, coco, json_lines, mask_images, panoptic
 from bpr.formats.coco import Annotations, Entry
 from bpr.formats.errors import FormatError
 
@@ -55,6 +55,9 @@ FORMATS: Final = {
             cityscapes.write_predictions,
         ),
         PredictionFormat(
+            "panoptic", ".json", 0.02, lambda path, _: panoptic.read_panoptic(path), panoptic.write_panoptic
+        ),
+        PredictionFormat(
             "masks",
             "",
             0.02,
@@ -84,6 +87,8 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
         raise FormatError(path, None, "cannot be read (no such file or folder); check the path")
     if path.is_dir():
         return _folder_format(path)
+    if panoptic.is_panoptic(path):
+        return FORMATS["panoptic"]
     return FORMATS["jsonl" if json_lines.is_json_lines(path) else "coco"]
 
 

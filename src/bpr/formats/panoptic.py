@@ -1,0 +1,174 @@
+"""COCO panoptic predictions: a JSON file, and beside it a folder of PNGs whose colours are segment ids.
+
+Only things are refined; stuff stays, but gives way where a refined thing grows into it.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from bpr import rle as rle_codec
+from bpr.formats.coco import Entry, read_json
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+
+VOID: Final = 0
+"""Segment id of pixels that belong to nothing."""
+
+_Ids = NDArray[np.int64]
+
+
+def is_panoptic(path: Path) -> bool:
+    """Whether a JSON file holds an object, and a folder of the same name is beside it, as COCO has them."""
+    if not path.is_file() or path.suffix != ".json" or not path.with_suffix("").is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).lstrip().startswith(b"{")
+
+
+def read_panoptic(path: str | Path) -> list[Entry]:
+    """Read the things of a panoptic file.
+
+    Args:
+        path: ``NAME.json``, with ``annotations`` (``image_id``, ``file_name``, ``segments_info``) and ``categories``
+            (``id``, ``isthing``); the PNGs are in the folder ``NAME``.
+
+    Returns:
+        Entries such as `bpr.formats.coco.read_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
+        its id and ``png_file`` its file. Crowd segments are left out.
+
+    Raises:
+        FormatError: If the file or a PNG is wrong; names file, entry and remedy.
+    """
+    path = Path(path)
+    content = _content(path)
+    things = {category["id"] for category in content["categories"] if category["isthing"]}
+    names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
+    entries: list[Entry] = []
+    for number, annotation in enumerate(content["annotations"]):
+        chosen = [s for s in annotation["segments_info"] if s["category_id"] in things and not s.get("iscrowd", 0)]
+        if not chosen:
+            continue
+        ids = read_ids(path.with_suffix("") / annotation["file_name"])
+        for segment in chosen:
+            mask = ids == segment["id"]
+            if not mask.any():
+                where = f"annotations[{number}]"
+                raise FormatError(path, where, f"segment {segment['id']} has no pixel in {annotation['file_name']}")
+            entry: Entry = {
+                "image_id": annotation["image_id"],
+                "category_id": segment["category_id"],
+                "score": float(segment.get("score", 1.0)),
+                "segmentation": rle_codec.encode(mask),
+                "segment": segment["id"],
+                "png_file": annotation["file_name"],
+            }
+            if annotation["image_id"] in names:
+                entry["file_name"] = names[annotation["image_id"]]
+            entries.append(entry)
+    return entries
+
+
+def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
+    """Write a panoptic file and its folder of PNGs, with the things of ``entries`` in the place of the old ones.
+
+    A pixel that a thing loses becomes void. Where refined things overlap, a pixel stays with the one that had it, or
+    goes to the one with the highest score. ``area`` and ``bbox`` follow; a thing of which no pixel is left in the
+    PNG is left out of ``segments_info``.
+
+    Args:
+        path: ``NAME.json``; the folder ``NAME`` is made beside it.
+        entries: Of `read_panoptic`.
+        source: The file that they were read from.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    path, source = Path(path), Path(source)
+    content = _content(source)
+    of_file: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        of_file[entry["png_file"]].append(entry)
+    annotations = []
+    for annotation in content["annotations"]:
+        name = annotation["file_name"]
+        ids = repainted(read_ids(source.with_suffix("") / name), of_file[name])
+        with replacing(path.with_suffix("") / name) as unfinished:
+            colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
+            PillowImage.fromarray(colours).save(unfinished, format="PNG")
+        segments = [_updated(segment, ids) for segment in annotation["segments_info"]]
+        annotations.append({**annotation, "segments_info": [s for s in segments if s is not None]})
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps({**content, "annotations": annotations}), encoding="utf-8")
+
+
+def repainted(ids: _Ids, entries: Iterable[Mapping[str, Any]]) -> _Ids:
+    """(h, w) segment ids with other masks for the things in ``entries``; see `write_panoptic`."""
+    masks = sorted(
+        ((e["score"], e["segment"], rle_codec.decode(e["segmentation"])) for e in entries), key=lambda m: m[0]
+    )
+    result = ids.copy()
+    for _, segment, _ in masks:
+        result[ids == segment] = VOID
+    for _, segment, mask in masks:
+        result[mask] = segment
+    for _, segment, mask in masks:
+        result[mask & (ids == segment)] = segment
+    return result
+
+
+def read_ids(path: Path) -> _Ids:
+    """(h, w) int64 segment ids of a panoptic PNG: red + 256 green + 65,536 blue.
+
+    Raises:
+        FormatError: If it is missing, cannot be decoded or is no colour image.
+    """
+    try:
+        with PillowImage.open(path) as image:
+            if image.mode not in ("RGB", "RGBA"):
+                raise FormatError(path, None, f"must be a colour image whose colours are segment ids, got {image.mode}")
+            colours = np.asarray(image.convert("RGB"), np.int64)
+    except (UnidentifiedImageError, OSError) as error:
+        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    ids: _Ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
+    return ids
+
+
+def _updated(segment: Mapping[str, Any], ids: _Ids) -> dict[str, Any] | None:
+    mask = ids == segment["id"]
+    if not mask.any():
+        return None
+    updated = dict(segment)
+    code = rle_codec.encode(mask)
+    if "area" in segment:
+        updated["area"] = rle_codec.area(code)
+    if "bbox" in segment:
+        x1, y1, x2, y2 = rle_codec.bounding_box(code)
+        updated["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+    return updated
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise FormatError(path, None, "expected a COCO panoptic file: an object with a list 'annotations'")
+    categories = content.get("categories")
+    if not isinstance(categories, list) or not all(
+        isinstance(c, dict) and {"id", "isthing"} <= set(c) for c in categories
+    ):
+        raise FormatError(path, "categories", "must list 'id' and 'isthing'; copy them from the annotation file")
+    for number, annotation in enumerate(content["annotations"]):
+        missing = {"image_id", "file_name", "segments_info"} - set(annotation if isinstance(annotation, dict) else ())
+        if missing:
+            raise FormatError(path, f"annotations[{number}]", f"{', '.join(sorted(missing))} is missing")
+        for segment in annotation["segments_info"]:
+            if not isinstance(segment, dict) or not {"id", "category_id"} <= set(segment):
+                raise FormatError(path, f"annotations[{number}]", "a segment must have 'id' and 'category_id'")
+    return content
