@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bpr.assemble import mean_probability
 from bpr.data.batches import to_tensor
+from bpr.data.pixels import as_rgb
 from bpr.interop import Masks, masks_of
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
@@ -173,7 +174,7 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
         if not isinstance(image, list | tuple):
             return self([image], [masks], threshold, return_probabilities, progress)[0]
         if not isinstance(masks, list | tuple) or len(masks) != len(image):
-            raise ValueError(f"{len(image)} images need a list with the masks of each, got {_describe(masks)}")
+            raise ValueError(f"{len(image)} images need a list with the masks of each, got {type(masks).__name__}")
         pixels = [as_rgb(one) for one in image]
         adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
         probabilities = self._refine(pixels, adapted, progress)
@@ -253,33 +254,8 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
         return predicted
 
 
-def as_rgb(image: Any) -> Image:
-    """(h, w, 3) uint8 of an image in memory; see `Refiner.__call__`.
-
-    Raises:
-        TypeError: If it is no array or PIL image, or not uint8.
-        ValueError: If the shape is not that of an image.
-    """
-    if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
-        image = image.convert("RGB")
-    array = np.asarray(image)
-    if array.dtype != np.uint8:
-        raise TypeError(f"the image must be uint8, 0 to 255, got {_describe(image)}; scale and convert it")
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
-        raise ValueError(f"the image must be (h, w, 3) RGB or (h, w) grey, got shape {array.shape}")
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
-
-
 def _bounding_box(mask: Mask) -> Window:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return (0, 0, 0, 0)
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _describe(value: object) -> str:
-    kind = type(value).__name__
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    return f"{kind} of {dtype} {tuple(shape)}" if shape is not None else kind

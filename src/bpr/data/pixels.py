@@ -1,7 +1,7 @@
-"""Decode image files."""
+"""Images as (h, w, 3) uint8 RGB: from files, and from what is in memory."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 
 import numpy as np
@@ -63,6 +63,25 @@ def image_sizes(path: Path) -> tuple[Size, Size]:
             return _sizes(file)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FormatError(path, None, f"is not a readable image ({error})") from error
+
+
+def as_rgb(image: Any) -> Image:
+    """(h, w, 3) uint8 of an image in memory; see `bpr.api.Refiner`.
+
+    Raises:
+        TypeError: If it is no array or PIL image, or not uint8.
+        ValueError: If the shape is not that of an image.
+    """
+    if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(f"the image must be uint8, 0 to 255, got {array.dtype} {array.shape}; scale and convert it")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
+        raise ValueError(f"the image must be (h, w, 3) RGB or (h, w) grey, got shape {array.shape}")
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
 def _opened(path: Path) -> PillowImage.Image:
