@@ -18,7 +18,7 @@ from bpr.interop import Masks, masks_of
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint, save_segmenter
-from bpr.patches import crop, propose_boxes, working_window
+from bpr.patches import bounding_box, crop, propose_boxes, working_window
 from bpr.structures import Backend, Boxes, Image, Mask, PatchSpec, Probabilities, Window
 
 WEIGHTS_NAME: Final = "model.safetensors"
@@ -212,7 +212,7 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
         return results
 
     def _cut(self, number: int, mask: Mask) -> _Cut:
-        window = working_window(_bounding_box(mask), mask.shape, self.patch.size)
+        window = working_window(bounding_box(mask), mask.shape, self.patch.size)
         x1, y1, x2, y2 = window
         if (x1, y1) == (x2, y2):
             return _Cut(number, window, np.zeros((0, 4), np.int64))
@@ -252,10 +252,3 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
             if progress is not None:
                 progress(done, total)
         return predicted
-
-
-def _bounding_box(mask: Mask) -> Window:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return (0, 0, 0, 0)
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

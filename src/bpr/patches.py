@@ -6,23 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.boundary import boundary_strength
-from bpr.structures import Boxes, PatchSpec, Size, Window
+from bpr.structures import Boxes, Mask, PatchSpec, Size, Window
 
 Cut = TypeVar("Cut", bound=np.generic)
 
 
-def working_window(bounding_box: Window, size: Size, margin: int) -> Window:
+def bounding_box(mask: Mask) -> Window:
+    """Tight box of the foreground of a mask (h, w), ``x1, y1, x2, y2``, half-open; all zero for an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return (0, 0, 0, 0)
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def working_window(box: Window, size: Size, margin: int) -> Window:
     """The part of the image that patches of an instance can touch: its box grown by ``margin`` px.
 
     Args:
-        bounding_box: Tight box of the mask; may be empty.
+        box: Tight box of the mask; may be empty.
         size: (h, w) of the image.
         margin: px, the side of a patch.
 
     Returns:
         ``x1, y1, x2, y2``, inside the image; empty (all zero) for an empty box.
     """
-    x1, y1, x2, y2 = bounding_box
+    x1, y1, x2, y2 = box
     if x1 >= x2 or y1 >= y2:
         return (0, 0, 0, 0)
     height, width = size

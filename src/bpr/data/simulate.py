@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bpr.patches import bounding_box
 from bpr.structures import Mask, Size, Window
 
 HEAD_SIDE = 28
@@ -104,14 +105,14 @@ def simulate_coarse(
     if not true.any():
         return coarse
     spec = SimulationSpec() if spec is None else spec
-    x1, y1, x2, y2 = _grown(_box(true), true.shape)
+    x1, y1, x2, y2 = _grown(bounding_box(true), true.shape)
     inside = np.s_[y1:y2, x1:x2]
     body = np.ascontiguousarray(true[inside])
     severity = spec.severity * float(np.exp(rng.normal(-0.35, 0.7)))
     mask = _wrong_parts(body, others[inside] & ~body, severity, spec, rng)
     unit = max(image_size or true.shape) / NETWORK_SIDE  # image px per network px
     mask = _wrong_boundary(mask, unit, severity, spec, rng)
-    box = _jittered(_box(body), unit, severity, rng)
+    box = _jittered(bounding_box(body), unit, severity, rng)
     coarse[inside] = _coarse_grid(mask, box, PROTOTYPE_STRIDE * unit, spec, rng)
     return coarse
 
@@ -220,11 +221,6 @@ def _signed_distance(mask: Mask) -> _Distance:
 
 def _kept(changed: Mask, mask: Mask) -> Mask:
     return changed if changed.any() else mask
-
-
-def _box(mask: Mask) -> Window:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _grown(box: Window, size: Size) -> Window:
