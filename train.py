@@ -1,5 +1,7 @@
 """Train a patch segmenter: ``python train.py experiment=hrnet18s_128``; see ``conf/train.yaml``."""
 
+import sys
+
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +13,18 @@ register_schemas()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    """Build everything from the configuration and fit; return ``val/boundary_f`` for sweeps."""
+    """Train; return ``val/boundary_f`` for sweeps. Bad input ends in one line that says what to do."""
+    from bpr.formats.errors import FormatError
+    from bpr.models.weights import CheckpointError
+
+    try:
+        return train(cfg)
+    except (FormatError, CheckpointError) as error:
+        sys.exit(f"error: {error}")
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Build everything from the configuration and fit; return ``val/boundary_f``, if there was a validation."""
     import pytorch_lightning as pl
     import torch
 

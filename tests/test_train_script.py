@@ -80,6 +80,14 @@ def test_wandb_is_a_choice_and_works_offline(toy_coco, tmp_path):
     assert list((tmp_path / "run").rglob("*.wandb"))
 
 
+def test_missing_files_end_in_one_line(toy_coco, tmp_path):
+    toy_coco.predictions.unlink()
+    done = train(toy_coco, tmp_path / "run", check=False)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("check the path")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):
     sweep = ["patch.size=32,64", "patch.nms_iou=0.25,0.55", "trainer.max_steps=1"]
     train(toy_coco, tmp_path / "unused", *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m")
