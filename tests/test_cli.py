@@ -90,3 +90,8 @@ def test_the_commands_work_from_a_built_wheel(tmp_path):
         archive.extractall(tmp_path / "installed")
     done = bpr(tmp_path, "train", "experiment=hrnet48_256", "--info", "config", package=tmp_path / "installed")
     assert f"file://{tmp_path}/installed/bpr/_scripts/conf" in done.stdout
+
+
+def test_the_package_runs_as_a_module_too(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "bpr"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "usage: bpr" in done.stdout
