@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from bpr import rle
@@ -18,21 +17,9 @@ from bpr.evaluation.cityscapes import format_official, official_scores
 from bpr.evaluation.report import evaluate
 from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
-from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import save_segmenter
 
 ROOT = Path(__file__).parents[2]
 LABELS = {1: 24, 2: 26}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    segmenter = PatchSegmenter(input_size=32)
-    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
-    save_segmenter(segmenter, path)
-    return path
 
 
 @pytest.fixture

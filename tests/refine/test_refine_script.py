@@ -6,30 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from bpr import rle
 from bpr.assemble import paste
 from bpr.data.datasets import RefinementDataset
 from bpr.data.records import refinement_records
 from bpr.formats.coco import read_results
-from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import save_segmenter
 from bpr.refine.writer import EMPTIED, paste_image
 from bpr.structures import PatchSpec
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A random network that runs fast."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    segmenter = PatchSegmenter(input_size=32)
-    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
-    save_segmenter(segmenter, path)
-    return path
 
 
 def refine(toy, folder, *overrides, check=True):

@@ -124,7 +124,7 @@ def test_text_from_files_stays_text(toy_coco):
 def test_only_images_that_are_shown_are_decoded_each_once(toy_coco, monkeypatch):
     decoded = []
     read = crops_module.read_image
-    monkeypatch.setattr(crops_module, "read_image", lambda path, size: decoded.append(path.name) or read(path, size))
+    monkeypatch.setattr(crops_module, "read_image", lambda path, *rest: decoded.append(path.name) or read(path, *rest))
     changes = instance_changes(*finished(toy_coco, refine=mixed))
     panels = panels_of([changes[2], changes[4], changes[0]])
     assert decoded == ["000000000010.png", "000000000011.png"]
