@@ -41,7 +41,7 @@ from bpr.structures import Image, Mask, Size
 
 Split = Literal["train", "val"]
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of what is generated, so that older sets are made anew."""
 COUNTS: dict[Split, int] = {"train": 16, "val": 8}
 """Number of pictures."""
@@ -240,7 +240,7 @@ def _coarse(mask: Mask, others: Mask, rng: np.random.Generator) -> Mask:
 
     Its errors are of a few px, smaller on small objects.
     """
-    severity = float(np.clip(np.sqrt(mask.sum()) / 140, 0.3, 0.8))
+    severity = float(np.clip(np.sqrt(mask.sum()) / 100, 0.3, 1.3))
     return simulate_coarse(mask, others, rng, replace(_SEGMENTER, severity=severity))
 
 
