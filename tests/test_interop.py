@@ -68,6 +68,14 @@ def test_results_entries_keep_their_fields(masks, refined):
     assert rebuilt[0]["score"] == 0.5
 
 
+def test_masks_of_sams_generator_stay_arrays(masks, refined):
+    given = [{"segmentation": mask, "area": 1, "bbox": [0, 0, 1, 1], "predicted_iou": 0.9} for mask in masks]
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt[0]["segmentation"].dtype == bool
+    assert rebuilt[0]["bbox"] == [4, 8, 37, 24]
+    assert rebuilt[0]["predicted_iou"] == 0.9
+
+
 def test_a_bad_rle_is_named():
     with pytest.raises(ValueError, match="mask 1 is no COCO mask"):
         masks_of([rle.encode(np.zeros(SIZE, bool)), {"size": [1, 1], "counts": "1"}], SIZE)

@@ -153,7 +153,8 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
                 such images.
             masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
                 `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
-                Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs or COCO results. For
+                Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs, of COCO results or of
+                the dicts of SAM's automatic mask generator. For
                 a list of images, a list with the masks of each.
             threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
             return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and

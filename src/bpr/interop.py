@@ -187,7 +187,7 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
 
 
 def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
-    """A list of RLEs, or of entries of a results file, whose box and area follow the mask."""
+    """A list of RLEs, of entries of a results file, or of SAM's dicts; their box and area follow the mask."""
     codes = [entry.get("segmentation", entry) for entry in given]
     stack = [_decoded(number, code, size) for number, code in enumerate(codes)]
 
@@ -198,6 +198,8 @@ def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
 
 
 def _decoded(number: int, code: Any, size: Size) -> Mask:
+    if isinstance(code, np.ndarray):  # SAM's automatic masks
+        return np.asarray(_stack(code[None])[0])
     try:
         return rle.decode(rle.from_segmentation(code, size))
     except (ValueError, TypeError, KeyError) as error:
@@ -209,4 +211,5 @@ def _coco_entry(entry: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
     if "segmentation" not in entry:
         counts = code["counts"].encode() if isinstance(entry["counts"], bytes) else code["counts"]
         return {**entry, "counts": counts}
-    return refined_entry(entry, code)
+    refined = refined_entry(entry, code)
+    return {**refined, "segmentation": mask} if isinstance(entry["segmentation"], np.ndarray) else refined
