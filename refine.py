@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     from bpr.refine.report import write_report
 
     try:
+        check_settings(cfg)
         choose_input(cfg)
         OmegaConf.resolve(cfg)
         finished = refine(cfg)
@@ -44,8 +45,27 @@ def main(cfg: DictConfig) -> None:
             scores = print_scores(finished, cfg.dilation_ratio)
             if cfg.report:
                 print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
-    except (FormatError, CheckpointError, ModuleNotFoundError) as error:
+    except (FormatError, CheckpointError, SettingError, ModuleNotFoundError, OSError) as error:
         sys.exit(f"error: {error}")
+
+
+class SettingError(ValueError):
+    """A setting that is out of its range."""
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Refuse what cannot work, before any work is done."""
+    from bpr.structures import PatchSpec
+
+    if not 0 <= cfg.threshold < 1:
+        raise SettingError(f"threshold must be in [0, 1), got {cfg.threshold}")
+    for name, lowest in (("patches_per_forward", 1), ("images_per_batch", 1), ("num_workers", 0), ("threads", 1)):
+        if cfg[name] is not None and cfg[name] < lowest:
+            raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
+    try:
+        PatchSpec(**cfg.patch)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def choose_input(cfg: DictConfig) -> None:
@@ -97,7 +117,7 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
         cfg.dilation_ratio = given.form.dilation_ratio
     cache = Path(cfg.paths.cache) / "onnx"
     refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
-    settings = {"patch": dict(cfg.patch), "input_size": cfg.input_size, "threshold": cfg.threshold, "exif": cfg.exif}
+    settings = settings_of(cfg) | {"images": [str(record.path.resolve()) for record in given.records]}
     run = RefinementRun(output, [given.predictions, checkpoint], settings, cfg.overwrite)
     left = run.remaining(given.records)
     if left:
@@ -115,6 +135,12 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     print(f"refined masks: {output}")
     coarse, refined = Results(given.predictions, given.entries), Results(output, merged)
     return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """What determines the masks beside files: an interrupted run goes on with the same only."""
+    names = ("exif", "input_size", "threshold")
+    return {"patch": dict(cfg.patch)} | {name: cfg[name] for name in names}
 
 
 def print_contact_sheet(finished: FinishedRun) -> None:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.data.pixels import image_sizes, read_image
+from bpr.data.pixels import as_rgb, image_sizes, read_image
 from bpr.data.records import refinement_records
 from bpr.formats.errors import FormatError
 from bpr.structures import ExifUse
@@ -112,3 +112,8 @@ def test_sizes_come_from_the_header_alone(tmp_path, pixels):
     Image.fromarray(pixels).save(path)
     path.write_bytes(path.read_bytes()[:60])
     assert image_sizes(path) == ((20, 30), (20, 30))
+
+
+def test_wide_images_in_memory_are_scaled_too(pixels):
+    grey = pixels[..., 0]
+    assert np.array_equal(as_rgb(Image.fromarray(grey.astype(np.uint16) * 257))[..., 2], grey)

@@ -67,3 +67,16 @@ def test_what_cannot_be_used_is_named(tmp_path):
     save(tmp_path / "masks" / "z.png", labels())
     with pytest.raises(FormatError, match=r"z\.png: belongs to none of the 3 images"):
         read_mask_images(tmp_path / "masks", NAMES)
+
+
+def test_images_without_instances_and_the_modes_of_files_are_kept(tmp_path):
+    save(tmp_path / "masks" / "a.png", np.zeros((20, 30), np.uint8))
+    palette = Image.fromarray(labels())
+    palette.putpalette([0, 0, 0, 255, 0, 0] * 128)
+    palette.save(tmp_path / "masks" / "c.png")
+    save(tmp_path / "masks" / "a_b_1.png", labels() > 0)
+    write_mask_images(tmp_path / "out", read_mask_images(tmp_path / "masks", NAMES), tmp_path / "masks")
+    for name, mode in (("a.png", "L"), ("c.png", "P"), ("a_b_1.png", "1")):
+        before, after = (Image.open(tmp_path / folder / name) for folder in ("masks", "out"))
+        assert after.mode == before.mode == mode
+        assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))

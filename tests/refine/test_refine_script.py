@@ -97,6 +97,10 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(toy_coco, tmp_path, weigh
         ("predictions=nowhere.json", "nowhere.json: cannot be read"),
         ("patch.sise=3", "patch.sise"),
         ("patch.size=abc", "patch.size"),
+        ("patch.size=7", "patch.size must be an even number"),
+        ("threshold=2", "threshold must be in"),
+        ("patches_per_forward=0", "patches_per_forward must be at least 1"),
+        ("output=/proc/nowhere/refined.json", "/proc/nowhere"),
     ],
 )
 def test_bad_input_ends_in_a_message_without_a_trace(toy_coco, tmp_path, weights, override, message):

@@ -40,7 +40,9 @@ def test_a_line_that_was_cut_off_is_ignored_and_its_image_done_again(tmp_path):
 
 
 def test_shards_of_another_run_are_refused(tmp_path):
-    ShardWriter(tmp_path, "other").close()
+    with ShardWriter(tmp_path, "other") as shard:
+        assert not list(read_shards(tmp_path, "run"))  # no image is in it yet: nothing could be mixed
+        shard.write(image(1))
     with pytest.raises(FormatError, match="overwrite=true"):
         list(read_shards(tmp_path, "run"))
 

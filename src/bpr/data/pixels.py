@@ -73,7 +73,7 @@ def as_rgb(image: Any) -> Image:
         ValueError: If the shape is not that of an image.
     """
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
-        image = image.convert("RGB")
+        image = _eight_bit(image) if image.mode in _WIDE_MODES else image.convert("RGB")
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(f"the image must be uint8, 0 to 255, got {array.dtype} {array.shape}; scale and convert it")

@@ -45,7 +45,8 @@ def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
     """
     folder, names = Path(folder), frozenset(names)
     entries: list[Entry] = []
-    for path in sorted(file for file in folder.rglob("*") if file.suffix.lower() in MASK_SUFFIXES):
+    files = _mask_files(folder)
+    for path in files:
         image_id, values = _image_of(path, names), read_labels(path)
         found: Sequence[int | None] = [None]
         if path.stem == image_id:
@@ -62,7 +63,7 @@ def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
                     "value": value,
                 }
             )
-    if not entries:
+    if not files:
         raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
     return entries
 
@@ -71,7 +72,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     """Write entries of `read_mask_images`, perhaps with other masks, to files of the same names and pixel types.
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
-    to the last one in the order of the values.
+    to the last one in the order of the values. Files without an instance are written too.
 
     Args:
         folder: Made if missing.
@@ -81,17 +82,31 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     Raises:
         OSError: If a file cannot be written.
     """
-    per_file: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    source, per_file = Path(source), defaultdict[str, list[Mapping[str, Any]]](list)
     for entry in entries:
         per_file[entry["mask_file"]].append(entry)
-    for name, of_file in per_file.items():
-        before = read_labels(Path(source) / name)
-        painted = _mask_image(before, of_file) if of_file[0]["value"] is None else _label_image(before, of_file)
-        target = Path(folder) / name
-        with replacing(target) as unfinished:
-            PillowImage.fromarray(painted).save(
-                unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()]
-            )
+    for path in _mask_files(source):
+        name = path.relative_to(source).as_posix()
+        of_file, before = per_file[name], read_labels(path)
+        whole = bool(of_file) and of_file[0]["value"] is None
+        painted = _mask_image(before, of_file) if whole else _label_image(before, of_file)
+        _save_like(path, painted, Path(folder) / name)
+
+
+def _mask_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in MASK_SUFFIXES)
+
+
+def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
+    """Write values with the mode and palette of the original."""
+    image = PillowImage.fromarray(values)
+    with PillowImage.open(original) as opened:
+        if opened.mode == "P":
+            image.putpalette(opened.getpalette() or [])
+        elif opened.mode == "1":
+            image = PillowImage.fromarray(values != 0)
+    with replacing(target) as unfinished:
+        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
 def read_labels(path: Path) -> NDArray[Any]:

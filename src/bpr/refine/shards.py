@@ -78,10 +78,13 @@ class ShardWriter:
 def read_shards(folder: Path, run: str) -> Iterator[RefinedImage]:
     """All images in the shards of a run, each once; nothing if the folder does not exist.
 
+    A shard of another run that has no image yet is passed over: nothing can be lost or mixed.
+
     Raises:
-        FormatError: If a shard is of another run or damaged other than at its end.
+        FormatError: If a shard with images is of another run, or one is damaged other than at its end.
     """
     seen = set()
+    header: Mapping[str, Any] = {}
     for path in sorted(folder.glob("rank*-*.jsonl"), key=_shard_order):
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file):
@@ -89,8 +92,10 @@ def read_shards(folder: Path, run: str) -> Iterator[RefinedImage]:
                     break  # cut off while it was written
                 content = _parse(path, number, line)
                 if number == 0:
-                    _check_header(path, content, run)
-                elif content["image_id"] not in seen:
+                    header = content
+                    continue
+                _check_header(path, header, run)
+                if content["image_id"] not in seen:
                     seen.add(content["image_id"])
                     masks = {int(position): rle for position, rle in content.pop("masks").items()}
                     yield RefinedImage(masks=masks, **content)
