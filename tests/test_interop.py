@@ -61,7 +61,7 @@ def test_rle_lists(masks, refined, kind):
 
 
 def test_results_entries_keep_their_fields(masks, refined):
-    given = [{"category_id": 3, "score": 0.5, "area": 1, "segmentation": rle.encode(mask)} for mask in masks]
+    given = [{"score": 0.5, "bbox": [0, 0, 1, 1], "area": 1, "segmentation": rle.encode(mask)} for mask in masks]
     rebuilt = there_and_back(given, refined)
     assert rebuilt[0]["bbox"] == [4, 8, 37, 24]
     assert rebuilt[0]["area"] == 37 * 24

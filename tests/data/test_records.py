@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 from bpr import rle
 from bpr.data.pixels import read_image
 from bpr.data.records import refinement_records, training_records
-from bpr.formats.coco import read_annotations, read_results
+from bpr.formats.coco import open_results, read_annotations, read_results
 from bpr.formats.errors import FormatError
 
 
@@ -18,9 +19,30 @@ def records(toy, annotated=False, entries=None):
 
 
 def test_images_are_found_by_id_as_well_as_by_annotation(toy_coco):
-    assert records(toy_coco) == records(toy_coco, annotated=True)
+    assert list(records(toy_coco)) == list(records(toy_coco, annotated=True))
     assert [r.image_id for r in records(toy_coco)] == [10, 11, 12, 13]
     assert [i.position for r in records(toy_coco) for i in r.instances] == list(range(12))
+
+
+def test_records_may_stay_in_the_file(toy_coco):
+    stored = records(toy_coco, entries=open_results(toy_coco.predictions))
+    assert list(stored) == list(records(toy_coco))
+    assert stored[1:3] == list(records(toy_coco))[1:3]
+    assert list(pickle.loads(pickle.dumps(stored))) == list(stored)  # loader processes may be spawned
+
+
+def test_entries_of_an_image_may_be_scattered_over_the_file(toy_coco):
+    entries = read_results(toy_coco.predictions)
+    shuffled = [entries[n] for n in np.random.default_rng(0).permutation(len(entries))]
+    for record in records(toy_coco, entries=shuffled):
+        positions = [n for n, entry in enumerate(shuffled) if entry["image_id"] == record.image_id]
+        assert [i.position for i in record.instances] == positions
+        assert [i.rle for i in record.instances] == [shuffled[n]["segmentation"] for n in positions]
+
+
+def test_records_of_images_that_are_done_are_left_out(toy_coco):
+    left = records(toy_coco).without({11, 13})
+    assert [r.image_id for r in left] == [10, 12]
 
 
 def test_images_are_found_by_the_file_name_of_the_entry(toy_coco):

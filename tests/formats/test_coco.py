@@ -91,7 +91,10 @@ def test_refined_entries_keep_every_field_and_update_box_and_area():
     assert (refined["extra"], refined["score"]) == ({"a": [1]}, 0.5)
     assert list(refined) == list(entry)
     assert entry["bbox"] == [0, 0, 1, 1]
-    assert "area" not in coco.refined_entry({"image_id": 1}, rle.encode(mask))
+    assert list(coco.refined_entry({"image_id": 1, "segmentation": SQUARE}, rle.encode(mask))) == [
+        "image_id",
+        "segmentation",
+    ]
 
 
 def test_results_survive_writing_and_reading(tmp_path):

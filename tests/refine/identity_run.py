@@ -1,5 +1,6 @@
 """Refine with a network that returns its mask: ``python identity_run.py IMAGES COARSE OUTPUT DEVICES``."""
 
+import resource
 import sys
 from pathlib import Path
 
@@ -7,9 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from bpr.data.datamodule import RefinementDataModule
-from bpr.data.records import refinement_records
-from bpr.formats.coco import read_results
 from bpr.models.refiner import PatchRefiner
+from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import PatchSpec
@@ -30,19 +30,19 @@ class Identity(torch.nn.Module):
 
 def main() -> None:
     images, coarse, output, devices = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-    entries = read_results(coarse)
-    records = refinement_records(images, coarse, entries)
+    given = read_input(images, coarse)
     run = RefinementRun(output, [coarse], {})
     strategy = "ddp" if devices > 1 else "auto"
     trainer = pl.Trainer(
         accelerator="cpu", devices=devices, strategy=strategy, logger=False, use_distributed_sampler=True,
         callbacks=[RefinementWriter(run.folder, run.digest)], enable_progress_bar=False,
     )  # fmt: skip
-    datamodule = RefinementDataModule(run.remaining(records), PatchSpec(32), 1)
+    datamodule = RefinementDataModule(run.remaining(given.records), PatchSpec(32), 1)
     trainer.predict(PatchRefiner(Identity()), datamodule=datamodule, return_predictions=False)  # type: ignore[arg-type]
     trainer.strategy.barrier()
     if trainer.is_global_zero:
-        run.finish(entries, len(records))
+        run.finish(given.entries, len(given.records), given.write)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 if __name__ == "__main__":

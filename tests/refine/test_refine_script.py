@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from bpr import rle
 from bpr.assemble import paste
@@ -88,6 +89,15 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(toy_coco, tmp_path, weigh
     assert "4 images, 12 instances" in done.stdout
     results = [(tmp_path / name / "refined.json").read_bytes() for name in ("whole", "broken")]
     assert results[0] == results[1]
+
+
+def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, weights):
+    with FileLock(tmp_path / "refined.json.parts.lock"):
+        second = refine(toy_coco, tmp_path, f"ckpt={weights}", "overwrite=true", check=False)
+    assert second.returncode != 0
+    assert "refined.json: another refine.py is writing to it" in second.stderr
+    refine(toy_coco, tmp_path, f"ckpt={weights}")
+    assert not list(tmp_path.glob("*.lock"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from bpr.evaluation.report import evaluate_results
 from bpr.evaluation.table import table_rows
 from bpr.formats.coco import read_annotations, read_results, refined_entry
 from bpr.formats.errors import FormatError
+from bpr.refine.merging import RefinementSummary
 from bpr.refine.report import crops as crops_module
 from bpr.refine.report import report_path, write_report
 from bpr.refine.report.changes import instance_changes, made_better, made_worse, most_changed
@@ -21,7 +22,6 @@ from bpr.refine.report.crops import crop_window, outline, panels_of
 from bpr.refine.report.histogram import gain_histogram, kept_histogram
 from bpr.refine.report.page import render
 from bpr.refine.run import FinishedRun
-from bpr.refine.shards import RefinementSummary
 
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">\"'&\ud800"
 SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1}, {"read": 1.0, "network": 3.0})

@@ -5,14 +5,21 @@ import pytest
 
 from bpr import rle
 from bpr.formats.errors import FormatError
-from bpr.refine.shards import RefinedImage, ShardWriter, merge_shards, read_shards
+from bpr.refine.merging import merge_shards
+from bpr.refine.shards import RefinedImage, ShardWriter, read_shards
 
 CODE = rle.encode(np.eye(4, dtype=bool))
 OTHER = rle.encode(np.ones((4, 4), bool))
 
 
 def image(image_id, **masks):
-    return RefinedImage(image_id, {int(k[1:]): v for k, v in masks.items()}, 3, {"empty mask": 1}, {"network": 0.5})
+    at = {int(position[1:]): code for position, code in masks.items()}
+    changed = sum(code != CODE for code in at.values())
+    return RefinedImage(image_id, at, changed, 3, {"empty mask": 1}, {"network": 0.5})
+
+
+def images_in(folder):
+    return [line.image for line in read_shards(folder, "run")]
 
 
 def entries(count):
@@ -24,7 +31,7 @@ def test_what_was_written_is_read_by_any_later_process(tmp_path):
     for rank, one in enumerate(written):
         with ShardWriter(tmp_path, "run", rank) as shard:
             shard.write(one)
-    assert list(read_shards(tmp_path, "run")) == written
+    assert images_in(tmp_path) == written
 
 
 def test_a_line_that_was_cut_off_is_ignored_and_its_image_done_again(tmp_path):
@@ -33,10 +40,10 @@ def test_a_line_that_was_cut_off_is_ignored_and_its_image_done_again(tmp_path):
         shard.write(image(2))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-9])
-    assert [i.image_id for i in read_shards(tmp_path, "run")] == [1]
+    assert [i.image_id for i in images_in(tmp_path)] == [1]
     with ShardWriter(tmp_path, "run") as shard:
         shard.write(image(2))
-    assert [i.image_id for i in read_shards(tmp_path, "run")] == [1, 2]
+    assert [i.image_id for i in images_in(tmp_path)] == [1, 2]
 
 
 def test_shards_of_another_run_are_refused(tmp_path):
@@ -48,7 +55,7 @@ def test_shards_of_another_run_are_refused(tmp_path):
 
 
 def test_a_damaged_shard_is_named(tmp_path):
-    (tmp_path / "rank0-0.jsonl").write_text(json.dumps({"layout": "bpr-shard-1", "run": "run"}) + "\n{nonsense\n")
+    (tmp_path / "rank0-0.jsonl").write_text(json.dumps({"layout": "bpr-shard-2", "run": "run"}) + "\n{nonsense\n")
     with pytest.raises(FormatError, match=r"rank0-0\.jsonl, line 2: is damaged"):
         list(read_shards(tmp_path, "run"))
 
@@ -62,6 +69,7 @@ def test_merging_keeps_the_order_and_all_that_was_skipped(tmp_path):
     assert [entry["n"] for entry in merged] == [0, 1, 2, 3]
     assert [entry["segmentation"] for entry in merged] == [CODE, CODE, OTHER, CODE]
     assert merged[0] == entries(4)[0]
+    assert [merged[n] for n in range(4)] == list(merged) == merged[:]
     assert (summary.refined, summary.changed, summary.patches) == (2, 1, 6)
     assert summary.skipped == {"empty mask": 2}
     assert summary.seconds == {"network": 1.0}

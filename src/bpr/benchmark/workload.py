@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from bpr import rle
 from bpr.data.demo_shapes import SHAPES
-from bpr.formats.coco import refined_entry, write_results
+from bpr.formats.coco import new_entry, write_results
 from bpr.structures import Image, Mask, Size
 
 
@@ -61,9 +61,7 @@ def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
         for _ in range(scene.instances):
             code = rle.encode(_outline(scene.size, rng))
             score = float(rng.uniform(0.3, 1))
-            entries.append(
-                refined_entry({"image_id": number, "category_id": 1, "score": score, "segmentation": code}, code)
-            )
+            entries.append(new_entry(number, 1, code, score))
     predictions = images.parent / "predictions.json"
     write_results(predictions, entries)
     return Workload(name, images, predictions)

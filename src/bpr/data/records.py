@@ -1,16 +1,21 @@
 """Join predictions, annotations and images on disk into `ImageRecord`s."""
 
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import numpy as np
+
 from bpr.data.pixels import image_sizes
+from bpr.data.stored_records import Positions, StoredRecords
 from bpr.formats import coco
 from bpr.formats.alignment import aligned
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import prediction_format
+from bpr.formats.stored import Entry
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -50,11 +55,13 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
 def refinement_records(
     images: Path,
     predictions: Path,
-    entries: Sequence[coco.Entry],
+    entries: Sequence[Entry],
     annotations: coco.Annotations | None = None,
     exif: ExifUse = ExifUse.auto,
-) -> list[ImageRecord]:
+) -> StoredRecords:
     """Records of all images that have predictions, in the order in which the file first names them.
+
+    Every mask is checked here, and read again when its record is asked for.
 
     Without annotations an image is found by the ``file_name`` of its entries, else by its id: the file whose
     name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139).
@@ -70,30 +77,47 @@ def refinement_records(
         FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
     """
     finder = _ImageFinder(images)
-    paths: dict[int | str, Path] = {}
-    sizes: dict[int | str, Size] = {}
+    numbers: dict[int | str, int] = {}
+    paths: list[Path] = []
+    sizes: list[Size] = []
+    image_of_entry = array("q")
     for number, entry in enumerate(entries):
         image_id = entry["image_id"]
-        if image_id in paths:
-            continue
-        where = f"entry {number}"
-        if annotations is not None:
-            if image_id not in annotations.images:
-                raise FormatError(
-                    predictions, where, f"image_id {image_id!r} is not in {annotations.path}: are they of one data set?"
-                )
-            annotated = annotations.images[image_id]
-            paths[image_id], sizes[image_id] = finder.named(annotated.file_name), annotated.size
-        else:
-            name = entry.get("file_name")
-            paths[image_id] = finder.named(name) if name else finder.by_id(image_id, predictions, where)
-            sizes[image_id] = _size_of(paths[image_id], entry, exif)
-    instances = _instances(predictions, entries, sizes, 0)
-    return [ImageRecord(i, path, sizes[i], tuple(instances[i]), exif=exif) for i, path in paths.items()]
+        if image_id not in numbers:
+            numbers[image_id] = len(numbers)
+            path, size = _locate(finder, predictions, number, entry, annotations, exif)
+            paths.append(path)
+            sizes.append(size)
+        coco.result_rle(predictions, number, entry, sizes[numbers[image_id]])
+        image_of_entry.append(numbers[image_id])
+    positions = Positions.of(np.array(image_of_entry, np.int64), len(numbers))
+    return StoredRecords(predictions, entries, positions, [*numbers], paths, sizes, exif, range(len(numbers)))
+
+
+def _locate(
+    finder: "_ImageFinder",
+    predictions: Path,
+    number: int,
+    entry: Entry,
+    annotations: coco.Annotations | None,
+    exif: ExifUse,
+) -> tuple[Path, Size]:
+    """The image of an entry, and the (h, w) that its masks should have."""
+    image_id, where = entry["image_id"], f"entry {number}"
+    if annotations is None:
+        name = entry.get("file_name")
+        path = finder.named(name) if name else finder.by_id(image_id, predictions, where)
+        return path, _size_of(path, entry, exif)
+    if image_id not in annotations.images:
+        raise FormatError(
+            predictions, where, f"image_id {image_id!r} is not in {annotations.path}: are they of one data set?"
+        )
+    annotated = annotations.images[image_id]
+    return finder.named(annotated.file_name), annotated.size
 
 
 def _instances(
-    path: Path, entries: Sequence[coco.Entry], sizes: Mapping[int | str, Size], first: int
+    path: Path, entries: Sequence[Entry], sizes: Mapping[int | str, Size], first: int
 ) -> dict[int | str, list[CoarseInstance]]:
     found: dict[int | str, list[CoarseInstance]] = defaultdict(list)
     for number, entry in enumerate(entries):
@@ -105,7 +129,7 @@ def _instances(
     return found
 
 
-def _size_of(path: Path, entry: coco.Entry, exif: ExifUse) -> Size:
+def _size_of(path: Path, entry: Entry, exif: ExifUse) -> Size:
     """(h, w) that the masks of an image should have: of the two that EXIF allows, the one its first mask has."""
     stored, oriented = image_sizes(path)
     if exif is ExifUse.ignore:

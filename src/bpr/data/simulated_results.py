@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bpr import rle
 from bpr.data.simulate import SimulationSpec, simulate_coarse
 from bpr.formats import coco
+from bpr.formats.stored import Entry
 
 LAYOUT: Final = "simulated-1"
 """Part of the file's name: changed whenever the same annotations would give other masks."""
@@ -43,7 +44,7 @@ def simulated_results(
 
 def _simulate_all(
     annotations: coco.Annotations, masks_per_object: int, spec: SimulationSpec, seed: int
-) -> Iterator[coco.Entry]:
+) -> Iterator[Entry]:
     images = tqdm(annotations.images.items(), desc="simulating coarse masks", unit="image", leave=False)
     for number, (image_id, image) in enumerate(images):
         rng = np.random.default_rng((seed, number))
@@ -55,8 +56,7 @@ def _simulate_all(
             others = (cover - mask) > 0
             for _ in range(masks_per_object):
                 coarse = rle.encode(simulate_coarse(mask, others, rng, spec))
-                entry = {"image_id": image_id, "category_id": truth.category, "segmentation": coarse, "score": 1.0}
-                yield coco.refined_entry(entry, coarse)
+                yield coco.new_entry(image_id, truth.category, coarse, 1.0)
 
 
 def _digest(annotations: coco.Annotations, masks_per_object: int, spec: SimulationSpec, seed: int) -> str:

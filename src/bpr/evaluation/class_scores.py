@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bpr.evaluation.instance_scores import InstanceScores
 from bpr.evaluation.report import Evaluation, Scores
-from bpr.formats.coco import Annotations, Entry
+from bpr.formats.coco import Annotations
+from bpr.formats.stored import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpr.formats.alignment import aligned
-from bpr.formats.coco import Annotations, Entry, result_rle
+from bpr.formats.coco import Annotations, result_rle
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import prediction_format, read_annotations
+from bpr.formats.stored import Entry
 from bpr.structures import CoarseInstance, Size, TrueInstance
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from bpr.formats import cityscapes
-from bpr.formats.coco import Annotations, Entry
+from bpr.formats.coco import Annotations
+from bpr.formats.stored import Entry
 
 
-def aligned(entries: Sequence[Entry], annotations: Annotations) -> list[Entry]:
+def aligned(entries: Sequence[Entry], annotations: Annotations) -> Sequence[Entry]:
     """The entries with the image and class ids of ``annotations``.
 
     Only entries of Cityscapes and mask folders are changed, which know images by name. An image is found by
@@ -19,8 +20,8 @@ def aligned(entries: Sequence[Entry], annotations: Annotations) -> list[Entry]:
         entries: From any reader of `bpr.formats.registry`.
         annotations: Whose ids are meant.
     """
-    if not any("mask_file" in entry for entry in entries):
-        return list(entries)
+    if not entries or "mask_file" not in entries[0]:
+        return entries
     stems = {_stem(image.file_name): image_id for image_id, image in annotations.images.items()}
     by_name = {name: category for category, name in annotations.categories.items()}
     only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None

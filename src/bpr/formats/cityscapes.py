@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
-from bpr.formats.coco import AnnotatedImage, Annotations, Entry
+from bpr.formats.coco import AnnotatedImage, Annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.mask_images import read_labels
+from bpr.formats.stored import Entry
 from bpr.structures import Size, TrueInstance
 
 LABELS: Final = {

@@ -1,23 +1,21 @@
 """COCO annotation files and COCO result files.
 
-Both are read once and validated entry by entry; masks are kept as compressed RLE. Results are written back
+Both are validated entry by entry; masks are kept as compressed RLE. Results are read as a stream and written back
 with every field of the input, in its order.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.formats.stored import Entry, StoredEntries, array_spans
 from bpr.structures import Rle, Size, TrueInstance
-
-Entry = dict[str, Any]
-"""One entry of a results file, as it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +98,31 @@ def read_annotations(path: str | Path) -> Annotations:
     return Annotations(path, images, categories)
 
 
-def read_results(path: str | Path) -> list[Entry]:
-    """Read a COCO results file: a list of objects with ``image_id``, ``category_id``, ``segmentation``, ``score``.
+def open_results(path: str | Path) -> StoredEntries:
+    """Check a COCO results file as a stream: a list of ``image_id``, ``category_id``, ``segmentation``, ``score``.
 
-    The entries come back as they are (all fields, the masks still encoded); `result_rle` gives the mask.
+    The entries stay in the file and come as they are (all fields, the masks still encoded); `result_rle` gives the
+    mask.
 
     Raises:
         FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
     """
     path = Path(path)
-    content = read_json(path)
-    if not isinstance(content, list):
-        hint = " (this looks like an annotation file)" if isinstance(content, dict) else ""
-        raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}")
-    for number, entry in enumerate(content):
-        check_entry(path, f"entry {number}", entry)
-    return content
+    try:
+        with path.open("rb") as file:
+            return StoredEntries(path, _checked_spans(path, file))
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _no_json(path, error) from error
+    except TypeError as error:
+        hint = " (this looks like an annotation file)" if isinstance(read_json(path), dict) else ""
+        raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
+
+
+def read_results(path: str | Path) -> list[Entry]:
+    """All entries of a COCO results file in memory; else as `open_results`."""
+    return list(open_results(path))
 
 
 def check_entry(path: Path, where: str, entry: object) -> Entry:
@@ -144,10 +151,22 @@ def result_rle(path: Path, number: int, entry: Mapping[str, Any], size: Size) ->
     return _rle(path, f"entry {number}", entry, size)
 
 
+def new_entry(image_id: int | str, category: int, rle: Rle, score: float) -> Entry:
+    """A results entry with all fields that COCO names; ``bbox`` is xywh, px."""
+    return {
+        "image_id": image_id,
+        "category_id": category,
+        "segmentation": rle,
+        "score": score,
+        "bbox": _bbox(rle),
+    }
+
+
 def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
-    """A copy of a results entry with another mask; ``bbox`` (xywh, px) and, where present, ``area`` follow it."""
-    x1, y1, x2, y2 = rle_codec.bounding_box(rle)
-    refined = {**entry, "segmentation": rle, "bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)]}
+    """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it."""
+    refined = {**entry, "segmentation": rle}
+    if "bbox" in entry:
+        refined["bbox"] = _bbox(rle)
     if "area" in entry:
         refined["area"] = float(rle_codec.area(rle))
     return refined
@@ -180,7 +199,22 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?") from error
+        raise _no_json(path, error) from error
+
+
+def _no_json(path: Path, error: ValueError) -> FormatError:
+    return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
+
+
+def _checked_spans(path: Path, file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    for number, (start, length, entry) in enumerate(array_spans(file)):
+        check_entry(path, f"entry {number}", entry)
+        yield start, length
+
+
+def _bbox(rle: Rle) -> list[float]:
+    x1, y1, x2, y2 = rle_codec.bounding_box(rle)
+    return [float(v) for v in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:

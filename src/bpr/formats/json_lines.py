@@ -2,35 +2,42 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-from bpr.formats.coco import Entry, check_entry
+from bpr.formats.coco import check_entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy
 
 _LONGEST_LINE: Final = 1 << 24
 
 
-def read_json_lines(path: str | Path) -> list[Entry]:
-    """Read and check all predictions; empty lines are passed over.
+def open_json_lines(path: str | Path) -> StoredEntries:
+    """Check all predictions as a stream; they stay in the file. Empty lines are passed over.
+
+    A gzipped file, in which nothing can be found by its place, is unpacked to a temporary file for the time of its use.
 
     Raises:
         FormatError: If the file cannot be read, or a line is no prediction; names the line and the remedy.
     """
     path = Path(path)
-    entries: list[Entry] = []
     try:
-        with _open(path, "rt", _is_gzip(path)) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    entries.append(_parse(path, number, line))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        copy = UnpackedCopy(path) if _is_gzip(path) else None
+        readable = path if copy is None else copy.path
+        with readable.open("rb") as file:
+            return StoredEntries(readable, _checked_spans(path, file), copy)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise FormatError(
             path, None, f"cannot be read ({error}); is it whole, and gzipped if it ends in .gz?"
         ) from error
-    return entries
+
+
+def read_json_lines(path: str | Path) -> list[Entry]:
+    """All predictions in memory; else as `open_json_lines`."""
+    return list(open_json_lines(path))
 
 
 def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
@@ -40,7 +47,7 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
         OSError: If the file cannot be written; an older file of that name is then still whole.
     """
     path = Path(path)
-    with replacing(path) as unfinished, _open(unfinished, "wt", path.suffix == ".gz") as file:
+    with replacing(path) as unfinished, _open_text(unfinished, path.suffix == ".gz") as file:
         for entry in entries:
             file.write(json.dumps(entry, separators=(",", ":")) + "\n")
 
@@ -62,14 +69,22 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _open(path: Path, mode: str, gzipped: bool) -> IO[str]:
-    return cast(IO[str], gzip.open(path, mode, encoding="utf-8") if gzipped else path.open(mode, encoding="utf-8"))
+def _open_text(path: Path, gzipped: bool) -> IO[str]:
+    return cast(IO[str], gzip.open(path, "wt", encoding="utf-8") if gzipped else path.open("w", encoding="utf-8"))
 
 
-def _parse(path: Path, number: int, line: str) -> Entry:
-    where = f"line {number}"
+def _checked_spans(path: Path, file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            _check(path, f"line {number}", line)
+            yield start, len(line)
+        start += len(line)
+
+
+def _check(path: Path, where: str, line: bytes) -> None:
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
         raise FormatError(path, where, f"is not JSON ({error}); was it cut off?") from error
-    return check_entry(path, where, entry)
+    check_entry(path, where, entry)

@@ -1,13 +1,14 @@
 """The formats that predictions are read in and written back to."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bpr.formats import cityscapes, coco, json_lines, mask_images, panoptic
-from bpr.formats.coco import Annotations, Entry
+from bpr.formats.coco import Annotations
 from bpr.formats.errors import FormatError
+from bpr.formats.stored import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +20,14 @@ class PredictionFormat:
         suffix: Of what is written; empty for a folder.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         read: Entries of a file or folder, as of `bpr.formats.coco.read_results`; it may ask for the names of the
-            images, without suffix.
+            images, without suffix. A `StoredEntries` is not held in memory.
         write: Writes entries to a file or folder; last comes what they were read from.
     """
 
     name: str
     suffix: str
     dilation_ratio: float
-    read: Callable[[Path, Callable[[], Collection[str]]], list[Entry]]
+    read: Callable[[Path, Callable[[], Collection[str]]], Sequence[Entry]]
     write: Callable[[Path, Iterable[Mapping[str, Any]], Path], None]
 
 
@@ -37,14 +38,14 @@ FORMATS: Final = {
             "coco",
             ".json",
             0.02,
-            lambda path, _: coco.read_results(path),
+            lambda path, _: coco.open_results(path),
             lambda path, e, _: coco.write_results(path, e),
         ),
         PredictionFormat(
             "jsonl",
             ".jsonl",
             0.02,
-            lambda path, _: json_lines.read_json_lines(path),
+            lambda path, _: json_lines.open_json_lines(path),
             lambda path, e, _: json_lines.write_json_lines(path, e),
         ),
         PredictionFormat(

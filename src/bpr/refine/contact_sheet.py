@@ -12,8 +12,9 @@ from PIL import ImageDraw, ImageFilter, ImageFont
 from bpr import rle
 from bpr.data.pixels import read_image
 from bpr.evaluation.instance_matching import best_truths
-from bpr.formats.coco import Annotations, Entry, result_rle
+from bpr.formats.coco import Annotations, result_rle
 from bpr.formats.files import replacing
+from bpr.formats.stored import Entry
 from bpr.structures import Image, ImageRecord, Mask, Rle, Size, Window
 
 PANEL: Final = 208

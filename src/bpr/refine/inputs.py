@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpr.data.records import refinement_records
+from bpr.data.stored_records import StoredRecords
 from bpr.formats.alignment import aligned
-from bpr.formats.coco import Annotations, Entry
+from bpr.formats.coco import Annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import PredictionFormat, prediction_format, read_annotations
-from bpr.structures import ExifUse, ImageRecord
+from bpr.formats.stored import Entry, StoredEntries
+from bpr.structures import ExifUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,20 @@ class RefinementInput:
     form: PredictionFormat
     entries: Sequence[Entry]
     annotations: Annotations | None
-    records: Sequence[ImageRecord]
+    records: StoredRecords
 
-    def write(self, output: Path, entries: Sequence[Entry]) -> None:
-        """Write the entries, perhaps with other masks, in the format of the input."""
-        self.form.write(output, entries, self.predictions)
+    def write(self, output: Path, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write the entries, perhaps with other masks, in the format of the input.
+
+        Returns:
+            The same entries, from the output if the input is not held in memory either.
+        """
+        if isinstance(self.entries, StoredEntries):
+            self.form.write(output, entries, self.predictions)
+            return self.form.read(output, list)
+        kept = list(entries)
+        self.form.write(output, kept, self.predictions)
+        return kept
 
 
 def read_input(

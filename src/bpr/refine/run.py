@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from bpr.data.stored_records import StoredRecords
 from bpr.evaluation.inputs import Results
-from bpr.formats.coco import Annotations, Entry, write_results
-from bpr.refine.shards import RefinementSummary, discard_shards, merge_shards, read_shards
+from bpr.formats.coco import Annotations
+from bpr.formats.errors import FormatError
+from bpr.formats.stored import Entry
+from bpr.refine.merging import RefinementSummary, merge_shards
+from bpr.refine.shards import discard_shards, read_shards
 from bpr.structures import ImageRecord
 
 
@@ -44,36 +50,48 @@ class RefinementRun:
         output: Results file to write.
         files: Files and folders that determine the masks (predictions, weights); their content counts.
         settings: Everything else that does, as primitives.
-        overwrite: Throw away the shards of another, interrupted run with the same output.
     """
 
-    def __init__(
-        self, output: Path, files: Sequence[Path], settings: Mapping[str, Any], overwrite: bool = False
-    ) -> None:
+    def __init__(self, output: Path, files: Sequence[Path], settings: Mapping[str, Any]) -> None:
         self.output = output
         self.folder = output.with_name(output.name + ".parts")
         self.digest = _digest(files, settings)
-        if overwrite:
-            discard_shards(self.folder)
+        self._lock = FileLock(f"{self.folder}.lock")
 
-    def remaining(self, records: Sequence[ImageRecord]) -> list[ImageRecord]:
+    def claim(self) -> None:
+        """Keep other runs away from this output until this process ends or the run is finished.
+
+        Raises:
+            bpr.formats.errors.FormatError: If another run is writing to it.
+        """
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            problem = "another refine.py is writing to it; wait for it, or give another `output`"
+            raise FormatError(self.output, None, problem) from error
+
+    def discard(self) -> None:
+        """Throw away what an interrupted run left, perhaps another one with the same output."""
+        discard_shards(self.folder)
+
+    def remaining(self, records: StoredRecords) -> StoredRecords:
         """The images that are not in a shard yet, in their order.
 
         Raises:
             bpr.formats.errors.FormatError: If the shards are of another run.
         """
-        done = {image.image_id for image in read_shards(self.folder, self.digest)}
-        return [record for record in records if record.image_id not in done]
+        return records.without({line.image.image_id for line in read_shards(self.folder, self.digest)})
 
     def finish(
-        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], None] = write_results
-    ) -> tuple[list[Entry], RefinementSummary]:
+        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], Sequence[Entry]]
+    ) -> tuple[Sequence[Entry], RefinementSummary]:
         """Merge the shards in the order of the input, write the results file, remove the shards.
 
         Args:
             entries: Of the coarse results file.
             images: How many images have predictions.
-            write: Writes the entries to the output.
+            write: Writes the entries to the output, and returns them as they can be had when the shards are gone.
 
         Returns:
             The entries as written, and what the run did.
@@ -82,9 +100,12 @@ class RefinementRun:
             bpr.formats.errors.FormatError: If an image has not been refined.
         """
         merged, summary = merge_shards(self.folder, self.digest, entries, images)
-        write(self.output, merged)
+        written = write(self.output, merged)
         discard_shards(self.folder)
-        return merged, summary
+        if self._lock.is_locked:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        return written, summary
 
 
 def format_summary(summary: RefinementSummary, elapsed: float) -> str:

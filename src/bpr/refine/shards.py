@@ -8,18 +8,16 @@ written is ignored, and its image refined again.
 import json
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
-from bpr.formats.coco import Entry, refined_entry
 from bpr.formats.errors import FormatError
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-1"
+LAYOUT: Final = "bpr-shard-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +27,7 @@ class RefinedImage:
     Attributes:
         image_id: Id in the results file.
         masks: Refined mask by position in the results file.
+        changed: How many of them differ from their coarse mask.
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
         seconds: By stage.
@@ -36,6 +35,7 @@ class RefinedImage:
 
     image_id: int | str
     masks: dict[int, Rle]
+    changed: int
     patches: int
     skipped: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,16 @@ class ShardWriter:
         self.close()
 
 
-def read_shards(folder: Path, run: str) -> Iterator[RefinedImage]:
+class ShardLine(NamedTuple):
+    """Where an image is: its shard, and the offset and length of its line, bytes; and the image itself."""
+
+    path: Path
+    start: int
+    length: int
+    image: RefinedImage
+
+
+def read_shards(folder: Path, run: str) -> Iterator[ShardLine]:
     """All images in the shards of a run, each once; nothing if the folder does not exist.
 
     A shard of another run that has no image yet is passed over: nothing can be lost or mixed.
@@ -84,21 +93,29 @@ def read_shards(folder: Path, run: str) -> Iterator[RefinedImage]:
         FormatError: If a shard with images is of another run, or one is damaged other than at its end.
     """
     seen = set()
-    header: Mapping[str, Any] = {}
     for path in sorted(folder.glob("rank*-*.jsonl"), key=_shard_order):
-        with path.open(encoding="utf-8") as file:
+        header: Mapping[str, Any] = {}
+        start = 0
+        with path.open("rb") as file:
             for number, line in enumerate(file):
-                if not line.endswith("\n"):
+                if not line.endswith(b"\n"):
                     break  # cut off while it was written
                 content = _parse(path, number, line)
                 if number == 0:
                     header = content
-                    continue
-                _check_header(path, header, run)
-                if content["image_id"] not in seen:
-                    seen.add(content["image_id"])
-                    masks = {int(position): rle for position, rle in content.pop("masks").items()}
-                    yield RefinedImage(masks=masks, **content)
+                else:
+                    _check_header(path, header, run)
+                    image = parse_image(content)
+                    if image.image_id not in seen:
+                        seen.add(image.image_id)
+                        yield ShardLine(path, start, len(line), image)
+                start += len(line)
+
+
+def parse_image(content: Mapping[str, Any]) -> RefinedImage:
+    """The image of a line of a shard."""
+    masks = {int(position): rle for position, rle in content["masks"].items()}
+    return RefinedImage(**{**content, "masks": masks})
 
 
 def discard_shards(folder: Path) -> None:
@@ -106,74 +123,14 @@ def discard_shards(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
-class RefinementSummary:
-    """What a run did.
-
-    Attributes:
-        images: Images with predictions.
-        instances: Predictions in them.
-        refined: Predictions that went through the network.
-        changed: Of these, those whose mask is another one now.
-        patches: Patches that went through the network.
-        skipped: Predictions left as they are, by reason.
-        seconds: By stage, summed over all processes.
-    """
-
-    images: int
-    instances: int
-    refined: int
-    changed: int
-    patches: int
-    skipped: dict[str, int]
-    seconds: dict[str, float]
-
-
-def merge_shards(
-    folder: Path, run: str, entries: Sequence[Mapping[str, Any]], images: int
-) -> tuple[list[Entry], RefinementSummary]:
-    """Put the refined masks in the place of the coarse ones, in the order of the input.
-
-    Args:
-        folder: Of the shards.
-        run: Digest of the run.
-        entries: Of the coarse results file.
-        images: How many images must have been refined.
-
-    Returns:
-        The refined entries; those that were skipped are as they came. And a summary.
-
-    Raises:
-        FormatError: If an image is missing in the shards, or a shard cannot be used.
-    """
-    merged: list[Entry] = [dict(entry) for entry in entries]
-    skipped, seconds = Counter[str](), Counter[str]()
-    found = refined = changed = patches = 0
-    for image in read_shards(folder, run):
-        found += 1
-        refined += len(image.masks)
-        patches += image.patches
-        skipped.update(image.skipped)
-        for stage, spent in image.seconds.items():
-            seconds[stage] += spent  # type: ignore[assignment]
-        for position, rle in image.masks.items():
-            changed += merged[position]["segmentation"] != rle
-            merged[position] = refined_entry(merged[position], rle)
-    if found != images:
-        raise FormatError(folder, None, f"has {found} of {images} images; run refine.py again to do the others")
-    return merged, RefinementSummary(
-        images, len(entries), refined, changed, patches, dict(skipped), {k: float(v) for k, v in seconds.items()}
-    )
-
-
 def _shard_order(path: Path) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", path.name))
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         content = json.loads(line)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise FormatError(path, f"line {number + 1}", f"is damaged ({error}); remove this file") from error
     if not isinstance(content, dict):
         raise FormatError(path, f"line {number + 1}", "is not a shard of bpr; remove this file")

@@ -33,7 +33,7 @@ def paste_image(
         keep_emptied: Keep a coarse mask of which nothing would be left, and count it among the skipped ones.
     """
     start = perf_counter()
-    first, pasted, skipped = 0, {}, Counter(layout.skipped)
+    first, changed, pasted, skipped = 0, 0, {}, Counter(layout.skipped)
     for window in layout.windows:
         last = first + len(window.boxes)
         boxes = window.boxes - np.tile(window.window[:2], 2)
@@ -43,10 +43,11 @@ def paste_image(
             skipped[EMPTIED] += 1
         else:
             pasted[window.position] = mask, window.window
+            changed += not np.array_equal(mask, window.mask)
     middle = perf_counter()
     masks = {position: rle.encode(mask, where, layout.size) for position, (mask, where) in pasted.items()}
     seconds = {**layout.seconds, "paste": middle - start, "encode": perf_counter() - middle}
-    return RefinedImage(layout.image_id, masks, layout.patches, dict(skipped), seconds)
+    return RefinedImage(layout.image_id, masks, changed, layout.patches, dict(skipped), seconds)
 
 
 class RefinementWriter(BasePredictionWriter):

@@ -1,0 +1,187 @@
+"""Entries of a results file that stay in the file: an index of where each one is, and parsing on demand.
+
+A file of a million predictions costs twelve bytes for each of them in memory, whatever the length of their masks.
+"""
+
+import gzip
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from array import array
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Final, overload
+
+import numpy as np
+
+Entry = dict[str, Any]
+"""One entry of a results file, as it was read."""
+
+_CHUNK: Final = 1 << 20
+_SPACE: Final = " \t\r\n"
+_DECODER: Final = json.JSONDecoder()
+
+
+class StoredEntries(Sequence[Entry]):
+    """A sequence of JSON objects in a file; each access gives a new object.
+
+    It keeps no open file, so that threads and processes (forked or spawned) may share it.
+
+    Args:
+        path: An uncompressed file, which must not change as long as this is used.
+        spans: Of each entry, the offset in the file and the length, bytes.
+        owner: Kept alive as long as this; for a temporary file, what removes it.
+    """
+
+    def __init__(self, path: Path, spans: Iterable[tuple[int, int]], owner: object = None) -> None:
+        starts, lengths = array("q"), array("l")
+        for start, length in spans:
+            starts.append(start)
+            lengths.append(length)
+        self._path, self._owner = path, owner
+        self._starts, self._lengths = np.array(starts, np.int64), np.array(lengths, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, number: int) -> Entry: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Entry]: ...
+    def __getitem__(self, number: int | slice) -> Entry | list[Entry]:
+        """Parse one entry, or a list of several."""
+        if isinstance(number, slice):
+            return list(self.take(range(*number.indices(len(self)))))
+        return next(self.take([range(len(self))[number]]))
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Parse all entries, in one pass over the file."""
+        return self.take(range(len(self)))
+
+    def take(self, numbers: Iterable[int]) -> Iterator[Entry]:
+        """Parse the entries of these numbers (0-based), in this order; the file is opened once."""
+        with self._path.open("rb") as file:
+            for number in numbers:
+                file.seek(self._starts[number])
+                yield json.loads(file.read(int(self._lengths[number])))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}  # the process that made the file removes it
+
+
+class UnpackedCopy:
+    """A temporary file with what is in a gzipped one, removed with this object by the process that made it.
+
+    Args:
+        gzipped: The file.
+
+    Attributes:
+        path: Of the copy.
+
+    Raises:
+        OSError, EOFError, zlib.error: If it is not gzipped, or cut off; nothing is left behind.
+    """
+
+    def __init__(self, gzipped: Path) -> None:
+        with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
+            self.path = Path(copy.name)
+            weakref.finalize(self, _remove, self.path, os.getpid())
+            shutil.copyfileobj(source, copy, _CHUNK)
+
+
+def array_spans(file: IO[bytes]) -> Iterator[tuple[int, int, object]]:
+    """Where each item of a JSON array is, without ever holding more of the file than one item and a chunk.
+
+    Args:
+        file: At its start.
+
+    Yields:
+        Offset and length of an item, bytes, and the item itself.
+
+    Raises:
+        json.JSONDecodeError: If the file is no JSON; ``pos`` is an offset in bytes.
+        TypeError: If it is JSON, but does not start as an array does.
+        UnicodeDecodeError: If it is no UTF-8.
+    """
+    text = _Scanner(file)
+    if text.peek() != "[":
+        if text.peek() in set('{"-0123456789tfn'):
+            raise TypeError(f"expected an array, found {text.peek()!r}")
+        raise text.error("Expecting value")
+    text.skip()
+    if text.peek() == "]":
+        text.skip()
+    else:
+        while True:
+            yield text.value()
+            separator = text.peek()
+            if separator not in {",", "]"}:
+                raise text.error("Expecting ',' delimiter")
+            text.skip()
+            if separator == "]":
+                break
+    if text.peek():
+        raise text.error("Extra data")
+
+
+class _Scanner:
+    """Reads a file chunk by chunk; one character stands for one byte (Latin-1), so that positions are offsets."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        start = file.read(len(BOM_UTF8))
+        skipped = len(start) if start == BOM_UTF8 else 0
+        self._file, self._text, self._at, self._before = file, start[skipped:].decode("latin-1"), 0, skipped
+
+    def peek(self) -> str:
+        """The next character that is no white space, without moving behind it; empty at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in _SPACE:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def skip(self) -> None:
+        """Move behind the character that `peek` gave."""
+        self._at += 1
+
+    def value(self) -> tuple[int, int, object]:
+        """Parse the next value: its offset, its length and itself."""
+        self.peek()
+        while True:
+            try:
+                parsed, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as problem:
+                offset = self._before + problem.pos
+                if not self._more():
+                    raise self.error(problem.msg, offset) from problem
+            else:
+                break
+        span = self._text[self._at : end]
+        start, self._at = self._before + self._at, end
+        if not span.isascii():
+            parsed = json.loads(span.encode("latin-1").decode("utf-8"))
+        return start, len(span), parsed
+
+    def error(self, message: str, offset: int | None = None) -> json.JSONDecodeError:
+        """An error at an offset in the file, by default here."""
+        problem = json.JSONDecodeError(message, "", 0)
+        problem.pos = self._before + self._at if offset is None else offset
+        problem.args = (f"{message}: byte {problem.pos}",)
+        return problem
+
+    def _more(self) -> bool:
+        """Drop what was read and read on: as much again as is left, so that long values are not parsed too often."""
+        chunk = self._file.read(max(_CHUNK, len(self._text) - self._at))
+        self._before += self._at
+        self._text, self._at = self._text[self._at :] + chunk.decode("latin-1"), 0
+        return bool(chunk)
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:
+        path.unlink(missing_ok=True)
