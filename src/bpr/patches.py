@@ -1,7 +1,9 @@
 """From a mask to patches: where they lie, and cutting them out."""
 
+from functools import lru_cache
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,16 +67,15 @@ def propose_boxes(
     if spec.compat_2021 and min(size) <= spec.size:
         return np.zeros((0, 4), np.int64)
     strength = boundary_strength(mask, spec.image_border or spec.compat_2021)
-    ys, xs = np.nonzero(strength)
-    order = np.argsort(-strength[ys, xs].astype(np.int8), kind="stable")
-    centres = np.stack([xs[order] + origin[0], ys[order] + origin[1]], axis=1).astype(np.int64)
-    kept = centres[_nms_of_equal_squares(centres, spec.size, spec.nms_iou)]
+    corners = _nms_of_equal_squares(strength, spec.size, spec.nms_iou) + (np.array(origin) - spec.size // 2)
     if spec.compat_2021:
-        corners = _move_back_2021(kept - spec.size // 2, spec.size, size)
-        return np.concatenate([corners, corners + spec.size], axis=1)
-    corners = _move_back(kept - spec.size // 2, spec.size, size)
-    first = np.sort(np.unique(corners, axis=0, return_index=True)[1])
-    return np.concatenate([corners[first], corners[first] + spec.size], axis=1)
+        corners = _move_back_2021(corners, spec.size, size)
+    else:
+        moved = _move_back(corners, spec.size, size)
+        if (moved != corners).any():  # some may have met
+            moved = moved[np.sort(np.unique(moved, axis=0, return_index=True)[1])]
+        corners = moved
+    return np.concatenate([corners, corners + spec.size], axis=1)
 
 
 def crop(array: NDArray[Cut], boxes: Boxes) -> NDArray[Cut]:
@@ -118,22 +119,49 @@ def _check_window(mask: NDArray[np.bool_], origin: tuple[int, int], size: Size) 
             raise ValueError(f"the window must leave a pixel of background at its {side} side: grow it")
 
 
-def _nms_of_equal_squares(centres: NDArray[np.int64], side: int, iou: float) -> NDArray[np.intp]:
-    """Indices that greedy NMS keeps, best first in, best first out; arithmetic of torchvision (float32)."""
+def _nms_of_equal_squares(strength: NDArray[np.uint8], side: int, iou: float) -> NDArray[np.int64]:
+    """Greedy NMS of squares around all pixels of positive strength; arithmetic and order of torchvision's (float32).
+
+    Which pixels can still be chosen is drawn in an array as large as ``strength``: a chosen one clears all those
+    around it whose squares overlap too much, in one stamp.
+
+    Returns:
+        (n, 2) ``x, y`` of the pixels that are kept, strongest first, ties in row-major order.
+    """
+    found = cv2.findNonZero(strength)
+    if found is None:
+        return np.zeros((0, 2), np.int64)
+    centres = found.reshape(-1, 2).astype(np.int64)
+    left = np.argsort(-strength[centres[:, 1], centres[:, 0]].astype(np.int8), kind="stable")
     if iou >= 1:
-        return np.arange(len(centres))
-    overlap = np.arange(side, -1, -1, dtype=np.float32)
-    intersection = overlap[:, None] * overlap[None, :]
-    ratio = intersection / (np.float32(2 * side * side) - intersection)
-    dropped = ratio.astype(np.float64) > iou  # [|dx|, |dy|], both at most `side`
-    kept, left = [], np.arange(len(centres))
+        return np.asarray(centres[left])
+    stamp, reach = _stays_beside_square(side, iou), side - 1
+    height, width = strength.shape
+    free = np.ones((height, width), np.bool_)
+    flat, places = free.reshape(-1), centres @ (1, width)
+    kept = []
     while len(left):
         kept.append(left[0])
-        distance = np.minimum(np.abs(centres[left] - centres[left[0]]), side)
-        stays = ~dropped[distance[:, 0], distance[:, 1]]
-        stays[0] = False
-        left = left[stays]
-    return np.array(kept, np.intp)
+        x, y = centres[left[0]].tolist()
+        top, start = max(y - reach, 0), max(x - reach, 0)
+        around = free[top : y + side, start : x + side]
+        around &= stamp[top - y + reach :, start - x + reach :][: around.shape[0], : around.shape[1]]
+        left = left[flat[places[left]]]
+    return np.asarray(centres[kept])
+
+
+@lru_cache(maxsize=16)
+def _stays_beside_square(side: int, iou: float) -> Mask:
+    """(2 side - 1, 2 side - 1) bool: whether a square survives beside one that is kept, by the offset of its centre.
+
+    The middle is the kept one itself, which does not.
+    """
+    overlap = side - np.abs(np.arange(1 - side, side)).astype(np.float32)
+    intersection = overlap[:, None] * overlap[None, :]
+    ratio = intersection / (np.float32(2 * side * side) - intersection)
+    stays: Mask = ratio.astype(np.float64) <= iou
+    stays[side - 1, side - 1] = False
+    return stays
 
 
 def _move_back(corners: NDArray[np.int64], side: int, size: Size) -> NDArray[np.int64]:

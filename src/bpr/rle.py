@@ -5,13 +5,16 @@ encoding a window costs its own area (and the length of the code), whatever the 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from bpr.structures import Mask, Rle, Size, Window
+
+_MOST_PIXELS: Final = 2**32 - 1
+"""Of an image: pycocotools counts in 32 bits."""
 
 
 def decode(rle: Rle, window: Window | None = None) -> Mask:
@@ -60,16 +63,18 @@ def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -
     height, width = mask.shape if size is None else size
     if mask.shape != (y2 - y1, x2 - x1) or not (x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height):
         raise ValueError(f"a mask of {mask.shape} does not fit window {(x1, y1, x2, y2)} of {(height, width)}")
-    columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)  # a background pixel around each column
+    columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.bool_)  # a background pixel around each column
     columns[:, 1:-1] = mask.T
-    column, row = np.nonzero(np.diff(columns, axis=1))  # alternately: a run starts, a run ends
+    flat = columns.reshape(-1)
+    ends = np.flatnonzero(flat[1:] != flat[:-1])  # alternately: a run starts, a run ends
+    column, row = np.divmod(ends, columns.shape[1])
     changes = (column + x1) * height + row + y1
     joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])  # a run that goes on in the next column
     changes = np.delete(changes, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     counts = np.diff(changes, prepend=0, append=height * width)
     if len(counts) > 1 and counts[-1] == 0:  # the last pixel is foreground
         counts = counts[:-1]
-    return _compressed(counts.tolist(), (height, width))
+    return _compressed(counts, (height, width))
 
 
 def from_segmentation(segmentation: object, size: Size) -> Rle:
@@ -170,7 +175,7 @@ def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
         rle = Rle(size=[int(n) for n in size], counts=text)
         total = int(counts_of(rle).sum())
     else:
-        rle = _compressed(counts, size)
+        rle = _compressed(_checked(counts), size)
         total = sum(counts)
     if total != size[0] * size[1]:
         raise ValueError(f"the RLE covers {total} pixels of {size[0]} x {size[1]}")
@@ -179,7 +184,7 @@ def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
 
 def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     if not polygons:
-        return _compressed([size[0] * size[1]], size)
+        return _compressed(np.array([size[0] * size[1]]), size)
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon is a flat list of x, y of three points or more")
@@ -189,12 +194,18 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     return _text(coco_mask.merge(parts))
 
 
-def _compressed(counts: Sequence[int], size: Size) -> Rle:
+def _checked(counts: Sequence[int]) -> NDArray[np.int64]:
     if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
         raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
-    if sum(counts) > 2**32 - 1:
+    if sum(counts) > _MOST_PIXELS:
         raise ValueError("the counts of an RLE are more than it can hold (2**32 - 1 pixels)")
-    uncompressed: Any = {"size": list(size), "counts": list(counts)}
+    return np.array(counts, np.int64)
+
+
+def _compressed(counts: NDArray[np.int64], size: Size) -> Rle:
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise ValueError(f"an image of {size} (h, w) has more pixels than an RLE can hold (2**32 - 1)")
+    uncompressed: Any = {"size": list(size), "counts": counts.astype(np.uint32)}
     return _text(coco_mask.frPyObjects(uncompressed, *size))
 
 

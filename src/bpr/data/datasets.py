@@ -78,6 +78,7 @@ class RefinementDataset(Dataset[ImagePatches]):
 
     def __getitem__(self, number: int) -> ImagePatches:
         """Propose and cut all patches of image ``number``; it is only decoded if there are any."""
+        begin = perf_counter()
         record, side = self._records[number], self._spec.size
         start = perf_counter()
         windows, skipped = [], Counter[str]()
@@ -88,14 +89,15 @@ class RefinementDataset(Dataset[ImagePatches]):
             else:
                 windows.append(window)
         proposed = perf_counter()
+        seconds = {"load": start - begin, "propose": proposed - start}
         if not windows:
-            layout = ImageWindows(record.image_id, record.size, (), dict(skipped), {"propose": proposed - start})
+            layout = ImageWindows(record.image_id, record.size, (), dict(skipped), seconds)
             return ImagePatches(layout, np.zeros((0, side, side, 3), np.uint8), np.zeros((0, side, side), np.bool_))
         pixels = read_image(record.path, record.size, record.exif)
         read = perf_counter()
         images = crop(pixels, np.concatenate([window.boxes for window in windows]))
         coarse = np.concatenate([crop(w.mask, w.boxes - np.tile(w.window[:2], 2)) for w in windows])
-        seconds = {"propose": proposed - start, "read": read - proposed, "crop": perf_counter() - read}
+        seconds |= {"read": read - proposed, "crop": perf_counter() - read}
         return ImagePatches(
             ImageWindows(record.image_id, record.size, tuple(windows), dict(skipped), seconds), images, coarse
         )
