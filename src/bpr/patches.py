@@ -1,13 +1,12 @@
 """From a mask to patches: where they lie, and cutting them out."""
 
-from functools import lru_cache
 from typing import TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.boundary import boundary_strength
+from bpr.placement import place_centres
 from bpr.structures import Boxes, Mask, PatchSpec, Size, Window
 
 Cut = TypeVar("Cut", bound=np.generic)
@@ -44,9 +43,9 @@ def propose_boxes(
 ) -> Boxes:
     """Place square boxes along the boundary of a mask (paper, section 3.2).
 
-    Every boundary pixel is the centre of a candidate; greedy NMS keeps those whose 3x3 neighbourhood is
-    split most evenly, ties in row-major order; boxes that stick out of the image are moved back into it.
-    Where the image is smaller than a patch, the box starts at 0 and sticks out to the right or below.
+    Boxes are centred on boundary pixels, which `bpr.placement` chooses; those that stick out of the image are
+    moved back into it. Where the image is smaller than a patch, the box starts at 0 and sticks out to the right
+    or below.
 
     Args:
         mask: (h, w) bool, the whole mask or the window of it that holds its foreground with at least one
@@ -67,7 +66,7 @@ def propose_boxes(
     if spec.compat_2021 and min(size) <= spec.size:
         return np.zeros((0, 4), np.int64)
     strength = boundary_strength(mask, spec.image_border or spec.compat_2021)
-    corners = _nms_of_equal_squares(strength, spec.size, spec.nms_iou) + (np.array(origin) - spec.size // 2)
+    corners = place_centres(mask, strength, spec) + (np.array(origin) - spec.size // 2)
     if spec.compat_2021:
         corners = _move_back_2021(corners, spec.size, size)
     else:
@@ -117,51 +116,6 @@ def _check_window(mask: NDArray[np.bool_], origin: tuple[int, int], size: Size) 
     for side, (inside_image, pixels) in inner_sides.items():
         if inside_image and pixels.any():
             raise ValueError(f"the window must leave a pixel of background at its {side} side: grow it")
-
-
-def _nms_of_equal_squares(strength: NDArray[np.uint8], side: int, iou: float) -> NDArray[np.int64]:
-    """Greedy NMS of squares around all pixels of positive strength; arithmetic and order of torchvision's (float32).
-
-    Which pixels can still be chosen is drawn in an array as large as ``strength``: a chosen one clears all those
-    around it whose squares overlap too much, in one stamp.
-
-    Returns:
-        (n, 2) ``x, y`` of the pixels that are kept, strongest first, ties in row-major order.
-    """
-    found = cv2.findNonZero(strength)
-    if found is None:
-        return np.zeros((0, 2), np.int64)
-    centres = found.reshape(-1, 2).astype(np.int64)
-    left = np.argsort(-strength[centres[:, 1], centres[:, 0]].astype(np.int8), kind="stable")
-    if iou >= 1:
-        return np.asarray(centres[left])
-    stamp, reach = _stays_beside_square(side, iou), side - 1
-    height, width = strength.shape
-    free = np.ones((height, width), np.bool_)
-    flat, places = free.reshape(-1), centres @ (1, width)
-    kept = []
-    while len(left):
-        kept.append(left[0])
-        x, y = centres[left[0]].tolist()
-        top, start = max(y - reach, 0), max(x - reach, 0)
-        around = free[top : y + side, start : x + side]
-        around &= stamp[top - y + reach :, start - x + reach :][: around.shape[0], : around.shape[1]]
-        left = left[flat[places[left]]]
-    return np.asarray(centres[kept])
-
-
-@lru_cache(maxsize=16)
-def _stays_beside_square(side: int, iou: float) -> Mask:
-    """(2 side - 1, 2 side - 1) bool: whether a square survives beside one that is kept, by the offset of its centre.
-
-    The middle is the kept one itself, which does not.
-    """
-    overlap = side - np.abs(np.arange(1 - side, side)).astype(np.float32)
-    intersection = overlap[:, None] * overlap[None, :]
-    ratio = intersection / (np.float32(2 * side * side) - intersection)
-    stays: Mask = ratio.astype(np.float64) <= iou
-    stays[side - 1, side - 1] = False
-    return stays
 
 
 def _move_back(corners: NDArray[np.int64], side: int, size: Size) -> NDArray[np.int64]:

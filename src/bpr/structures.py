@@ -29,13 +29,29 @@ class Rle(TypedDict):
     counts: str
 
 
+class Placement(StrEnum):
+    """How the centres of patches are chosen among the boundary pixels; see `bpr.placement`.
+
+    ``nms``: greedy non-maximum suppression, as in the paper; ``contour``: evenly along the boundary; ``cover``: as
+    few patches as cover the whole boundary, chosen greedily.
+    """
+
+    nms = "nms"
+    contour = "contour"
+    cover = "cover"
+
+
 @dataclass(frozen=True, slots=True)
 class PatchSpec:
     """How boundary patches are placed (paper, section 3.2).
 
     Attributes:
         size: Side of a patch, image px; even.
-        nms_iou: A box is dropped when its IoU with a kept box is above this. In (0, 1]; 1 keeps all.
+        nms_iou: For ``nms``: a box is dropped when its IoU with a kept box is above this. In (0, 1]; 1 keeps all.
+        placement: How their centres are chosen.
+        spacing: For ``contour``: px along the boundary from one centre to the next, at most.
+        margin: For ``cover``: px of a patch at each side within which it does not count as covering; less than half
+            of ``size``.
         image_border: Also place patches where a mask is cut off by the border of the image. Nothing can be
             gained there, so the default is not to.
         compat_2021: Place the boxes exactly as the 2021 code did: patches along the image border, boxes that
@@ -44,6 +60,9 @@ class PatchSpec:
 
     size: int = 64
     nms_iou: float = 0.25
+    placement: Placement = Placement.nms
+    spacing: int = 40
+    margin: int = 12
     image_border: bool = False
     compat_2021: bool = False
 
@@ -52,6 +71,12 @@ class PatchSpec:
             raise ValueError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
         if not 0 < self.nms_iou <= 1:
             raise ValueError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
+        if self.spacing < 1:
+            raise ValueError(f"patch.spacing must be at least 1 px, got {self.spacing}")
+        if self.placement is Placement.cover and not 0 <= self.margin < self.size // 2:
+            raise ValueError(f"patch.margin must be in [0, {self.size // 2}) px, half of patch.size, got {self.margin}")
+        if self.compat_2021 and self.placement is not Placement.nms:
+            raise ValueError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,8 @@ def _refine(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: 
         predicted = perf_counter()
         _, summary = run.finish(given.entries, len(given.records), given.write)
         end = perf_counter()
-    stages = {"load": loaded - start, **summary.seconds, "write": end - predicted}
+    load = loaded - start + summary.seconds.get("load", 0.0)
+    stages = {**summary.seconds, "load": load, "write": end - predicted}
     return _Run(summary.images, summary.instances, summary.patches, end - start, stages)
 
 
