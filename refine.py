@@ -62,12 +62,13 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     checkpoint = resolve_checkpoint(cfg.ckpt)
     given, run = open_run(cfg, checkpoint)
     left = run.remaining(given.records)
-    if left and not predict(cfg, checkpoint, run, left):
+    if left and not predict(cfg, checkpoint, run, left, len(given.entries)):
         return None
     merged, summary = run.finish(given.entries, len(given.records), given.write)
     elapsed = time.perf_counter() - start
     print(format_summary(summary, elapsed))
-    print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
+    if left:
+        print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
     print(f"refined masks: {run.output}")
     coarse, refined = Results(given.predictions, given.entries), Results(run.output, merged)
     return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)
@@ -97,11 +98,12 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
     return given, run
 
 
-def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredRecords) -> bool:
+def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredRecords, instances: int) -> bool:
     """Refine the images that are left, on all devices; False in all processes but the first."""
     import torch
 
     from bpr.data.datamodule import RefinementDataModule
+    from bpr.models.backends import choose_backend
     from bpr.models.checkpoint import load_refiner
     from bpr.refine.writer import RefinementWriter
     from bpr.structures import PatchSpec
@@ -110,9 +112,11 @@ def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredR
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     spec, cache = PatchSpec(**cfg.patch), Path(cfg.paths.cache) / "onnx"
-    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
     writer = RefinementWriter(run.folder, run.digest, cfg.threshold, keep_emptied=not spec.compat_2021)
     trainer = build_trainer(cfg, writer, len(left))
+    if cfg.backend is None:
+        cfg.backend = choose_backend(trainer.strategy.root_device, instances)
+    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
     datamodule = RefinementDataModule(left, spec, cfg.images_per_batch, cfg.num_workers)
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()

@@ -95,7 +95,7 @@ class RefineConf:
     input_size: int | None = None
     threshold: float = 0.5
     patches_per_forward: int = 64
-    backend: Backend = Backend.eager
+    backend: Backend | None = None
     images_per_batch: int = 4
     num_workers: int = 0
     dilation_ratio: float | None = None

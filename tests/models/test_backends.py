@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from bpr.export import main
-from bpr.models.backends import Backend, cached_export, fold_batch_norms, make_predict
+from bpr.models import backends
+from bpr.models.backends import Backend, cached_export, choose_backend, fold_batch_norms, make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
 
@@ -78,3 +79,30 @@ def test_the_command_exports_a_file_that_runs(segmenter, patches, tmp_path, caps
     assert found.shape == (5, 24, 24)
     assert main(["nowhere", str(tmp_path / "x.onnx")]) == 2
     assert "nowhere: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "instances", "installed", "expected"),
+    [
+        ("cpu", 5000, True, Backend.onnxruntime),
+        ("cpu", 5000, False, Backend.eager),
+        ("cpu", 10, True, Backend.eager),  # the export would take longer
+        ("cuda", 5000, True, Backend.eager),
+    ],
+)
+def test_the_backend_is_chosen_for_the_device_and_the_work(monkeypatch, device, instances, installed, expected):
+    monkeypatch.setattr(backends, "find_spec", lambda package: installed or None)
+    assert choose_backend(torch.device(device), instances) is expected
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+@torch.inference_mode()
+def test_masks_agree_at_lower_precision(segmenter, patches, precision):
+    """As Lightning's precision plugins run `predict_step`: under autocast."""
+    predict = make_predict(segmenter, Backend.eager, 24, None, torch.device("cpu"))
+    expected = predict(*patches)
+    with torch.autocast("cpu", torch.bfloat16 if precision.startswith("bf16") else torch.float16):
+        found = predict(*patches)
+    assert found.dtype == torch.float32
+    # The random network's probabilities crowd around 1/2, where bfloat16 (8 bits) decides otherwise now and then.
+    assert ((found > 0.5) == (expected > 0.5)).float().mean() > 0.98

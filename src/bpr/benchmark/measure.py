@@ -58,6 +58,17 @@ class Measurement:
     stages_s: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One refinement: what was done, and how long it took, start-up aside; ``stages`` are seconds of each stage."""
+
+    images: int
+    instances: int
+    patches: int
+    seconds: float
+    stages: dict[str, float]
+
+
 def best_batch_size(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: str) -> int:
     """The batch size at which the bare network sees most patches per second."""
     batch = _ready_patches(workload, spec).to(device)
@@ -86,7 +97,8 @@ def measure(
     limits, speeds, runs = [], [], []
     for _ in range(rounds):
         limits.append(_network_speed(refiner.to(device), ready, batch_size))
-        runs.append(_refine(refiner, workload, spec, device))
+        with TemporaryDirectory() as folder:
+            runs.append(refine_workload(refiner, workload, spec, device, Path(folder) / "refined.json"))
         speeds.append(runs[-1].patches / runs[-1].seconds)
     ratio = statistics.median(speed / limit for speed, limit in zip(speeds, limits, strict=True))
     middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
@@ -103,6 +115,30 @@ def measure(
         around_patches_per_s=middle.patches / around,
         stages_s=middle.stages,
     )
+
+
+def refine_workload(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: str, output: Path) -> Run:
+    """Refine a workload as ``refine.py`` does, in this process, from its files to the file ``output``."""
+    start = perf_counter()
+    given = read_input(workload.images, workload.predictions)
+    loaded = perf_counter()
+    run = RefinementRun(output, [], {})
+    trainer = pl.Trainer(
+        accelerator=device if device == "cpu" else "gpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[RefinementWriter(run.folder, run.digest)],
+    )
+    trainer.predict(refiner, datamodule=RefinementDataModule(given.records, spec), return_predictions=False)
+    predicted = perf_counter()
+    _, summary = run.finish(given.entries, len(given.records), given.write)
+    end = perf_counter()
+    load = loaded - start + summary.seconds.get("load", 0.0)
+    stages = {**summary.seconds, "load": load, "write": end - predicted}
+    return Run(summary.images, summary.instances, summary.patches, end - start, stages)
 
 
 def peak_rss_mb() -> dict[str, float]:
@@ -134,39 +170,6 @@ def as_json(measurements: list[Measurement], single: list[Measurement], setting:
         "workloads": [asdict(m) for m in measurements],
         "batch_1": [asdict(m) for m in single],
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    images: int
-    instances: int
-    patches: int
-    seconds: float
-    stages: dict[str, float]
-
-
-def _refine(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: str) -> _Run:
-    with TemporaryDirectory() as folder:
-        start = perf_counter()
-        given = read_input(workload.images, workload.predictions)
-        loaded = perf_counter()
-        run = RefinementRun(Path(folder) / "refined.json", [], {})
-        trainer = pl.Trainer(
-            accelerator=device if device == "cpu" else "gpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[RefinementWriter(run.folder, run.digest)],
-        )
-        trainer.predict(refiner, datamodule=RefinementDataModule(given.records, spec), return_predictions=False)
-        predicted = perf_counter()
-        _, summary = run.finish(given.entries, len(given.records), given.write)
-        end = perf_counter()
-    load = loaded - start + summary.seconds.get("load", 0.0)
-    stages = {**summary.seconds, "load": load, "write": end - predicted}
-    return _Run(summary.images, summary.instances, summary.patches, end - start, stages)
 
 
 def _ready_patches(workload: Workload, spec: PatchSpec) -> RefinementBatch:

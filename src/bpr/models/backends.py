@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,6 +20,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 LAYOUT: Final = "onnx-1"
 """Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
+
+WORTH_EXPORTING: Final = 1000
+"""Instances from which ONNX Runtime saves more time than its export costs: some 7,000 patches, minutes on a CPU."""
 
 CACHE: Final = Path.home() / ".cache" / "bpr" / "onnx"
 
@@ -55,6 +59,21 @@ def fold_batch_norms(module: nn.Module) -> None:
         else:
             fold_batch_norms(child)
         previous = (name, child)
+
+
+def choose_backend(device: torch.device, instances: int) -> Backend:
+    """The backend that is done first, as measured by ``python -m bpr.benchmark``.
+
+    On a CPU that is ONNX Runtime, if it is installed (extra ``onnx``) and there is enough to do to make up for the
+    export of the network; else eager.
+
+    Args:
+        device: Where the network runs.
+        instances: To refine.
+    """
+    installed = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
+    long = device.type == "cpu" and instances >= WORTH_EXPORTING
+    return Backend.onnxruntime if installed and long else Backend.eager
 
 
 def make_predict(
