@@ -6,6 +6,7 @@ All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo i
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -32,10 +33,13 @@ register_schemas()
 @hydra.main(version_base="1.3", config_path="conf", config_name="refine")
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
     from bpr.refine.report import write_report
-    from bpr.refine.settings import SettingError, check_settings, choose_input
+    from bpr.refine.settings import check_settings, choose_input
+    from bpr.structures import SettingError
 
     try:
         check_settings(cfg)
@@ -48,6 +52,8 @@ def main(cfg: DictConfig) -> None:
             scores = print_scores(finished, cfg.dilation_ratio)
             if cfg.report:
                 print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
+    except SIGTERMException:
+        sys.exit(128 + signal.SIGTERM)
     except (FormatError, CheckpointError, SettingError, ModuleNotFoundError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -16,10 +16,11 @@ def main(cfg: DictConfig) -> float | None:
     """Train; return ``val/boundary_f`` for sweeps. Bad input ends in one line that says what to do."""
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
+    from bpr.structures import SettingError
 
     try:
         return train(cfg)
-    except (FormatError, CheckpointError) as error:
+    except (FormatError, CheckpointError, SettingError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -13,6 +13,8 @@ from pycocotools import mask as coco_mask
 
 from bpr.structures import Mask, Rle, Size, Window
 
+_FARTHEST: Final = 10
+"""Polygons may leave the image by so many times its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: pycocotools counts in 32 bits."""
 
@@ -188,8 +190,11 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon is a flat list of x, y of three points or more")
-        if not np.isfinite(np.asarray(polygon, np.float64)).all():
+        corners = np.asarray(polygon, np.float64)
+        if not np.isfinite(corners).all():
             raise ValueError("a polygon has a coordinate that is not a finite number")
+        if np.abs(corners).max() > _FARTHEST * max(size):  # pycocotools walks along every edge
+            raise ValueError(f"a polygon has a coordinate far outside of an image of {size} (h, w), in px")
     parts = coco_mask.frPyObjects([list(p) for p in polygons], *size)
     return _text(coco_mask.merge(parts))
 

@@ -29,6 +29,10 @@ class Rle(TypedDict):
     counts: str
 
 
+class SettingError(ValueError):
+    """A setting that is out of its range; the message names it as configurations do."""
+
+
 class Placement(StrEnum):
     """How the centres of patches are chosen among the boundary pixels; see `bpr.placement`.
 
@@ -68,15 +72,17 @@ class PatchSpec:
 
     def __post_init__(self) -> None:
         if self.size < 2 or self.size % 2:
-            raise ValueError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
+            raise SettingError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
         if not 0 < self.nms_iou <= 1:
-            raise ValueError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
+            raise SettingError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
         if self.spacing < 1:
-            raise ValueError(f"patch.spacing must be at least 1 px, got {self.spacing}")
+            raise SettingError(f"patch.spacing must be at least 1 px, got {self.spacing}")
         if self.placement is Placement.cover and not 0 <= self.margin < self.size // 2:
-            raise ValueError(f"patch.margin must be in [0, {self.size // 2}) px, half of patch.size, got {self.margin}")
+            raise SettingError(
+                f"patch.margin must be in [0, {self.size // 2}) px, half of patch.size, got {self.margin}"
+            )
         if self.compat_2021 and self.placement is not Placement.nms:
-            raise ValueError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
+            raise SettingError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,19 @@ class TrueInstance:
     rle: Rle
     category: int
     crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Federated:
+    """What is known of an image of which not all objects are annotated (LVIS, Gupta et al., CVPR 2019, section 3).
+
+    Attributes:
+        negative: Classes that are known to be absent. Of the others, only those with an object in the image count.
+        not_exhaustive: Classes of which some objects are not annotated: a prediction without one may be right.
+    """
+
+    negative: frozenset[int]
+    not_exhaustive: frozenset[int]
 
 
 class Backend(StrEnum):

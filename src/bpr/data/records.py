@@ -12,7 +12,7 @@ import numpy as np
 from bpr.data.pixels import image_sizes
 from bpr.data.stored_records import Positions, StoredRecords
 from bpr.formats import coco
-from bpr.formats.alignment import aligned
+from bpr.formats.alignment import aligned, comparable
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import prediction_format
 from bpr.formats.stored import Entry
@@ -41,6 +41,9 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
     sizes = {image_id: image.size for image_id, image in annotated.images.items()}
     for path in predictions:
         entries = aligned(prediction_format(path).read(path, lambda: names), annotated)
+        if comparable(annotated, entries) is not annotated:
+            problem = f"its masks have no class, but {annotated.path} has several; training matches masks by class"
+            raise FormatError(path, None, f"{problem}: give results with classes, or annotations with one")
         for image_id, found in _instances(path, entries, sizes, first).items():
             instances[image_id] += found
         first += len(entries)

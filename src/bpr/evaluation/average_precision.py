@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
@@ -15,6 +15,7 @@ from bpr.evaluation.inputs import EvaluatedImage
 _log = logging.getLogger(__name__)
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _IOU_50, _IOU_75 = 0, 5
+_LVIS_PREDICTIONS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ def average_precision(images: Sequence[EvaluatedImage]) -> AveragePrecision:
     as its mask, not as its box (pycocotools takes the box where a result has one): a refined mask is then
     judged by itself. Predictions of classes without any object do not count.
 
+    For federated images (LVIS) its rules hold: predictions of classes that were not looked for do not count, unmatched
+    ones of classes that are not annotated exhaustively neither, and an image has at most its 300 best predictions.
+
     Raises:
         ValueError: If there is no image.
     """
@@ -74,10 +78,19 @@ def boundary_average_precision(images: Sequence[EvaluatedImage], dilation_ratio:
 def _average_precision(images: Sequence[EvaluatedImage], kind: str, options: dict[str, float]) -> AveragePrecision:
     if not images:
         raise ValueError("average precision needs at least one image")
-    true, predicted = _datasets(images)
+    federated = any(image.federated is not None for image in images)
+    true, predicted = _datasets([_best(image) for image in images] if federated else images)
     evaluator = COCOeval_faster(
-        _coco(true), _coco(predicted), kind, print_function=_log.debug, rle_iou_max_workers=1, **options
+        _coco(true),
+        _coco(predicted),
+        kind,
+        print_function=_log.debug,
+        rle_iou_max_workers=1,
+        lvis_style=federated,
+        **options,
     )
+    if federated:
+        evaluator.params.maxDets = [_LVIS_PREDICTIONS]
     evaluator.evaluate()
     evaluator.accumulate()
     precision = np.asarray(evaluator.eval["precision"])[..., -1]  # IoU, recall, class, size of object
@@ -95,6 +108,12 @@ def _average_precision(images: Sequence[EvaluatedImage], kind: str, options: dic
     )
 
 
+def _best(image: EvaluatedImage) -> EvaluatedImage:
+    """The image with its best predictions, as many as LVIS allows."""
+    best = sorted(image.predicted, key=lambda predicted: -predicted.score)[:_LVIS_PREDICTIONS]
+    return replace(image, predicted=tuple(sorted(best, key=lambda predicted: predicted.position)))
+
+
 def _mean(precision: NDArray[np.float64]) -> float | None:
     counted = precision[precision > -1]
     return float(counted.mean()) if counted.size else None
@@ -108,8 +127,14 @@ def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[st
     """
     ordered = sorted(images, key=lambda image: (isinstance(image.image_id, str), image.image_id))
     numbered = list(enumerate(ordered, start=1))
-    listed = [{"id": number, "height": image.size[0], "width": image.size[1]} for number, image in numbered]
-    categories = [{"id": c} for c in sorted({truth.category for image in images for truth in image.truths})]
+    listed = [
+        {"id": number, "height": image.size[0], "width": image.size[1], **_looked_for(image)}
+        for number, image in numbered
+    ]
+    # LVIS also groups classes by frequency, which is not used here, but wanted by the library.
+    categories = [
+        {"id": c, "frequency": "f"} for c in sorted({truth.category for image in images for truth in image.truths})
+    ]
     objects = [
         {
             "image_id": n,
@@ -136,6 +161,15 @@ def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[st
         for entries in (objects, predictions)
     )
     return true, predicted
+
+
+def _looked_for(image: EvaluatedImage) -> dict[str, list[int]]:
+    if image.federated is None:
+        return {}
+    return {
+        "neg_category_ids": sorted(image.federated.negative),
+        "not_exhaustive_category_ids": sorted(image.federated.not_exhaustive),
+    }
 
 
 def _coco(dataset: dict[str, Any]) -> Any:

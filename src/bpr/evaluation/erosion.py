@@ -14,7 +14,7 @@ import numpy as np
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.command import exit_code, parser
-from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
+from bpr.evaluation.inputs import EvaluatedImage, read_annotated_predictions
 from bpr.evaluation.table import percent
 from bpr.structures import Rle
 
@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options.parse_args(arguments)
 
     def work() -> None:
-        truth, images = read_ground_truth(chosen.annotations)
-        images = with_predictions(images, read_predictions(chosen.results, truth))
+        _, images = read_annotated_predictions(chosen.results, chosen.annotations)
         for pixels in [0, *chosen.pixels]:
             masks = erode_all(images, pixels)
             ap, boundary = average_precision(masks), boundary_average_precision(masks, chosen.dilation_ratio)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpr.formats.alignment import aligned
+from bpr.formats.alignment import aligned, comparable
 from bpr.formats.coco import Annotations, result_rle
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import prediction_format, read_annotations
 from bpr.formats.stored import Entry
-from bpr.structures import CoarseInstance, Size, TrueInstance
+from bpr.structures import CoarseInstance, Federated, Size, TrueInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class EvaluatedImage:
         predicted: In the order of the results file; may be empty.
         truths: In the order of the annotation file; may be empty.
         areas: Of each truth, px^2; decides whether the object is small, medium or large.
+        federated: Which classes were looked for, where not all objects are annotated (LVIS).
     """
 
     image_id: int | str
@@ -37,6 +38,7 @@ class EvaluatedImage:
     predicted: tuple[CoarseInstance, ...]
     truths: tuple[TrueInstance, ...]
     areas: tuple[float, ...]
+    federated: Federated | None = None
 
     def __post_init__(self) -> None:
         if len(self.areas) != len(self.truths):
@@ -63,7 +65,7 @@ def annotated_images(annotations: Annotations) -> list[EvaluatedImage]:
         problem = "no object is annotated, so there is nothing to compare with; give a file with ground truth"
         raise FormatError(annotations.path, None, problem)
     return [
-        EvaluatedImage(image_id, image.size, (), image.truths, image.areas)
+        EvaluatedImage(image_id, image.size, (), image.truths, image.areas, image.federated)
         for image_id, image in annotations.images.items()
     ]
 
@@ -79,6 +81,20 @@ def read_predictions(path: str | Path, annotations: Annotations) -> Results:
     results = Results(path, aligned(entries, annotations))
     check_images(results, annotations)
     return results
+
+
+def read_annotated_predictions(
+    results: str | Path, annotations: str | Path
+) -> tuple[Annotations, list[EvaluatedImage]]:
+    """Read a results file with its ground truth, as images with predictions in the order of the annotation file.
+
+    Raises:
+        FormatError: If a file is wrong, no object is annotated, or a prediction is of an image that is not annotated.
+    """
+    truth = read_annotations(annotations)
+    predicted = read_predictions(results, truth)
+    truth = comparable(truth, predicted.entries)
+    return truth, with_predictions(annotated_images(truth), predicted)
 
 
 def check_images(results: Results, annotations: Annotations) -> None:

@@ -23,6 +23,7 @@ from bpr.evaluation.instance_scores import (
     match_all,
     score_matches,
 )
+from bpr.formats.alignment import comparable
 from bpr.formats.coco import Annotations
 from bpr.formats.registry import read_annotations
 
@@ -125,6 +126,7 @@ def evaluate(
     """
     truth = read_annotations(annotations)
     judged, *rest = (read_predictions(p, truth) for p in (results, against) if p is not None)
+    truth = comparable(truth, judged.entries)
     return evaluate_results(judged, truth, rest[0] if rest else None, dilation_ratio, min_iou)
 
 

@@ -15,7 +15,7 @@ from bpr import rle as rle_codec
 from bpr.boundary import boundary_band
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.command import exit_code, parser
-from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
+from bpr.evaluation.inputs import EvaluatedImage, read_annotated_predictions
 from bpr.evaluation.instance_matching import best_truths
 from bpr.evaluation.table import percent
 from bpr.structures import Rle
@@ -81,8 +81,7 @@ def _oracle_image(image: EvaluatedImage, distance: int) -> EvaluatedImage:
 
 
 def _print_table(results: Path, annotations: Path, distances: Sequence[int], dilation_ratio: float) -> None:
-    truth, images = read_ground_truth(annotations)
-    images = with_predictions(images, read_predictions(results, truth))
+    _, images = read_annotated_predictions(results, annotations)
     print("| masks          |    AP |  AP50 |  AP75 | Boundary AP |")
     print("| -------------- | ----: | ----: | ----: | ----------: |")
     for distance in [0, *distances]:

@@ -1,11 +1,16 @@
 """Predictions that name images and classes by text, brought to the ids of an annotation file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Final
 
 from bpr.formats import cityscapes
 from bpr.formats.coco import Annotations
 from bpr.formats.stored import Entry
+
+ANY_CLASS: Final = 1
+"""Class of masks in files, as `bpr.formats.mask_images` reads them."""
 
 
 def aligned(entries: Sequence[Entry], annotations: Annotations) -> Sequence[Entry]:
@@ -37,6 +42,23 @@ def aligned(entries: Sequence[Entry], annotations: Annotations) -> Sequence[Entr
             category = only
         result.append({**entry, "image_id": image_id, "category_id": category})
     return result
+
+
+def comparable(annotations: Annotations, entries: Sequence[Entry]) -> Annotations:
+    """The annotations with one class for all objects, if the entries are masks in files, which have no class.
+
+    Args:
+        annotations: As they were read.
+        entries: From any reader of `bpr.formats.registry`.
+    """
+    without_class = bool(entries) and "mask_file" in entries[0] and "prediction_file" not in entries[0]
+    if not without_class or len(annotations.categories) == 1:
+        return annotations
+    images = {
+        image_id: replace(image, truths=tuple(replace(truth, category=ANY_CLASS) for truth in image.truths))
+        for image_id, image in annotations.images.items()
+    }
+    return replace(annotations, images=images, categories={ANY_CLASS: "any class"})
 
 
 def _stem(file_name: str) -> str:

@@ -6,6 +6,7 @@ with every field of the input, in its order.
 
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import IO, Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
-from bpr.formats.stored import Entry, StoredEntries, array_spans
-from bpr.structures import Rle, Size, TrueInstance
+from bpr.formats.files import open_text, replacing
+from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
+from bpr.structures import Federated, Rle, Size, TrueInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class AnnotatedImage:
         size: (h, w), px.
         truths: Annotated objects, in the order of the file.
         areas: Of each object, px^2: the field ``area`` (COCO: of the polygons), else its number of mask pixels.
+        federated: Of LVIS, which classes were looked for; None where all objects are annotated.
     """
 
     file_name: str
     size: Size
     truths: tuple[TrueInstance, ...]
     areas: tuple[float, ...]
+    federated: Federated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def read_annotations(path: str | Path) -> Annotations:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise FormatError(path, None, "expected a COCO annotation file: an object with a list 'images'")
     sizes: dict[int | str, tuple[str, Size]] = {}
+    federated: dict[int | str, Federated | None] = {}
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
         image_id = _field(path, where, image, "id", (int, str))
@@ -76,6 +80,7 @@ def read_annotations(path: str | Path) -> Annotations:
         if image_id in sizes:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
         sizes[image_id] = (_file_name(path, where, image), size)
+        federated[image_id] = _federated(path, where, image)
     for name in ("annotations", "categories"):
         if not isinstance(content.get(name, []), list):
             raise FormatError(path, name, f"must be a list, got {type(content[name]).__name__}")
@@ -94,7 +99,10 @@ def read_annotations(path: str | Path) -> Annotations:
         _field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
         for number, category in enumerate(content.get("categories", []))
     }
-    images = {i: AnnotatedImage(name, size, tuple(truths[i]), tuple(areas[i])) for i, (name, size) in sizes.items()}
+    images = {
+        i: AnnotatedImage(name, size, tuple(truths[i]), tuple(areas[i]), federated[i])
+        for i, (name, size) in sizes.items()
+    }
     return Annotations(path, images, categories)
 
 
@@ -109,11 +117,13 @@ def open_results(path: str | Path) -> StoredEntries:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            return StoredEntries(path, _checked_spans(path, file))
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        copy = UnpackedCopy(path) if is_gzip(path) else None
+        readable = path if copy is None else copy.path
+        with readable.open("rb") as file:
+            return StoredEntries(readable, _checked_spans(path, file), copy)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(path, None, f"cannot be read ({error}); check the path, and whether it is whole") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(path, error) from error
     except TypeError as error:
         hint = " (this looks like an annotation file)" if isinstance(read_json(path), dict) else ""
@@ -173,12 +183,12 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
 
 
 def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Write a COCO results file, entry by entry, under another name, then rename it.
+    """Write a COCO results file, entry by entry, under another name, then rename it; gzipped if it ends in ``.gz``.
 
     Raises:
         OSError: If the file cannot be written; an older file of that name is then still whole.
     """
-    with replacing(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+    with replacing(Path(path)) as unfinished, open_text(unfinished, Path(path).suffix == ".gz") as file:
         separator = "["
         for entry in entries:
             file.write(separator)
@@ -198,11 +208,11 @@ def read_json(path: Path) -> Any:
             return json.load(file)
     except OSError as error:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_json(path, error) from error
 
 
-def _no_json(path: Path, error: ValueError) -> FormatError:
+def _no_json(path: Path, error: Exception) -> FormatError:
     return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
 
 
@@ -223,6 +233,17 @@ def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
         return "/".join(image["coco_url"].split("/")[-2:])
     name: str = _field(path, where, image, "file_name", (str,))
     return name
+
+
+def _federated(path: Path, where: str, image: Mapping[str, Any]) -> Federated | None:
+    names = ("neg_category_ids", "not_exhaustive_category_ids")
+    if not any(name in image for name in names):
+        return None
+    lists = [image.get(name, []) for name in names]
+    for name, classes in zip(names, lists, strict=True):
+        if not isinstance(classes, list) or not all(isinstance(c, int) for c in classes):
+            raise FormatError(path, where, f"'{name}' must be a list of category ids, got {classes!r:.60}")
+    return Federated(*map(frozenset, lists))
 
 
 def _field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:

@@ -1,9 +1,11 @@
 """Write files so that an interruption leaves the old one whole."""
 
+import gzip
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, cast
 
 
 @contextmanager
@@ -22,3 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def open_text(path: Path, gzipped: bool) -> IO[str]:
+    """A UTF-8 file to write to, gzipped or not."""
+    return cast(IO[str], gzip.open(path, "wt", encoding="utf-8") if gzipped else path.open("w", encoding="utf-8"))

@@ -3,14 +3,15 @@
 import gzip
 import json
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from bpr.formats.coco import check_entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
-from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy
+from bpr.formats.files import open_text, replacing
+from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy, is_gzip
 
 _LONGEST_LINE: Final = 1 << 24
 
@@ -25,14 +26,12 @@ def open_json_lines(path: str | Path) -> StoredEntries:
     """
     path = Path(path)
     try:
-        copy = UnpackedCopy(path) if _is_gzip(path) else None
+        copy = UnpackedCopy(path) if is_gzip(path) else None
         readable = path if copy is None else copy.path
         with readable.open("rb") as file:
             return StoredEntries(readable, _checked_spans(path, file), copy)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise FormatError(
-            path, None, f"cannot be read ({error}); is it whole, and gzipped if it ends in .gz?"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_json_lines(path: str | Path) -> list[Entry]:
@@ -47,34 +46,34 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
         OSError: If the file cannot be written; an older file of that name is then still whole.
     """
     path = Path(path)
-    with replacing(path) as unfinished, _open_text(unfinished, path.suffix == ".gz") as file:
+    with replacing(path) as unfinished, open_text(unfinished, path.suffix == ".gz") as file:
         for entry in entries:
             file.write(json.dumps(entry, separators=(",", ":")) + "\n")
 
 
 def is_json_lines(path: Path) -> bool:
-    """Whether a file is gzipped, or starts with a line that is a prediction of its own; by its name if it is empty."""
-    if _is_gzip(path):
-        return True
-    with path.open("rb") as file:
-        try:
+    """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing.
+
+    Raises:
+        FormatError: If it is gzipped and cannot be unpacked.
+    """
+    try:
+        with cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb") as file:
             first = json.loads(file.readline(_LONGEST_LINE))
-        except ValueError:
-            return path.suffix == ".jsonl"
+    except (ValueError, RecursionError):
+        return ".jsonl" in path.suffixes
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
     return isinstance(first, dict) and "image_id" in first
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def _open_text(path: Path, gzipped: bool) -> IO[str]:
-    return cast(IO[str], gzip.open(path, "wt", encoding="utf-8") if gzipped else path.open("w", encoding="utf-8"))
+def _unreadable(path: Path, error: Exception) -> FormatError:
+    return FormatError(path, None, f"cannot be read ({error}); is it whole, and gzipped if it ends in .gz?")
 
 
 def _checked_spans(path: Path, file: IO[bytes]) -> Iterator[tuple[int, int]]:
-    start = 0
+    start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+    file.seek(start)
     for number, line in enumerate(file, start=1):
         if line.strip():
             _check(path, f"line {number}", line)
@@ -85,6 +84,6 @@ def _checked_spans(path: Path, file: IO[bytes]) -> Iterator[tuple[int, int]]:
 def _check(path: Path, where: str, line: bytes) -> None:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise FormatError(path, where, f"is not JSON ({error}); was it cut off?") from error
     check_entry(path, where, entry)

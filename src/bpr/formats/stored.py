@@ -182,6 +182,16 @@ class _Scanner:
         return bool(chunk)
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzipped, by how it starts.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _remove(path: Path, process: int) -> None:
     if os.getpid() == process:
         path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bpr.data.records import refinement_records
 from bpr.data.stored_records import StoredRecords
-from bpr.formats.alignment import aligned
+from bpr.formats.alignment import aligned, comparable
 from bpr.formats.coco import Annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.registry import PredictionFormat, prediction_format, read_annotations
@@ -70,7 +70,7 @@ def read_input(
     annotated = None if annotations is None else read_annotations(annotations)
     entries = found.read(predictions, lambda: {path.stem for path in images.glob("*")})
     if annotated is not None:
-        entries = aligned(entries, annotated)
+        entries, annotated = aligned(entries, annotated), comparable(annotated, entries)
     records = refinement_records(images, predictions, entries, annotated, exif)
     return RefinementInput(predictions, found, entries, annotated, records)
 
@@ -85,13 +85,19 @@ def choose_output(output: str | Path | None, given: RefinementInput, folder: str
         overwrite: Whether files of an earlier run in an output folder may be replaced.
 
     Raises:
-        FormatError: If the output is the input, of the wrong kind, or a folder with other files.
+        FormatError: If the output is the input or in it, of the wrong kind or suffix, or a folder with other files.
     """
     form, predictions = given.form, given.predictions
     gzipped = ".gz" if predictions.suffix == ".gz" else ""
     path = Path(folder) / f"refined{form.suffix}{gzipped}" if output is None else Path(output)
     if path.resolve() == predictions.resolve():
         raise FormatError(path, None, "is the input; give another `output`, so that the coarse masks are kept")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FormatError(path, None, "is neither a file nor a folder, and is not written over; give another `output`")
+    if predictions.is_dir() and predictions.resolve() in path.resolve().parents:
+        raise FormatError(path, None, "lies in the folder of the predictions and would be read as some; move `output`")
+    if form.suffix and output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
+        raise FormatError(path, None, f"has another suffix than what is written; let `output` end in {form.suffix}")
     if path.is_dir() and form.suffix:
         raise FormatError(path, None, f"is a folder, but format {form.name} writes a file; give `output` a file name")
     if path.is_file() and not form.suffix:

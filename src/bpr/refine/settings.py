@@ -6,11 +6,8 @@ from omegaconf import DictConfig
 
 from bpr.data.demo import make_demo
 from bpr.formats.errors import FormatError
-from bpr.structures import PatchSpec
-
-
-class SettingError(ValueError):
-    """A setting that is out of its range."""
+from bpr.models.segmenter import check_input_size
+from bpr.structures import PatchSpec, SettingError
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -20,10 +17,16 @@ def check_settings(cfg: DictConfig) -> None:
     for name, lowest in (("patches_per_forward", 1), ("images_per_batch", 1), ("num_workers", 0), ("threads", 1)):
         if cfg[name] is not None and cfg[name] < lowest:
             raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
+    if cfg.dilation_ratio is not None and not 0 < cfg.dilation_ratio < 1:
+        raise SettingError(
+            f"dilation_ratio must be in (0, 1), a part of the image's diagonal, got {cfg.dilation_ratio}"
+        )
     try:
-        PatchSpec(**cfg.patch)
+        if cfg.input_size is not None:
+            check_input_size(cfg.input_size)
     except ValueError as error:
         raise SettingError(str(error)) from error
+    PatchSpec(**cfg.patch)
 
 
 def choose_input(cfg: DictConfig) -> None:

@@ -1,5 +1,6 @@
 """Lightning's end of refinement: paste each batch and append it to the shard of this process."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr import rle
 from bpr.assemble import paste
@@ -90,6 +92,8 @@ class RefinementWriter(BasePredictionWriter):
             first += layout.patches
             image.seconds["network"] = prediction.seconds * layout.patches / max(len(probabilities), 1)
             self._shard.write(image)
+        if trainer.received_sigterm:  # Lightning only looks at it while it trains
+            raise SIGTERMException
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the shard."""
@@ -97,6 +101,8 @@ class RefinementWriter(BasePredictionWriter):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the shard; what is in it counts when the run is repeated."""
+        if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            print(f"interrupted; the same command goes on from what is in {self._folder}", file=sys.stderr)
         self._close()
 
     def _close(self) -> None:
