@@ -117,3 +117,14 @@ def test_the_common_box_holds_all_masks_and_ignores_empty_ones():
     codes = [rle.encode(mask) for mask in masks]
     assert rle.common_box(codes) == (3, 2, 9, 11)
     assert rle.common_box(codes[2:]) == rle.common_box([]) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("far", [1e5, -1e9, 1e30])
+def test_polygons_far_outside_of_the_image_are_refused(far):
+    with pytest.raises(ValueError, match="far outside"):
+        rle.from_segmentation([[far, 1, 2, 3, 4, far]], (40, 50))
+
+
+def test_polygons_may_leave_the_image():
+    mask = rle.decode(rle.from_segmentation([[-100, -100, 200, -100, 200, 200, -100, 200]], (40, 50)))
+    assert mask.all()

@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
-from bpr.structures import CoarseInstance, TrueInstance
+from bpr.structures import CoarseInstance, Federated, TrueInstance
 
 
 def read(files: Any) -> list[EvaluatedImage]:
@@ -153,6 +153,38 @@ def test_an_empty_mask_is_a_false_positive() -> None:
 
     assert average_precision([image]).ap == pytest.approx(0.5)  # precision at every recall
     assert boundary_average_precision([image]).ap == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("federated", "expected"),
+    [
+        (None, 0.5),  # the better prediction of class 2 has no object
+        (Federated(frozenset(), frozenset()), 1.0),  # class 2 was not looked for in that image
+        (Federated(frozenset({2}), frozenset()), 0.5),  # it was, and is not there
+    ],
+)
+def test_lvis_counts_predictions_only_of_classes_that_were_looked_for(
+    federated: Federated | None, expected: float
+) -> None:
+    code = rle_codec.encode(np.ones((40, 50), np.bool_))
+    other = None if federated is None else Federated(frozenset(), frozenset())
+    first = EvaluatedImage(1, (40, 50), (CoarseInstance(code, 2, 0.5, 0),), (TrueInstance(code, 2),), (2000.0,), other)
+    second = EvaluatedImage(2, (40, 50), (CoarseInstance(code, 2, 0.9, 1),), (), (), federated)
+
+    assert average_precision([first, second]).ap == pytest.approx(expected)
+    assert boundary_average_precision([first, second]).ap == pytest.approx(expected)
+
+
+def test_lvis_forgives_predictions_of_classes_that_are_not_annotated_exhaustively() -> None:
+    mask = np.ones((40, 50), np.bool_)
+    half = mask.copy()
+    half[:, :10] = False
+    code, wrong = rle_codec.encode(mask), rle_codec.encode(~half)
+    predicted = (CoarseInstance(wrong, 1, 0.9, 0), CoarseInstance(code, 1, 0.5, 1))
+    for known, expected in ((frozenset[int](), 0.5), (frozenset({1}), 1.0)):
+        federated = Federated(frozenset(), known)
+        image = EvaluatedImage(1, (40, 50), predicted, (TrueInstance(code, 1),), (2000.0,), federated)
+        assert average_precision([image]).ap == pytest.approx(expected)
 
 
 def test_the_area_of_the_annotation_decides_the_size() -> None:

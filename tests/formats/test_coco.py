@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 from bpr import rle
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
+from bpr.formats.registry import prediction_format
+from bpr.structures import Federated
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
@@ -126,3 +129,29 @@ def test_lvis_images_are_named_by_their_url(tmp_path):
     image |= {"coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg", "neg_category_ids": [1]}
     read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
     assert next(iter(read.images.values())).file_name == "val2017/000000397133.jpg"
+
+
+def test_lvis_says_which_classes_were_looked_for(tmp_path):
+    image = {**IMAGE, "neg_category_ids": [3, 5], "not_exhaustive_category_ids": [7]}
+    read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
+    assert read.images[1].federated == Federated(frozenset({3, 5}), frozenset({7}))
+    assert coco.read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].federated is None
+    with pytest.raises(FormatError, match=r"images\[0\]: 'neg_category_ids' must be a list of category ids"):
+        coco.read_annotations(write(tmp_path / "c.json", {"images": [{**image, "neg_category_ids": ["x"]}]}))
+
+
+def test_gzipped_results_are_results_too(tmp_path):
+    entries = [{"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": SQUARE}]
+    path = tmp_path / "r.json.gz"
+    coco.write_results(path, entries)
+    assert gzip.decompress(path.read_bytes()).startswith(b"[")
+    assert coco.read_results(path) == entries
+    assert prediction_format(path).name == "coco"
+
+
+@pytest.mark.parametrize("depth", [100_000])
+def test_json_that_is_nested_too_deeply_is_an_error(tmp_path, depth):
+    path = write(tmp_path / "deep.json", "[" * depth)
+    for read in (coco.read_results, coco.read_annotations):
+        with pytest.raises(FormatError, match=r"deep\.json: is not JSON"):
+            read(path)

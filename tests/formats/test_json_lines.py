@@ -47,3 +47,9 @@ def test_a_file_that_was_cut_off_is_named(tmp_path):
     path.write_bytes(gzip.compress(json.dumps(ENTRIES[0]).encode())[:-12])
     with pytest.raises(FormatError, match=r"a\.jsonl\.gz: cannot be read"):
         read_json_lines(path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in ENTRIES), encoding="utf-8-sig")
+    assert read_json_lines(path) == ENTRIES

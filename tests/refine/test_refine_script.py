@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,27 @@ def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, weights):
     assert not list(tmp_path.glob("*.lock"))
 
 
+def test_a_run_ends_at_sigterm_and_goes_on(toy_coco, tmp_path, weights):
+    entries = json.loads(toy_coco.predictions.read_text())
+    many = tmp_path / "many.json"  # so many that it is still at work when the signal comes
+    many.write_text(json.dumps([{**entry, "image_id": f"{entry['image_id']:012d}"} for entry in entries] * 60))
+    command = [sys.executable, ROOT / "refine.py", f"images={toy_coco.images}", f"predictions={many}", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "images_per_batch=1", "input_size=64"]
+    command += [f"ckpt={weights}", f"output={tmp_path / 'refined.json'}", f"hydra.run.dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    shard = tmp_path / "refined.json.parts" / "rank0-0.jsonl"
+    deadline = time.monotonic() + 120
+    while (not shard.exists() or shard.stat().st_size < 200) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "interrupted; the same command goes on" in errors
+    assert "Traceback" not in errors
+    assert shard.exists()
+    assert not (tmp_path / "refined.json").exists()
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -109,6 +132,9 @@ def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, weights):
         ("patch.size=abc", "patch.size"),
         ("patch.size=7", "patch.size must be an even number"),
         ("threshold=2", "threshold must be in"),
+        ("dilation_ratio=5", "dilation_ratio must be in"),
+        ("input_size=100", "input_size must be a positive multiple of 32"),
+        ("patch.spacing=0", "patch.spacing must be at least 1"),
         ("patches_per_forward=0", "patches_per_forward must be at least 1"),
         ("output=/proc/nowhere/refined.json", "/proc/nowhere"),
     ],

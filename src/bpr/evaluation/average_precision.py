@@ -109,8 +109,14 @@ def _average_precision(images: Sequence[EvaluatedImage], kind: str, options: dic
 
 
 def _best(image: EvaluatedImage) -> EvaluatedImage:
-    """The image with its best predictions, as many as LVIS allows."""
+    """The image with its best predictions, as many as LVIS allows, of classes that were looked for in it.
+
+    The library leaves out the others itself, but fails on them in Boundary AP.
+    """
     best = sorted(image.predicted, key=lambda predicted: -predicted.score)[:_LVIS_PREDICTIONS]
+    if image.federated is not None:
+        known = image.federated.negative | {truth.category for truth in image.truths}
+        best = [predicted for predicted in best if predicted.category in known]
     return replace(image, predicted=tuple(sorted(best, key=lambda predicted: predicted.position)))
 
 
