@@ -1,15 +1,21 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from bpr import rle
+from bpr.benchmark import placement, training
 from bpr.benchmark.__main__ import main
+from bpr.benchmark.placement import Curve
 from bpr.benchmark.workload import SceneSize, generate
 from bpr.formats.coco import read_results
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
+from bpr.structures import Placement
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 @pytest.fixture
@@ -21,7 +27,7 @@ def weights(tmp_path):
 
 def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--ckpt", weights]
-    command += ["--device", "cpu", "--rounds", "1", "--json", tmp_path / "b.json"]
+    command += ["--device", "cpu", "--rounds", "1", "--json", tmp_path / "b.json", "--processes", "2"]
     assert main([str(part) for part in command]) == 0
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["limit_patches_per_s"] > 0
@@ -32,7 +38,43 @@ def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     assert workload["refine_patches_per_s"] == pytest.approx(found["refine_patches_per_s"])
     assert found["peak_rss_mb"] > 50
     assert found["batch_1"][0]["batch_size"] == 1
-    assert f"{workload['patches']} patches" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{workload['patches']} patches" in printed
+    assert found["start_up_s"] > 0.5
+    scaling = found["scaling"]
+    assert scaling["ratio"] == pytest.approx(scaling["several_patches_per_s"] / scaling["one_patches_per_s"])
+    assert "2 processes of one thread and one of them" in printed
+
+
+def test_placements_are_scored_once_and_drawn(toy_coco, tmp_path, weights, monkeypatch, capsys):
+    monkeypatch.setattr(
+        placement, "CURVES", (Curve(Placement.nms, "nms_iou", (0.25, 0.55)), Curve(Placement.cover, "margin", (4,)))
+    )
+    command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--annotations"]
+    command += [toy_coco.annotations, "--ckpt", weights, "--min-score", "0.75"]
+    command += ["--json", tmp_path / "p.json", "--plot", tmp_path / "p.png"]
+    pytest.importorskip("matplotlib")
+    assert placement.main([str(part) for part in command]) == 0
+    points = json.loads((tmp_path / "p.json").read_text())
+    assert [(p["placement"], p["value"]) for p in points] == [("coarse", 0), ("nms", 0.25), ("nms", 0.55), ("cover", 4)]
+    coarse, few, many, _ = points
+    assert coarse["patches_per_image"] == 0
+    assert 0 < few["patches_per_image"] < many["patches_per_image"]
+    assert coarse["ap"] > 0
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    capsys.readouterr()
+    monkeypatch.setattr(placement, "refine_workload", None)  # nothing is left to refine
+    assert placement.main([str(part) for part in command]) == 0
+    assert capsys.readouterr().out.count("\n") == 5
+
+
+def test_the_training_benchmark_counts_patches(toy_coco, capsys):
+    command = ["--images", toy_coco.images, "--annotations", toy_coco.annotations, "--conf", CONF]
+    command += ["--workers", "0", "--batches", "2", "--predictions", *[toy_coco.predictions] * 10]
+    assert training.main([str(part) for part in command]) == 0
+    printed = capsys.readouterr().out
+    assert "patches of 120 instances" in printed
+    assert "loader, augment=paper: 64 patches" in printed
 
 
 def test_generated_workloads_are_what_they_say(tmp_path):

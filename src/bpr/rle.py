@@ -5,6 +5,7 @@ encoding a window costs its own area (and the length of the code), whatever the 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +37,7 @@ def decode(rle: Rle, window: Window | None = None) -> Mask:
     x1, y1, x2, y2 = (0, 0, width, height) if window is None else window
     if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
         raise ValueError(f"window {(x1, y1, x2, y2)} is not inside an image of {(height, width)} (h, w)")
-    ends = np.cumsum(counts_of(rle))
+    ends = _run_ends(rle["counts"])
     if (ends[-1] if len(ends) else 0) != height * width:
         raise ValueError(f"RLE covers {ends[-1] if len(ends) else 0} pixels of {height} x {width}")
     start, stop = x1 * height, x2 * height
@@ -145,7 +146,13 @@ def counts_of(rle: Rle) -> NDArray[np.int64]:
     Raises:
         ValueError: If the string is not such a code.
     """
-    codes = np.frombuffer(rle["counts"].encode("ascii"), np.uint8).astype(np.int64) - 48
+    return np.diff(_run_ends(rle["counts"]), prepend=0)
+
+
+@lru_cache(maxsize=256)
+def _run_ends(counts: str) -> NDArray[np.int64]:
+    """Where each run ends; kept for masks that are looked at again right away (checked, then decoded; many patches)."""
+    codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return np.zeros(0, np.int64)
     last = (codes & 0x20) == 0
@@ -163,7 +170,9 @@ def counts_of(rle: Rle) -> NDArray[np.int64]:
     numbers[2::2] = np.cumsum(numbers[2::2])
     if numbers.min() < 0:
         raise ValueError("counts are not a compressed COCO RLE: a run is negative")
-    return numbers
+    ends = np.cumsum(numbers)
+    ends.flags.writeable = False
+    return ends
 
 
 def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
@@ -175,7 +184,7 @@ def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
     if isinstance(counts, str | bytes):
         text = counts.decode("ascii") if isinstance(counts, bytes) else counts
         rle = Rle(size=[int(n) for n in size], counts=text)
-        total = int(counts_of(rle).sum())
+        total = int(_run_ends(text)[-1]) if text else 0
     else:
         rle = _compressed(_checked(counts), size)
         total = sum(counts)

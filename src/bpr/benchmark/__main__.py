@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure
+from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure, start_up_s
+from bpr.benchmark.processes import scaling
 from bpr.benchmark.workload import SCENES, Workload, generate
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
@@ -40,10 +41,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads of torch")
     options.add_argument("--backend", choices=[b.value for b in Backend], default="eager", help="how the network runs")
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (default: 3)")
+    options.add_argument(
+        "--processes", type=int, metavar="N", help="also compare N CPU processes of one thread each with one of them"
+    )
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures")
     chosen = options.parse_args(arguments)
     if (chosen.images is None) != (chosen.predictions is None):
         options.error("give both, --images and --predictions, or neither")
+    if chosen.processes is not None and (chosen.processes < 2 or chosen.device != "cpu"):
+        options.error("--processes must be at least 2, and goes with --device cpu")
     if chosen.rounds < 1 or (chosen.threads is not None and chosen.threads < 1):
         options.error("--rounds and --threads must be at least 1")
     return chosen
@@ -70,6 +76,10 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
         "machine": f"{platform.processor() or platform.machine()}, torch {torch.__version__}",
     }
     content = as_json(measured, single, setting)
+    content["start_up_s"] = start_up_s(workloads[0], chosen.ckpt, chosen.device)
+    if chosen.processes is not None:
+        backend = Backend(chosen.backend)
+        content["scaling"] = scaling(workloads[0], chosen.ckpt, backend, batch_size, chosen.processes)
     print(_report(measured, single, content))
     if chosen.json is not None:
         with replacing(chosen.json) as unfinished:
@@ -91,6 +101,11 @@ def _report(measured: Sequence[Measurement], single: Sequence[Measurement], cont
     lines.append(f"seconds by stage, batches of {measured[0].batch_size}: {stages}")
     peak = ", ".join(f"{name} {mb:.0f} MB" for name, mb in content["peak_rss_mb_of_processes"].items())
     lines.append(f"peak memory: {peak}")
+    lines.append(f"python refine.py on one instance: {content['start_up_s']:.1f} s from its start to its end")
+    if "scaling" in content:
+        s = content["scaling"]
+        speeds = f"{s['several_patches_per_s']:.1f} and {s['one_patches_per_s']:.1f} patches/s"
+        lines.append(f"{s['processes']} processes of one thread and one of them: {speeds}, ratio {s['ratio']:.2f}")
     return "\n".join(lines)
 
 

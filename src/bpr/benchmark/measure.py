@@ -3,7 +3,9 @@
 import logging
 import resource
 import statistics
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,11 +19,12 @@ from bpr.benchmark.workload import Workload
 from bpr.data.batches import RefinementBatch, collate_refinement
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.datasets import RefinementDataset
+from bpr.formats.coco import write_results
 from bpr.models.refiner import PatchRefiner
 from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.writer import RefinementWriter
-from bpr.structures import PatchSpec
+from bpr.structures import ImageRecord, PatchSpec
 
 BATCH_SIZES: Final = (16, 32, 64, 128)
 """Tried for the bare network."""
@@ -122,6 +125,19 @@ def refine_workload(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, 
     start = perf_counter()
     given = read_input(workload.images, workload.predictions)
     loaded = perf_counter()
+    run = predict(refiner, given.records, spec, device, output)
+    predicted = perf_counter()
+    _, summary = run.finish(given.entries, len(given.records), given.write)
+    end = perf_counter()
+    load = loaded - start + summary.seconds.get("load", 0.0)
+    stages = {**summary.seconds, "load": load, "write": end - predicted}
+    return Run(summary.images, summary.instances, summary.patches, end - start, stages)
+
+
+def predict(
+    refiner: PatchRefiner, records: Sequence[ImageRecord], spec: PatchSpec, device: str, output: Path
+) -> RefinementRun:
+    """Refine images on one device of this process into the shard of a run, which is not merged yet."""
     run = RefinementRun(output, [], {})
     trainer = pl.Trainer(
         accelerator=device if device == "cpu" else "gpu",
@@ -132,13 +148,28 @@ def refine_workload(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, 
         enable_model_summary=False,
         callbacks=[RefinementWriter(run.folder, run.digest)],
     )
-    trainer.predict(refiner, datamodule=RefinementDataModule(given.records, spec), return_predictions=False)
-    predicted = perf_counter()
-    _, summary = run.finish(given.entries, len(given.records), given.write)
-    end = perf_counter()
-    load = loaded - start + summary.seconds.get("load", 0.0)
-    stages = {**summary.seconds, "load": load, "write": end - predicted}
-    return Run(summary.images, summary.instances, summary.patches, end - start, stages)
+    trainer.predict(refiner, datamodule=RefinementDataModule(records, spec), return_predictions=False)
+    return run
+
+
+def start_up_s(workload: Workload, ckpt: str, device: str) -> float:
+    """Wall-clock seconds of a whole ``python refine.py`` on one instance: its start to its first patches, and more.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    with TemporaryDirectory() as folder:
+        entry = dict(next(iter(read_input(workload.images, workload.predictions).entries)))
+        one = Path(folder) / "one.json"
+        write_results(one, [entry])
+        command = [sys.executable, "-m", "bpr", "refine", f"images={workload.images}", f"predictions={one}"]
+        command += [f"ckpt={ckpt}", f"output={Path(folder) / 'refined.json'}", f"hydra.run.dir={folder}/run"]
+        command += [f"trainer.accelerator={'cpu' if device == 'cpu' else 'gpu'}", "backend=eager"]
+        start = perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"refine.py failed: {done.stderr}")
+        return perf_counter() - start
 
 
 def peak_rss_mb() -> dict[str, float]:
