@@ -84,11 +84,29 @@ def test_a_bad_line_is_named(folder, line, message):
 
 
 def test_files_that_are_no_predictions_are_named(folder):
-    (folder / "notes.txt").write_text("hello")
-    with pytest.raises(FormatError, match=r"notes\.txt: is not named after an image"):
+    (folder / "img_pred.txt").write_text("hello")
+    with pytest.raises(FormatError, match=r"img_pred\.txt: is not named after an image"):
         read_predictions(folder)
-    (folder / "notes.txt").rename(folder / f"{NAME}_again.txt")
+    (folder / "img_pred.txt").rename(folder / f"{NAME}_again.txt")
     with pytest.raises(FormatError, match=r"as .* does; keep one"):
+        read_predictions(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["README.txt", "notes.txt", f"._{NAME}_leftImg8bit_pred.txt", f".trash/{NAME}_pred.txt"]
+)
+def test_text_files_that_are_not_meant_as_predictions_are_left_alone(folder, tmp_path, name):
+    expected = read_predictions(folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"\x00\x05\x16\xff no prediction")
+    assert read_predictions(folder) == expected
+    write_predictions(tmp_path / "out", expected, folder)
+    assert not (tmp_path / "out" / name).exists()
+
+
+def test_an_index_file_in_a_folder_of_another_name_is_refused(folder):
+    (folder / "index.txt").write_text("masks/0.png 24 1\n")
+    with pytest.raises(FormatError, match=r"index\.txt: is not named after an image"):
         read_predictions(folder)
 
 
@@ -97,6 +115,12 @@ def test_empty_folders_are_refused(tmp_path):
         read_predictions(tmp_path)
     with pytest.raises(FormatError, match="has no \\*_gtFine_instanceIds"):
         read_ground_truth(tmp_path)
+
+
+def test_hidden_files_are_no_ground_truth(tmp_path):
+    save_mask(tmp_path / f"{NAME}_gtFine_instanceIds.png", 3, value=26)
+    (tmp_path / f"._{NAME}_gtFine_instanceIds.png").write_bytes(b"\x00\x05\x16")
+    assert list(read_ground_truth(tmp_path).images) == [NAME]
 
 
 def test_ground_truth_has_instances_and_groups(tmp_path):

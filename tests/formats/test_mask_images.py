@@ -35,6 +35,14 @@ def test_a_mask_belongs_to_the_image_it_is_named_after(tmp_path, name, image):
     assert [(e["image_id"], e["value"], rle.area(e["segmentation"])) for e in entries] == [(image, None, 144)]
 
 
+def test_hidden_files_are_no_masks(tmp_path):
+    save(tmp_path / "masks" / "a_1.png", labels())
+    expected = read_mask_images(tmp_path / "masks", NAMES)
+    (tmp_path / "masks" / "._a_1.png").write_bytes(b"\x00\x05\x16 no image")
+    save(tmp_path / "masks" / ".ipynb_checkpoints" / "c.png", labels())
+    assert read_mask_images(tmp_path / "masks", NAMES) == expected
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_masks_are_written_as_they_were(tmp_path, dtype):
     save(tmp_path / "masks" / "a.png", labels(dtype))

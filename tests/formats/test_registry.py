@@ -23,6 +23,19 @@ def test_the_content_decides(tmp_path):
     assert prediction_format(tmp_path / "city", "masks").name == "masks"
 
 
+@pytest.mark.parametrize("name", ["README.txt", "index.txt", "._a_000000_000000_pred.txt"])
+def test_a_stray_text_file_does_not_turn_masks_into_cityscapes(tmp_path, name):
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / name).write_text("about these masks")
+    assert prediction_format(tmp_path).name == "masks"
+
+
+def test_hidden_files_make_no_format(tmp_path):
+    (tmp_path / "._a.png").write_bytes(b"\x00\x05\x16")
+    with pytest.raises(FormatError, match="has neither"):
+        prediction_format(tmp_path)
+
+
 def test_what_is_no_format_is_refused(tmp_path):
     with pytest.raises(FormatError, match="format=xml is not known; there are coco"):
         prediction_format(tmp_path, "xml")

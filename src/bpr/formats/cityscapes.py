@@ -1,8 +1,9 @@
 """Cityscapes: predictions in the layout of the official evaluation, and ground truth in ``gtFine`` folders.
 
-Predictions are text files ``CITY_SEQUENCE_FRAME*.txt`` anywhere below one folder, with a line
+Predictions are text files ``CITY_SEQUENCE_FRAME*.txt`` (usually ``*_pred.txt``) anywhere below one folder, with a line
 ``MASK.png LABEL_ID CONFIDENCE`` for each instance; the path of the mask is relative to its text file, and every
-pixel that is not 0 is foreground. A text file named ``index.txt`` takes the name of its folder.
+pixel that is not 0 is foreground. A text file named ``index.txt`` takes the name of its folder. Other text files, and
+hidden ones, are no predictions.
 """
 
 import re
@@ -17,7 +18,7 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.coco import AnnotatedImage, Annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
+from bpr.formats.files import replacing, visible_files
 from bpr.formats.mask_images import read_labels
 from bpr.formats.stored import Entry
 from bpr.structures import Size, TrueInstance
@@ -40,12 +41,22 @@ INSTANCES_SUFFIX: Final = "_gtFine_instanceIds.png"
 IMAGE_SUFFIX: Final = "_leftImg8bit.png"
 
 _NAME: Final = re.compile(r"(?P<city>[^_]+)_[0-9]+_[0-9]+")
+_INDEX: Final = "index.txt"
 _INSTANCES_PER_LABEL: Final = 1000
 
 
 def is_prediction_folder(path: Path) -> bool:
-    """Whether there is a folder with text files in it."""
-    return path.is_dir() and next(path.rglob("*.txt"), None) is not None
+    """Whether there is a folder with text files of predictions in it; a stray ``index.txt`` does not make it one."""
+    return any(_NAME.match(_named_after(file)) or file.name != _INDEX for file in prediction_files(path))
+
+
+def prediction_files(folder: Path) -> list[Path]:
+    """The text files below a folder that are meant as predictions, in the order of their paths.
+
+    They end in ``_pred.txt``, or are named after an image or ``index.txt``. Others, such as ``README.txt``, are not.
+    """
+    texts = [path for path in visible_files(folder) if path.suffix == ".txt"]
+    return [p for p in texts if p.name.endswith("_pred.txt") or p.name == _INDEX or _NAME.match(p.name)]
 
 
 def read_predictions(folder: str | Path) -> list[Entry]:
@@ -65,9 +76,10 @@ def read_predictions(folder: str | Path) -> list[Entry]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FormatError(folder, None, "is not a folder; give the folder of the *_pred.txt files")
-    lists = sorted(folder.rglob("*.txt"))
+    lists = prediction_files(folder)
     if not lists:
-        raise FormatError(folder, None, "has no text files; Cityscapes predictions have one *_pred.txt per image")
+        problem = "has no text files of predictions; Cityscapes has one CITY_SEQUENCE_FRAME*_pred.txt per image"
+        raise FormatError(folder, None, problem)
     named: dict[str, Path] = {}
     for path in lists:
         name = image_name(path)
@@ -83,8 +95,7 @@ def image_name(path: Path) -> str:
     Raises:
         FormatError: If neither the file nor, for ``index.txt``, its folder is named so.
     """
-    name = path.parent.name if path.name == "index.txt" else path.name
-    match = _NAME.match(name)
+    match = _NAME.match(_named_after(path))
     if match is None:
         raise FormatError(
             path, None, "is not named after an image (CITY_SEQUENCE_FRAME*.txt); rename it or take it out of the folder"
@@ -107,7 +118,7 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         OSError: If a file cannot be written.
     """
     folder, source = Path(folder), Path(source)
-    lines: dict[str, list[str]] = {path.relative_to(source).as_posix(): [] for path in sorted(source.rglob("*.txt"))}
+    lines: dict[str, list[str]] = {path.relative_to(source).as_posix(): [] for path in prediction_files(source)}
     for entry in entries:
         with replacing(folder / entry["mask_file"]) as unfinished:
             mask = rle_codec.decode(entry["segmentation"])
@@ -128,7 +139,7 @@ def read_ground_truth(folder: str | Path) -> Annotations:
         FormatError: If there is none, or one cannot be read; names the file.
     """
     folder = Path(folder)
-    paths = sorted(folder.rglob(f"*{INSTANCES_SUFFIX}"))
+    paths = [path for path in visible_files(folder) if path.name.endswith(INSTANCES_SUFFIX)]
     if not paths:
         raise FormatError(folder, None, f"has no *{INSTANCES_SUFFIX}; give a folder such as gtFine/val")
     images: dict[int | str, AnnotatedImage] = {}
@@ -145,6 +156,10 @@ def read_ground_truth(folder: str | Path) -> Annotations:
 def image_file(name: str) -> str:
     """The image ``CITY_SEQUENCE_FRAME`` below ``leftImg8bit/SPLIT``."""
     return f"{name.partition('_')[0]}/{name}{IMAGE_SUFFIX}"
+
+
+def _named_after(path: Path) -> str:
+    return path.parent.name if path.name == _INDEX else path.name
 
 
 def _label(value: int) -> int:

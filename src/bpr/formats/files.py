@@ -1,4 +1,4 @@
-"""Write files so that an interruption leaves the old one whole."""
+"""List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
 import gzip
 import os
@@ -6,6 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Files at any depth below a folder, in the order of their paths; none if there is no such folder.
+
+    What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
+    an image but is none.
+    """
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 @contextmanager

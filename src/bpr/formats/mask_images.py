@@ -12,7 +12,7 @@ from PIL import UnidentifiedImageError
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
+from bpr.formats.files import replacing, visible_files
 from bpr.formats.stored import Entry
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -21,7 +21,7 @@ MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 
 def is_mask_folder(path: Path) -> bool:
     """Whether there is a folder with mask images in it."""
-    return path.is_dir() and any(file.suffix.lower() in MASK_SUFFIXES for file in path.rglob("*"))
+    return bool(_mask_files(path))
 
 
 def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
@@ -32,7 +32,7 @@ def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
     with, followed by ``_``, ``-`` or ``.`` (``a_1.png``), or else to that of its folder (``a/1.png``).
 
     Args:
-        folder: Of the masks; files are taken in the order of their paths.
+        folder: Of the masks; files are taken in the order of their paths, hidden ones left out.
         names: Of the images, without suffix.
 
     Returns:
@@ -94,7 +94,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
 
 
 def _mask_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in MASK_SUFFIXES)
+    return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
 
 
 def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
