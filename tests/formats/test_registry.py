@@ -36,6 +36,16 @@ def test_hidden_files_make_no_format(tmp_path):
         prediction_format(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
+def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix):
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"a_1{suffix}", format="JPEG")
+    problem = rf", a_1{suffix}: JPEG masks are not read, .*; save the masks as PNG"
+    with pytest.raises(FormatError, match=problem):
+        prediction_format(tmp_path)
+    with pytest.raises(FormatError, match=problem):
+        prediction_format(tmp_path, "masks").read(tmp_path, lambda: {"a"})
+
+
 def test_what_is_no_format_is_refused(tmp_path):
     with pytest.raises(FormatError, match="format=xml is not known; there are coco"):
         prediction_format(tmp_path, "xml")

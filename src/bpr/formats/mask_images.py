@@ -17,6 +17,7 @@ from bpr.formats.stored import Entry
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
+_LOSSY_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
 
 def is_mask_folder(path: Path) -> bool:
@@ -41,7 +42,7 @@ def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
         for a file with one mask).
 
     Raises:
-        FormatError: If a file belongs to no image, cannot be decoded, or has several channels.
+        FormatError: If there is no mask, or a file belongs to no image, cannot be decoded, or has several channels.
     """
     folder, names = Path(folder), frozenset(names)
     entries: list[Entry] = []
@@ -64,8 +65,21 @@ def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
                 }
             )
     if not files:
+        refuse_lossy_masks(folder)
         raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
     return entries
+
+
+def refuse_lossy_masks(folder: Path) -> None:
+    """Say why the images in a folder without masks are none, if it has images.
+
+    Raises:
+        FormatError: If there are JPEG files.
+    """
+    lossy = [file for file in visible_files(folder) if file.suffix.lower() in _LOSSY_SUFFIXES]
+    if lossy:
+        problem = "JPEG masks are not read, since JPEG changes the values of pixels; save the masks as PNG"
+        raise FormatError(folder, lossy[0].relative_to(folder).as_posix(), problem)
 
 
 def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:

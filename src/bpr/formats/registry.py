@@ -98,6 +98,7 @@ def _folder_format(path: Path) -> PredictionFormat:
         return FORMATS["cityscapes"]
     if mask_images.is_mask_folder(path):
         return FORMATS["masks"]
+    mask_images.refuse_lossy_masks(path)
     raise FormatError(
         path, None, "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
     )
