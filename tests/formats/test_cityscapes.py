@@ -51,6 +51,32 @@ def test_what_was_read_is_written_under_the_same_names(folder, tmp_path):
     assert np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png")).max() == 255
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(folder):
+    expected = read_predictions(folder)
+    path = folder / f"{NAME}_leftImg8bit_pred.txt"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert read_predictions(folder) == expected
+
+
+def test_masks_may_be_links_to_files_elsewhere(folder, tmp_path):
+    expected = read_predictions(folder)
+    for name in ("0.png", "1.png"):
+        (folder / "masks" / name).rename(tmp_path / name)
+        (folder / "masks" / name).symlink_to(tmp_path / name)
+    assert read_predictions(folder) == expected
+    write_predictions(tmp_path / "out", expected, folder)
+    assert not (tmp_path / "out" / "masks" / "0.png").is_symlink()
+
+
+def test_a_mask_may_be_in_a_sibling_of_the_folder_of_its_text_file(folder):
+    expected = read_predictions(folder)
+    path, name = folder / f"{NAME}_leftImg8bit_pred.txt", f"texts/{NAME}_pred.txt"
+    (folder / "texts").mkdir()
+    (folder / name).write_text(path.read_text().replace("masks/", "../masks/"))
+    path.unlink()
+    assert [e["mask_file"] for e in read_predictions(folder)] == [e["mask_file"] for e in expected]
+
+
 def test_index_files_are_named_after_their_folder(folder):
     sub = folder / "aachen_000002_000019"
     save_mask(sub / "0.png", 3)
@@ -66,6 +92,8 @@ def test_index_files_are_named_after_their_folder(folder):
         ("../0.png 26 0.5", "line 1: ../0.png leads out of"),
         ("masks/7.png 26 0.5", r"line 1: .*7\.png is missing"),
         ("masks/0.png 7 0.5", "line 1: label id 7 has no instances"),
+        ("masks/0.png 26 1\nmasks/0.png 26.7 1", r"_pred\.txt, line 2: label id 26\.7 has no instances"),
+        ("masks/0.png inf 0.5", "line 1: label id inf has no instances"),
         ("masks/0.png car 0.5", "line 1: label id and confidence must be numbers"),
         ("masks/0.png 26 nan", "line 1: the confidence must be finite"),
         ("masks/0.png 26 1\nmasks/small.png 26 1", r"line 2: the mask is \(3, 3\)"),

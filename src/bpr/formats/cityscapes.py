@@ -6,6 +6,7 @@ pixel that is not 0 is foreground. A text file named ``index.txt`` takes the nam
 hidden ones, are no predictions.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -172,7 +173,7 @@ def _truth(ids: NDArray[Any], value: int) -> TrueInstance:
 
 def _read_list(folder: Path, path: Path, name: str) -> list[Entry]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
     entries: list[Entry] = []
@@ -195,34 +196,35 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
     if len(parts) != 3:
         raise FormatError(path, where, f"expected 'MASK.png LABEL_ID CONFIDENCE', got {line!r:.80}")
     try:
-        label, score = int(float(parts[1])), float(parts[2])
-    except (ValueError, OverflowError) as error:
+        label, score = float(parts[1]), float(parts[2])
+    except ValueError as error:
         raise FormatError(path, where, f"label id and confidence must be numbers, got {parts[1:]}") from error
     if label not in LABELS:
         known = ", ".join(f"{number} {text}" for number, text in LABELS.items())
-        raise FormatError(path, where, f"label id {label} has no instances; those that have are {known}")
+        raise FormatError(path, where, f"label id {parts[1]} has no instances; those that have are {known}")
     if not np.isfinite(score):
         raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
     mask_path = _mask_path(folder, path, where, parts[0])
     mask = read_labels(mask_path)
     return {
         "image_id": name,
-        "category_id": label,
+        "category_id": int(label),
         "score": score,
         "segmentation": rle_codec.encode(mask != 0),
         "file_name": image_file(name),
-        "mask_file": mask_path.relative_to(folder.resolve()).as_posix(),
+        "mask_file": mask_path.relative_to(folder).as_posix(),
         "prediction_file": path.relative_to(folder).as_posix(),
         "line": line.strip(),
     }
 
 
 def _mask_path(folder: Path, path: Path, where: str, given: str) -> Path:
+    """The mask that a line names; links are not followed, so that it is written back under the same name."""
     if Path(given).is_absolute():
         raise FormatError(path, where, f"{given} is an absolute path; give it relative to the text file")
-    mask_path = (path.parent / given).resolve()
-    if not mask_path.is_relative_to(folder.resolve()):
+    inside = Path(os.path.normpath(path.parent.relative_to(folder) / given))
+    if inside.parts[:1] == ("..",):
         raise FormatError(path, where, f"{given} leads out of {folder}; put the masks into the folder")
-    if not mask_path.is_file():
-        raise FormatError(path, where, f"{mask_path} is missing")
-    return mask_path
+    if not (folder / inside).is_file():
+        raise FormatError(path, where, f"{folder / inside} is missing; put it there or take the line out")
+    return folder / inside
