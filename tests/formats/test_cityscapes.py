@@ -96,15 +96,20 @@ def test_index_files_are_named_after_their_folder(folder):
         ("masks/0.png inf 0.5", "line 1: label id inf has no instances"),
         ("masks/0.png car 0.5", "line 1: label id and confidence must be numbers"),
         ("masks/0.png 26 nan", "line 1: the confidence must be finite"),
-        ("masks/0.png 26 1\nmasks/small.png 26 1", r"line 2: the mask is \(3, 3\)"),
-        ("masks/broken.png 26 1", r"broken\.png: cannot be decoded"),
-        ("masks/colour.png 26 1", r"colour\.png: must have one channel"),
+        (
+            "masks/small.png 26 1\n\nmasks/0.png 26 1",
+            r"_pred\.txt, lines 1 and 3: .*masks/small\.png is \(3, 3\) and .*masks/0\.png is \(40, 60\) \(h, w\)",
+        ),
+        ("masks/broken.png 26 1", r"_pred\.txt, line 1: .*broken\.png: cannot be decoded"),
+        ("masks/cut.png 26 1", r"_pred\.txt, line 1: .*cut\.png: cannot be decoded"),
+        ("masks/colour.png 26 1", r"_pred\.txt, line 1: .*colour\.png: must have one channel"),
     ],
 )
 def test_a_bad_line_is_named(folder, line, message):
     Image.fromarray(np.ones((3, 3), np.uint8)).save(folder / "masks" / "small.png")
     Image.fromarray(np.ones((3, 3, 3), np.uint8)).save(folder / "masks" / "colour.png")
     (folder / "masks" / "broken.png").write_bytes(b"no image")
+    (folder / "masks" / "cut.png").write_bytes((folder / "masks" / "0.png").read_bytes()[:60])
     (folder.parent / "0.png").write_bytes((folder / "masks" / "0.png").read_bytes())
     (folder / f"{NAME}_leftImg8bit_pred.txt").write_text(line + "\n")
     with pytest.raises(FormatError, match=message):

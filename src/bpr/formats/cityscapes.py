@@ -22,7 +22,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.mask_images import read_labels
 from bpr.formats.stored import Entry
-from bpr.structures import Size, TrueInstance
+from bpr.structures import TrueInstance
 
 LABELS: Final = {
     24: "person",
@@ -69,10 +69,11 @@ def read_predictions(folder: str | Path) -> list[Entry]:
     Returns:
         Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
         ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
-        and ``mask_file`` are where the entry came from, relative to ``folder``, and ``line`` is its text.
+        and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) and ``line``
+        are its line and the text of that.
 
     Raises:
-        FormatError: If a line is wrong or a mask is missing; names file, line and remedy.
+        FormatError: If a line is wrong, or a mask is missing or no mask; names file, line and remedy.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -177,17 +178,20 @@ def _read_list(folder: Path, path: Path, name: str) -> list[Entry]:
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
     entries: list[Entry] = []
-    size: Size | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        entry = _read_line(folder, path, number, line, name)
-        if size is not None and tuple(entry["segmentation"]["size"]) != size:
-            found = tuple(entry["segmentation"]["size"])
-            raise FormatError(path, f"line {number}", f"the mask is {found} (h, w), those above are {size}")
-        size = (entry["segmentation"]["size"][0], entry["segmentation"]["size"][1])
-        entries.append(entry)
+        entries.append(_read_line(folder, path, number, line, name))
+        _check_same_size(folder, path, entries[0], entries[-1])
     return entries
+
+
+def _check_same_size(folder: Path, path: Path, first: Entry, entry: Entry) -> None:
+    if entry["segmentation"]["size"] != first["segmentation"]["size"]:
+        one, other = (f"{folder / e['mask_file']} is {tuple(e['segmentation']['size'])}" for e in (first, entry))
+        where = f"lines {first['line_number']} and {entry['line_number']}"
+        problem = f"the masks differ in size, {one} and {other} (h, w); both must have the size of the image"
+        raise FormatError(path, where, problem)
 
 
 def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> Entry:
@@ -205,7 +209,10 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
     if not np.isfinite(score):
         raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
     mask_path = _mask_path(folder, path, where, parts[0])
-    mask = read_labels(mask_path)
+    try:
+        mask = read_labels(mask_path)
+    except FormatError as error:
+        raise FormatError(path, where, str(error)) from error
     return {
         "image_id": name,
         "category_id": int(label),
@@ -214,6 +221,7 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
         "file_name": image_file(name),
         "mask_file": mask_path.relative_to(folder).as_posix(),
         "prediction_file": path.relative_to(folder).as_posix(),
+        "line_number": number,
         "line": line.strip(),
     }
 

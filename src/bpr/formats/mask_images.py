@@ -132,20 +132,30 @@ def read_labels(path: Path) -> NDArray[Any]:
     try:
         with PillowImage.open(path) as image:
             array = np.asarray(image)
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
     if array.ndim != 2:
-        raise FormatError(path, None, f"must have one channel, got shape {array.shape}; colours are no labels")
+        problem = f"must have one channel, got shape {array.shape}; colours are no labels, save a grey or palette image"
+        raise FormatError(path, None, problem)
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
+def start_among(names: Collection[str], stem: str) -> str | None:
+    """The longest of ``names`` that a file name without suffix is, or starts with, followed by ``_``, ``-`` or ``.``.
+
+    Returns:
+        None if there is none.
+    """
+    if stem in names:
+        return stem
+    starts = [stem[:end] for end, letter in enumerate(stem) if letter in "_-."]
+    return max((start for start in starts if start in names), key=len, default=None)
+
+
 def _image_of(path: Path, names: frozenset[str]) -> str:
-    if path.stem in names:
-        return path.stem
-    starts = [path.stem[:end] for end, letter in enumerate(path.stem) if letter in "_-."]
-    known = [start for start in starts if start in names]
-    if known:
-        return max(known, key=len)
+    name = start_among(names, path.stem)
+    if name is not None:
+        return name
     if path.parent.name in names:
         return path.parent.name
     raise FormatError(
