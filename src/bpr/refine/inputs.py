@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bpr.data.image_files import image_names
 from bpr.data.records import refinement_records
 from bpr.data.stored_records import StoredRecords
 from bpr.formats.alignment import aligned, comparable
@@ -68,7 +69,7 @@ def read_input(
     images, predictions = Path(images), Path(predictions)
     found = prediction_format(predictions, form)
     annotated = None if annotations is None else read_annotations(annotations)
-    entries = found.read(predictions, lambda: {path.stem for path in images.glob("*")})
+    entries = found.read(predictions, lambda: image_names(images, predictions))
     if annotated is not None:
         entries, annotated = aligned(entries, annotated), comparable(annotated, entries)
     records = refinement_records(images, predictions, entries, annotated, exif)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr.data.image_files import ImageFinder, image_names
+from bpr.formats.errors import FormatError
+from bpr.refine.inputs import read_input
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ones((20, 30), np.uint8)).save(path)
+    return path
+
+
+def by_id(folder, image_id):
+    return ImageFinder(folder).by_id(image_id, folder / "results.json", "entry 0")
+
+
+@pytest.mark.parametrize("image_id", [12, "000012"])
+def test_an_image_below_the_folder_is_found_by_id(tmp_path, image_id):
+    expected = save(tmp_path / "city" / "000012.png")
+    assert by_id(tmp_path, image_id) == expected
+
+
+def test_an_image_in_the_folder_itself_comes_before_those_below(tmp_path):
+    expected = save(tmp_path / "left_12.png")
+    save(tmp_path / "thumbnails" / "12.png")
+    assert by_id(tmp_path, 12) == expected
+
+
+def test_an_id_that_fits_two_images_below_the_folder_is_an_error_that_names_both(tmp_path):
+    save(tmp_path / "bonn" / "12.png")
+    save(tmp_path / "ulm" / "12.png")
+    with pytest.raises(FormatError, match=r"fits several images \(bonn/12.png, ulm/12.png\); give annotations=FILE"):
+        by_id(tmp_path, 12)
+
+
+@pytest.mark.parametrize("name", ["12.txt", "12/notes.md", "._12.png", ".cache/12.png"])
+def test_folders_and_other_or_hidden_files_are_no_images(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("no image")
+    with pytest.raises(FormatError, match=r"entry 0: no image in .* is named after image_id 12"):
+        by_id(tmp_path, 12)
+
+
+def test_names_are_those_of_images_at_any_depth(tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "city" / "b.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert image_names(tmp_path, tmp_path / "elsewhere") == {"a", "b"}
+
+
+def test_masks_below_the_folder_of_images_are_no_images(tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "truth" / "a_1.png")
+    save(tmp_path / "predictions" / "b.png")
+    assert image_names(tmp_path, tmp_path / "predictions") == {"a"}
+
+
+def test_masks_are_joined_with_images_in_subfolders(tmp_path):
+    image = save(tmp_path / "images" / "city" / "b.png")
+    save(tmp_path / "images" / "masks" / "b_1.png")
+    (record,) = read_input(tmp_path / "images", tmp_path / "images" / "masks").records
+    assert record.path == image
+
+
+def test_a_folder_name_is_no_image_name(tmp_path):
+    save(tmp_path / "images" / "city" / "b.png")
+    save(tmp_path / "masks" / "city" / "1.png")
+    with pytest.raises(FormatError, match=r"1\.png: belongs to none of the 1 images"):
+        read_input(tmp_path / "images", tmp_path / "masks")
+
+
+def test_a_missing_cityscapes_image_names_the_line_that_needs_it(tmp_path):
+    name = "aachen_000000_000019"
+    (tmp_path / "images").mkdir()
+    save(tmp_path / "coarse" / "0.png")
+    (tmp_path / "coarse" / f"{name}_pred.txt").write_text("\n0.png 26 1\n")
+    with pytest.raises(FormatError, match=rf"_leftImg8bit\.png: is missing; .*{name}_pred\.txt, line 2 \(.*0\.png\)"):
+        read_input(tmp_path / "images", tmp_path / "coarse")
+
+
+def test_cityscapes_masks_that_all_have_another_size_are_named_by_line(tmp_path):
+    name = "aachen_000000_000019"
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (7, 5)).save(tmp_path / "images" / f"{name}_leftImg8bit.png")
+    save(tmp_path / "coarse" / "0.png")
+    (tmp_path / "coarse" / f"{name}_pred.txt").write_text("0.png 26 1\n")
+    with pytest.raises(FormatError, match=rf"{name}_pred\.txt, line 1 \(.*0\.png\): the mask is \(20, 30\)"):
+        read_input(tmp_path / "images", tmp_path / "coarse")
+
+
+def test_a_mask_image_of_another_size_is_named(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (7, 5)).save(tmp_path / "images" / "a.png")
+    save(tmp_path / "masks" / "a_1.png")
+    with pytest.raises(FormatError, match=r"masks/a_1\.png: the mask is \(20, 30\) \(h, w\), its image \(5, 7\)"):
+        read_input(tmp_path / "images", tmp_path / "masks")
