@@ -35,6 +35,16 @@ def test_a_mask_belongs_to_the_image_it_is_named_after(tmp_path, name, image):
     assert [(e["image_id"], e["value"], rle.area(e["segmentation"])) for e in entries] == [(image, None, 144)]
 
 
+@pytest.mark.parametrize(("at", "value"), [(11, 5), (37, 255)])  # a short header; a chunk of no known type
+def test_a_damaged_file_is_named(tmp_path, at, value):
+    save(tmp_path / "masks" / "a_1.png", labels())
+    content = bytearray((tmp_path / "masks" / "a_1.png").read_bytes())
+    content[at] = value
+    (tmp_path / "masks" / "a_1.png").write_bytes(content)
+    with pytest.raises(FormatError, match=r"a_1\.png: cannot be decoded"):
+        read_mask_images(tmp_path / "masks", NAMES)
+
+
 def test_hidden_files_are_no_masks(tmp_path):
     save(tmp_path / "masks" / "a_1.png", labels())
     expected = read_mask_images(tmp_path / "masks", NAMES)

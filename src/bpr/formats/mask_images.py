@@ -132,7 +132,7 @@ def read_labels(path: Path) -> NDArray[Any]:
     try:
         with PillowImage.open(path) as image:
             array = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow raises all of them
         raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
     if array.ndim != 2:
         problem = f"must have one channel, got shape {array.shape}; colours are no labels, save a grey or palette image"
