@@ -89,7 +89,7 @@ def draw(points: Sequence[dict[str, Any]], path: Path) -> None:
         raise ModuleNotFoundError("--plot needs: pip install 'bpr[plots]'") from error
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     for axes, (key, title) in zip(figure.subplots(1, 2), _SCORES.items(), strict=True):
-        for curve, marker in zip(CURVES, "os^", strict=True):
+        for curve, marker in zip(CURVES, "os^", strict=False):
             mine = [point for point in points if point["placement"] == curve.placement]
             xs, ys = [point["patches_per_image"] for point in mine], [100 * point[key] for point in mine]
             axes.plot(xs, ys, marker=marker, label=f"{curve.placement} ({curve.setting})")

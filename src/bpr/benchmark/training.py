@@ -27,7 +27,8 @@ from bpr.structures import PatchSpec
 GROUP: Final = 4
 """Patches of one decoded image, as in ``conf/data/base.yaml``."""
 _GROUPS_PER_BATCH: Final = 8
-_WARM_UP: Final = 8
+_WARM_UP: Final = 3
+"""Batches before the clock starts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,8 +10,9 @@ from unittest import mock
 
 import numpy as np
 
-from bpr.formats.cityscapes import INSTANCES_SUFFIX, image_name
+from bpr.formats.cityscapes import INSTANCES_SUFFIX, image_name, prediction_files
 from bpr.formats.errors import FormatError
+from bpr.formats.files import visible_files
 
 _SCRIPT = "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
 
@@ -50,10 +51,10 @@ def official_scores(predictions: str | Path, ground_truth: str | Path) -> Offici
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the official evaluation needs: pip install 'bpr[cityscapes]'") from error
     predictions, ground_truth = Path(predictions).resolve(), Path(ground_truth).resolve()
-    truths = sorted(str(path) for path in ground_truth.rglob(f"*{INSTANCES_SUFFIX}"))
+    truths = sorted(str(path) for path in visible_files(ground_truth) if path.name.endswith(INSTANCES_SUFFIX))
     if not truths:
         raise FormatError(ground_truth, None, f"has no *{INSTANCES_SUFFIX}; give a folder such as gtFine/val")
-    lists = {image_name(path): str(path) for path in predictions.rglob("*.txt")}
+    lists = {image_name(path): str(path) for path in prediction_files(predictions)}
     missing = [path for path in truths if image_name(Path(path)) not in lists]
     if missing:
         raise FormatError(predictions, None, f"has no *_pred.txt for {len(missing)} images, such as {missing[0]}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpr.formats.alignment import aligned, comparable
-from bpr.formats.coco import Annotations, result_rle
+from bpr.formats.coco import Annotations
 from bpr.formats.errors import FormatError
+from bpr.formats.places import entry_rle, place
 from bpr.formats.registry import prediction_format, read_annotations
 from bpr.formats.stored import Entry
 from bpr.structures import CoarseInstance, Federated, Size, TrueInstance
@@ -110,7 +111,7 @@ def check_images(results: Results, annotations: Annotations) -> None:
                 f"{annotations.path} (ids such as {next(iter(annotations.images))!r}); "
                 "give the annotation file that the results were made for"
             )
-            raise FormatError(results.path, f"entry {number}", problem)
+            raise FormatError(*place(results.path, number, entry), problem)
 
 
 def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list[EvaluatedImage]:
@@ -127,7 +128,7 @@ def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list
     predicted: dict[int | str, list[CoarseInstance]] = {image_id: [] for image_id in sizes}
     for number, entry in enumerate(results.entries):
         image_id = entry["image_id"]
-        rle = result_rle(results.path, number, entry, sizes[image_id])
+        rle = entry_rle(results.path, number, entry, sizes[image_id])
         instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
         predicted[image_id].append(instance)
     return [replace(image, predicted=tuple(predicted[image.image_id])) for image in images]
