@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 
+from bpr import hub
 from bpr.assemble import mean_probability
 from bpr.data.batches import to_tensor
 from bpr.data.pixels import as_rgb
 from bpr.interop import Masks, masks_of
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint, save_segmenter
+from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
 from bpr.patches import bounding_box, crop, propose_boxes, working_window
 from bpr.structures import Backend, Boxes, Image, Mask, PatchSpec, Probabilities, Window
-
-WEIGHTS_NAME: Final = "model.safetensors"
-"""In folders of ``save_pretrained`` and on the hub."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of patches that are done, and of all."""
@@ -36,15 +35,22 @@ class _Cut(NamedTuple):
     boxes: Boxes
 
 
-class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs/2104.05239", tags=["instance-masks"]):
+class Refiner(
+    ModelHubMixin,
+    library_name="bpr",
+    license="apache-2.0",
+    paper_url="https://arxiv.org/abs/2104.05239",
+    tags=["instance-masks"],
+):
     """Refines the boundaries of instance masks (arXiv 2104.05239).
 
     It keeps no state between calls, so that several threads may share one. ``save_pretrained(folder)`` and
-    ``push_to_hub("org/name")`` are those of huggingface_hub's `ModelHubMixin`.
+    ``push_to_hub("org/name")`` are those of huggingface_hub's `ModelHubMixin`; ``patch`` is saved with the weights, the
+    options that belong to a machine are not.
 
     Args:
         segmenter: The patch network; it is copied.
-        patch: How patches are placed.
+        patch: How patches are placed; by default `PatchSpec()`.
         device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         patches_per_forward: The network sees at most so many patches at a time.
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
@@ -84,59 +90,51 @@ class Refiner(ModelHubMixin, library_name="bpr", repo_url="https://arxiv.org/abs
         Args:
             name: Name of weights that ship (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
                 folder of ``save_pretrained``, or ``"org/name"`` on the hub.
-            options: As of `Refiner`; also ``input_size``, the side the network resizes patches to, px (by default
-                what it was trained with), and those of `ModelHubMixin.from_pretrained`.
+            options: As of `Refiner` (``patch`` is by default what was saved); also ``input_size``, the side the
+                network resizes patches to, px (by default what it was trained with), and those of
+                `ModelHubMixin.from_pretrained`.
 
         Raises:
             bpr.models.weights.CheckpointError: If there are no such weights, or the file has another layout.
         """
-        on_hub = str(name).count("/") == 1 and not Path(name).exists() and not Path(name).suffix
-        if Path(name).is_dir() or on_hub:
+        if Path(name).is_dir() or hub.is_hub_name(name):
             return cls._from_hub(name, **options)
         return cls._load(resolve_checkpoint(name), **options)
 
     @classmethod
     def _from_hub(cls, name: str | Path, **options: Any) -> Self:
+        # Files written by version 0.1.0 also hold the options of the machine: our defaults keep those from being used.
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.name not in ("self", "segmenter", "patch")}
         try:
-            loaded: Self = super().from_pretrained(name, **options)
+            loaded: Self = super().from_pretrained(name, **{**defaults, **options})
         except OSError as error:  # all that the hub's client raises
             raise CheckpointError(
-                f"{name}: no such file, no weights of that name ship, and {WEIGHTS_NAME} could not be had from the hub "
-                f"({type(error).__name__}: {error})"
+                f"{name}: no such file, no weights of that name ship, and {hub.WEIGHTS_NAME} could not be had from "
+                f"the hub ({type(error).__name__}: {error})"
             ) from error
         return loaded
 
     @classmethod
-    def _load(cls, path: Path, input_size: int | None = None, **options: Any) -> Self:
-        return cls(load_segmenter(path, input_size), **options)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        save_segmenter(self._segmenter, save_directory / WEIGHTS_NAME)
-
-    @classmethod
-    def _from_pretrained(
+    def _load(
         cls,
-        *,
-        model_id: str,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
+        path: Path,
+        input_size: int | None = None,
+        patch: PatchSpec | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
-        if Path(model_id).is_dir():
-            return cls._load(Path(model_id) / WEIGHTS_NAME, **options)
-        path = hf_hub_download(
-            model_id,
-            WEIGHTS_NAME,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        return cls._load(Path(path), **options)
+        return cls(load_segmenter(path, input_size), hub.patch_of(patch), **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        hub.write(self._segmenter, self.patch, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        client = {name: options.pop(name) for name in names if name in options}
+        for obsolete in ("proxies", "resume_download"):  # of huggingface_hub before 1.0
+            options.pop(obsolete, None)
+        return cls._load(hub.weights_file(model_id, **client), **options)
 
     def __call__(
         self,
