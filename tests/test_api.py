@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -74,6 +75,24 @@ def test_probabilities_explain_the_masks(refiner, scene):
     strict = refiner(image, masks, threshold=0.9)
     assert np.array_equal(probabilities > 0.9, strict)
     assert set(np.unique(probabilities[3])) == {0.0}
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("compat_2021", [False, True])
+def test_masks_are_the_same_with_and_without_their_probabilities(segmenter, scene, threshold, compat_2021):
+    refiner = Refiner(segmenter, PatchSpec(32, compat_2021=compat_2021), device="cpu")
+    with_probabilities, _ = refiner(*scene, threshold=threshold, return_probabilities=True)
+    assert np.array_equal(refiner(*scene, threshold=threshold), with_probabilities)
+
+
+def test_masks_alone_need_no_memory_for_probabilities(refiner):
+    image, masks = np.zeros((1000, 1000, 3), np.uint8), np.zeros((40, 1000, 1000), bool)
+    masks[:, 500:510, 500:510] = True
+    tracemalloc.start()
+    refiner(image, masks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * masks.nbytes  # as float32 the probabilities alone are 4 times as large
 
 
 def test_a_list_of_images_gives_what_each_gives_alone(refiner, scene):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,26 +13,17 @@ from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 
 from bpr import hub
-from bpr.assemble import mean_probability
 from bpr.data.batches import to_tensor
 from bpr.data.pixels import as_rgb
-from bpr.interop import Masks, masks_of
+from bpr.interop import MaskStack, masks_of
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
-from bpr.patches import bounding_box, crop, propose_boxes, working_window
-from bpr.structures import Backend, Boxes, Image, Mask, PatchSpec, Probabilities, Window
+from bpr.stacks import Crops, assemble, batches, cut
+from bpr.structures import Backend, Image, PatchSpec, Probabilities
 
 Progress = Callable[[int, int], None]
 """Called with the number of patches that are done, and of all."""
-
-
-class _Cut(NamedTuple):
-    """Where the patches of one mask are."""
-
-    number: int
-    window: Window
-    boxes: Boxes
 
 
 class Refiner(
@@ -176,74 +167,33 @@ class Refiner(
             raise ValueError(f"{len(image)} images need a list with the masks of each, got {type(masks).__name__}")
         pixels = [as_rgb(one) for one in image]
         adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
-        probabilities = self._refine(pixels, adapted, progress)
-        refined = [
-            given.rebuild(self._threshold(given.arrays, p, threshold))
-            for given, p in zip(adapted, probabilities, strict=True)
-        ]
-        return list(zip(refined, probabilities, strict=True)) if return_probabilities else refined
-
-    def _threshold(
-        self, coarse: NDArray[np.bool_], probabilities: NDArray[np.float32], threshold: float
-    ) -> NDArray[np.bool_]:
-        """(n, h, w) bool; a coarse mask of which nothing would be left stays as it is, as in ``refine.py``."""
-        refined = np.asarray(probabilities > threshold)
-        if not self.patch.compat_2021:
-            emptied = ~refined.any(axis=(1, 2))
-            refined[emptied] = coarse[emptied]
-        return refined
+        stacks = [given.arrays for given in adapted]
+        refined = self._refine(pixels, stacks, threshold, return_probabilities, progress)
+        rebuilt = [(given.rebuild(arrays), means) for given, (arrays, means) in zip(adapted, refined, strict=True)]
+        return rebuilt if return_probabilities else [only for only, _ in rebuilt]
 
     def _refine(
-        self, images: Sequence[Image], masks: Sequence[Masks], progress: Progress | None
-    ) -> list[NDArray[np.float32]]:
-        """(n, h, w) float32 for each image."""
-        cuts = [[self._cut(number, mask) for number, mask in enumerate(given.arrays)] for given in masks]
-        total = sum(len(cut.boxes) for per_image in cuts for cut in per_image)
-        predicted = self._predict(self._batches(images, masks, cuts), total, progress)
-        results = []
-        for given, per_image in zip(masks, cuts, strict=True):
-            probabilities = given.arrays.astype(np.float32)
-            for number, (x1, y1, x2, y2), boxes in per_image:
-                part = np.s_[number, y1:y2, x1:x2]
-                patches, predicted = predicted[: len(boxes)], predicted[len(boxes) :]
-                probabilities[part] = mean_probability(given.arrays[part], patches, boxes - (x1, y1, x1, y1))
-            results.append(probabilities)
-        return results
-
-    def _cut(self, number: int, mask: Mask) -> _Cut:
-        window = working_window(bounding_box(mask), mask.shape, self.patch.size)
-        x1, y1, x2, y2 = window
-        if (x1, y1) == (x2, y2):
-            return _Cut(number, window, np.zeros((0, 4), np.int64))
-        return _Cut(number, window, propose_boxes(mask[y1:y2, x1:x2], self.patch, (x1, y1), mask.shape))
-
-    def _batches(
-        self, images: Sequence[Image], masks: Sequence[Masks], cuts: Sequence[Sequence[_Cut]]
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-        """Crops of at most ``patches_per_forward`` patches, of one mask after the other, across images."""
-        colours: list[NDArray[np.uint8]] = []
-        coarse: list[NDArray[np.bool_]] = []
-        for image, given, per_image in zip(images, masks, cuts, strict=True):
-            for number, _, boxes in per_image:
-                for box in boxes:
-                    colours.append(crop(image, box[None]))
-                    coarse.append(crop(given.arrays[number], box[None]))
-                    if len(colours) == self._patches_per_forward:
-                        yield np.concatenate(colours), np.concatenate(coarse)
-                        colours, coarse = [], []
-        if colours:
-            yield np.concatenate(colours), np.concatenate(coarse)
+        self,
+        images: Sequence[Image],
+        stacks: Sequence[MaskStack],
+        threshold: float,
+        return_probabilities: bool,
+        progress: Progress | None,
+    ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
+        """(n, h, w) bool for each image, with (n, h, w) float32 if they are to be returned."""
+        cuts = [cut(masks, self.patch) for masks in stacks]
+        counts = [sum(len(one.boxes) for one in per_image) for per_image in cuts]
+        predicted = self._predict(batches(images, stacks, cuts, self._patches_per_forward), sum(counts), progress)
+        for masks, per_image, count in zip(stacks, cuts, counts, strict=True):
+            patches, predicted = predicted[:count], predicted[count:]
+            means = np.empty(masks.shape, np.float32) if return_probabilities else None
+            yield assemble(masks, per_image, patches, threshold, not self.patch.compat_2021, means), means
 
     @torch.inference_mode()
-    def _predict(
-        self,
-        batches: Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]],
-        total: int,
-        progress: Progress | None,
-    ) -> Probabilities:
+    def _predict(self, crops: Iterator[Crops], total: int, progress: Progress | None) -> Probabilities:
         predicted = np.zeros((total, self.patch.size, self.patch.size), np.float32)
         done = 0
-        for colours, coarse in batches:
+        for colours, coarse in crops:
             inputs = to_tensor(colours).to(self.device), torch.from_numpy(coarse).to(self.device)
             probabilities = self._network(*inputs)
             predicted[done : done + len(coarse)] = probabilities.cpu().numpy()

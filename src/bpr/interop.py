@@ -62,7 +62,7 @@ def masks_of(given: Any, size: Size) -> Masks:
     else:
         array = _stack(given)
         dtype = np.asarray(given).dtype
-        masks = Masks(array, lambda refined: refined.astype(dtype))
+        masks = Masks(array, lambda refined: refined.astype(dtype, copy=False))
     if masks.arrays.shape[1:] != tuple(size):
         raise ValueError(f"the masks are {masks.arrays.shape[1:]} (h, w), but the image is {tuple(size)}")
     return masks
@@ -82,7 +82,7 @@ def _stack(given: Any) -> MaskStack:
         )
     if array.dtype.kind not in "bui" or (array.dtype != np.bool_ and array.size and array.max() > 1):
         raise TypeError(f"masks must be bool, or integers 0 and 1, got {array.dtype}; threshold them first")
-    return np.ascontiguousarray(array.astype(np.bool_))
+    return np.ascontiguousarray(array, np.bool_)
 
 
 def _from_supervision(given: Any, size: Size) -> Masks:
