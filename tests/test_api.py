@@ -124,7 +124,7 @@ def test_threads_may_share_a_refiner(refiner, scene):
         assert np.array_equal(refined, expected)
 
 
-@pytest.mark.parametrize("form", ["pil", "grey", "grey channel", "palette"])
+@pytest.mark.parametrize("form", ["pil", "grey", "grey channel", "palette", "rgba"])
 def test_images_come_in_several_forms(refiner, scene, form):
     image, masks = scene
     grey = image[..., 0]
@@ -133,6 +133,7 @@ def test_images_come_in_several_forms(refiner, scene, form):
         "grey": grey,
         "grey channel": grey[..., None],
         "palette": Image.fromarray(image).convert("P"),
+        "rgba": np.dstack([image, grey]),
     }[form]
     expected = np.asarray(Image.fromarray(image).convert("P").convert("RGB")) if form == "palette" else image
     expected = np.repeat(grey[..., None], 3, axis=2) if form.startswith("grey") else expected
@@ -154,7 +155,7 @@ def test_no_masks_give_no_masks(refiner):
     ("image", "masks", "error", "message"),
     [
         (np.zeros((9, 9, 3)), np.zeros((1, 9, 9), bool), TypeError, "must be uint8"),
-        (np.zeros((9, 9, 4), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "RGB"),
+        (np.zeros((9, 9, 5), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "channels come last"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 8, 9), bool), ValueError, "but the image is"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), bool), TypeError, r"\(n, h, w\)"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 9, 9)), TypeError, "threshold them"),

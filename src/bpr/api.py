@@ -138,8 +138,8 @@ class Refiner(
         """Refine the masks of one image, or of a list of images.
 
         Args:
-            image: (h, w, 3) uint8 RGB, (h, w) or (h, w, 1) uint8 grey, or a `PIL.Image.Image`; or a list of
-                such images.
+            image: (h, w, 3) uint8 RGB, (h, w, 4) uint8 RGBA (alpha is ignored), (h, w) or (h, w, 1) uint8 grey, or
+                a `PIL.Image.Image`; or a list of such images.
             masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
                 `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
                 Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs, of COCO results or of
