@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 import threading
@@ -12,9 +11,8 @@ from PIL import Image
 from bpr import PatchSpec, Refiner, rle
 from bpr.data.datasets import RefinementDataset
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError
 from bpr.refine.writer import paste_image
-from bpr.structures import CoarseInstance, ImageRecord, Placement
+from bpr.structures import CoarseInstance, ImageRecord
 
 
 @pytest.fixture(scope="module")
@@ -187,65 +185,3 @@ def imported_with_the_refiner():
 @pytest.mark.parametrize("package", ["timm", "torchvision", "pytorch_lightning", "hydra", "omegaconf"])
 def test_importing_the_refiner_leaves_out_what_it_does_not_need(imported_with_the_refiner, package):
     assert package not in imported_with_the_refiner
-
-
-@pytest.fixture
-def saved(segmenter, tmp_path):
-    """A folder of ``save_pretrained``."""
-    patch = PatchSpec(48, placement=Placement.cover, margin=8)
-    Refiner(segmenter, patch, "cpu", patches_per_forward=7, threads=torch.get_num_threads()).save_pretrained(tmp_path)
-    return tmp_path
-
-
-def test_weights_go_to_a_folder_of_the_hub_and_back(refiner, scene, tmp_path):
-    refiner.save_pretrained(tmp_path / "org_name")
-    again = Refiner.from_pretrained(tmp_path / "org_name", device="cpu", patches_per_forward=7)
-    assert np.array_equal(again(*scene), refiner(*scene))
-
-
-def test_the_patches_are_saved_with_the_weights(saved):
-    assert Refiner.from_pretrained(saved, device="cpu").patch == PatchSpec(48, placement=Placement.cover, margin=8)
-
-
-def test_the_placement_comes_back_as_what_it_was(saved):
-    assert Refiner.from_pretrained(saved, device="cpu").patch.placement is Placement.cover
-
-
-def test_default_patches_are_saved_too(segmenter, tmp_path):
-    Refiner(segmenter, device="cpu").save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["patch"]["size"] == 64
-
-
-def test_patches_that_are_given_win_over_those_that_were_saved(saved):
-    assert Refiner.from_pretrained(saved, patch=PatchSpec(32), device="cpu").patch == PatchSpec(32)
-
-
-def test_options_of_the_machine_are_not_saved(saved):
-    assert json.loads((saved / "config.json").read_text()).keys() == {"patch"}
-
-
-def test_options_of_the_machine_in_an_older_config_are_ignored(saved):
-    machine = {"device": "nowhere", "threads": 0, "backend": "none", "patches_per_forward": 0}
-    (saved / "config.json").write_text(json.dumps({"patch": {"size": 48}, **machine}))
-    assert Refiner.from_pretrained(saved, device="cpu").patch == PatchSpec(48)
-
-
-@pytest.mark.parametrize("patch", [{"side": 48}, {"size": 47}, {"placement": "nowhere"}])
-def test_patches_that_cannot_be_understood_name_the_remedy(saved, patch):
-    (saved / "config.json").write_text(json.dumps({"patch": patch}))
-    with pytest.raises(CheckpointError, match=r"'patch' in config\.json .*give patch=PatchSpec"):
-        Refiner.from_pretrained(saved, device="cpu")
-
-
-def test_the_model_card_names_the_licence_and_the_paper(saved):
-    card = (saved / "README.md").read_text()
-    assert "license: apache-2.0" in card
-    assert "- Paper: https://arxiv.org/abs/2104.05239" in card
-
-
-def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match=r"nobody/nothing: .*could not be had from the hub"):
-        Refiner.from_pretrained("nobody/nothing", local_files_only=True)
-    with pytest.raises(CheckpointError, match="nothing: no such file"):
-        Refiner.from_pretrained("nothing")

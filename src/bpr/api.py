@@ -13,13 +13,14 @@ from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 
 from bpr import hub
+from bpr.cuts import Crops, assemble, batches, cut
 from bpr.data.batches import to_tensor
 from bpr.data.pixels import as_rgb
-from bpr.interop import MaskStack, masks_of
+from bpr.interop import masks_of
+from bpr.mask_stack import MaskStack
 from bpr.models.backends import make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
-from bpr.stacks import Crops, assemble, batches, cut
 from bpr.structures import Backend, Image, PatchSpec, Probabilities
 
 Progress = Callable[[int, int], None]
@@ -143,8 +144,8 @@ class Refiner(
             masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
                 `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
                 Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs, of COCO results or of
-                the dicts of SAM's automatic mask generator. For
-                a list of images, a list with the masks of each.
+                the dicts of SAM's automatic mask generator. For a list of images, a list with the masks of each,
+                such as the list that an Ultralytics model returns.
             threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
             return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
                 the coarse mask (0 or 1) outside of them.
