@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 from bpr import PatchSpec, Refiner, rle
 from bpr.data.datasets import RefinementDataset
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError
 from bpr.refine.writer import paste_image
 from bpr.structures import CoarseInstance, ImageRecord
 
@@ -75,6 +75,24 @@ def test_probabilities_explain_the_masks(refiner, scene):
     assert set(np.unique(probabilities[3])) == {0.0}
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("compat_2021", [False, True])
+def test_masks_are_the_same_with_and_without_their_probabilities(segmenter, scene, threshold, compat_2021):
+    refiner = Refiner(segmenter, PatchSpec(32, compat_2021=compat_2021), device="cpu")
+    with_probabilities, _ = refiner(*scene, threshold=threshold, return_probabilities=True)
+    assert np.array_equal(refiner(*scene, threshold=threshold), with_probabilities)
+
+
+def test_masks_alone_need_no_memory_for_probabilities(refiner):
+    image, masks = np.zeros((1000, 1000, 3), np.uint8), np.zeros((40, 1000, 1000), bool)
+    masks[:, 500:510, 500:510] = True
+    tracemalloc.start()
+    refiner(image, masks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * masks.nbytes  # as float32 the probabilities alone are 4 times as large
+
+
 def test_a_list_of_images_gives_what_each_gives_alone(refiner, scene):
     image, masks = scene
     flipped = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(masks[:2, :, ::-1])
@@ -104,7 +122,7 @@ def test_threads_may_share_a_refiner(refiner, scene):
         assert np.array_equal(refined, expected)
 
 
-@pytest.mark.parametrize("form", ["pil", "grey", "grey channel", "palette"])
+@pytest.mark.parametrize("form", ["pil", "grey", "grey channel", "palette", "rgba"])
 def test_images_come_in_several_forms(refiner, scene, form):
     image, masks = scene
     grey = image[..., 0]
@@ -113,6 +131,7 @@ def test_images_come_in_several_forms(refiner, scene, form):
         "grey": grey,
         "grey channel": grey[..., None],
         "palette": Image.fromarray(image).convert("P"),
+        "rgba": np.dstack([image, grey]),
     }[form]
     expected = np.asarray(Image.fromarray(image).convert("P").convert("RGB")) if form == "palette" else image
     expected = np.repeat(grey[..., None], 3, axis=2) if form.startswith("grey") else expected
@@ -134,7 +153,7 @@ def test_no_masks_give_no_masks(refiner):
     ("image", "masks", "error", "message"),
     [
         (np.zeros((9, 9, 3)), np.zeros((1, 9, 9), bool), TypeError, "must be uint8"),
-        (np.zeros((9, 9, 4), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "RGB"),
+        (np.zeros((9, 9, 5), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "channels come last"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 8, 9), bool), ValueError, "but the image is"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), bool), TypeError, r"\(n, h, w\)"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 9, 9)), TypeError, "threshold them"),
@@ -157,21 +176,12 @@ def test_shipped_weights_load_by_name():
     assert refiner.patch == PatchSpec()
 
 
-def test_the_api_needs_neither_lightning_nor_hydra():
-    script = "import sys, bpr; bpr.Refiner; print([m for m in ('pytorch_lightning', 'hydra') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+@pytest.fixture(scope="module")
+def imported_with_the_refiner():
+    script = "import sys; from bpr import Refiner; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_weights_go_to_a_folder_of_the_hub_and_back(refiner, scene, tmp_path):
-    refiner.save_pretrained(tmp_path / "org_name")
-    again = Refiner.from_pretrained(tmp_path / "org_name", patch=PatchSpec(32), device="cpu", patches_per_forward=7)
-    assert np.array_equal(again(*scene), refiner(*scene))
-
-
-def test_what_is_neither_here_nor_on_the_hub_is_named(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match=r"nobody/nothing: .*could not be had from the hub"):
-        Refiner.from_pretrained("nobody/nothing", local_files_only=True)
-    with pytest.raises(CheckpointError, match="nothing: no such file"):
-        Refiner.from_pretrained("nothing")
+@pytest.mark.parametrize("package", ["timm", "torchvision", "pytorch_lightning", "hydra", "omegaconf"])
+def test_importing_the_refiner_leaves_out_what_it_does_not_need(imported_with_the_refiner, package):
+    assert package not in imported_with_the_refiner

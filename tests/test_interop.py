@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bpr import rle
-from bpr.interop import boxes_of, masks_of
+from bpr import Refiner, rle
+from bpr.interop import masks_of
+from bpr.mask_stack import boxes_of
 
 SIZE = (60, 80)
 
@@ -76,6 +77,44 @@ def test_masks_of_sams_generator_stay_arrays(masks, refined):
     assert rebuilt[0]["predicted_iou"] == 0.9
 
 
+@pytest.fixture
+def sams_dicts(masks):
+    """As of SAM's automatic mask generator, but for the type of the mask."""
+    return [{"segmentation": torch.from_numpy(mask), "area": int(mask.sum()), "bbox": [0, 0, 1, 1]} for mask in masks]
+
+
+def test_tensors_in_sams_dicts_stay_tensors(sams_dicts, refined):
+    rebuilt = masks_of(sams_dicts, SIZE).rebuild(refined)
+    assert torch.equal(rebuilt[0]["segmentation"], torch.from_numpy(refined[0]))
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_areas_keep_their_type(sams_dicts, refined, kind):
+    given = [{**entry, "area": kind(1)} for entry in sams_dicts]
+    assert isinstance(masks_of(given, SIZE).rebuild(refined)[0]["area"], kind)
+
+
+def test_sams_masks_of_another_image_are_named(sams_dicts):
+    sams_dicts[1]["segmentation"] = torch.zeros(5, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"mask 1 is \(5, 5\) \(h, w\), but the image is \(60, 80\)"):
+        masks_of(sams_dicts, SIZE)
+
+
+def test_lists_of_masks_come_back_as_one_array(masks, refined):
+    assert np.array_equal(masks_of(list(masks), SIZE).rebuild(refined), refined)
+
+
+def test_lists_of_masks_of_several_sizes_are_refused():
+    with pytest.raises(TypeError, match=r"\(h, w\) arrays of the same size"):
+        masks_of([np.zeros((5, 5), bool), np.zeros((6, 5), bool)], SIZE)
+
+
+@pytest.mark.parametrize("entry", [{"masks": torch.zeros(1, 1, *SIZE)}, {"segmentation": None, "segments_info": []}])
+def test_a_list_of_dicts_of_whole_images_is_refused_for_one_image(entry):
+    with pytest.raises(TypeError, match=r"a list of 1 builtins\.dict, .*give one of them \(result\[0\]\)"):
+        masks_of([entry], SIZE)
+
+
 def test_a_bad_rle_is_named():
     with pytest.raises(ValueError, match="mask 1 is no COCO mask"):
         masks_of([rle.encode(np.zeros(SIZE, bool)), {"size": [1, 1], "counts": "1"}], SIZE)
@@ -93,6 +132,22 @@ def test_torchvision_detections(masks, refined):
     assert rebuilt["boxes"][0].tolist() == [4, 8, 41, 32]
     assert torch.equal(rebuilt["boxes"][1], given["boxes"][1])  # its mask is empty now: the box stays
     assert torch.equal(rebuilt["scores"], given["scores"])
+
+
+def test_arrays_in_a_torchvision_dict_stay_arrays(masks, refined):
+    given = {"boxes": boxes_of(masks), "masks": masks[:, None].astype(np.float32)}
+    rebuilt = there_and_back(given, refined)
+    assert (type(rebuilt["masks"]), type(rebuilt["boxes"])) == (np.ndarray, np.ndarray)
+
+
+def test_half_precision_detections_are_understood(masks):
+    given = {"masks": torch.from_numpy(masks[:, None]).to(torch.bfloat16)}
+    assert np.array_equal(masks_of(given, SIZE).arrays, masks)
+
+
+def test_a_torchvision_dict_with_a_list_of_masks_is_refused(masks):
+    with pytest.raises(TypeError, match=r"\(n, 1, h, w\) tensor or array, got list"):
+        masks_of({"masks": list(masks)}, SIZE)
 
 
 def test_a_real_torchvision_detector_is_understood(refined):
@@ -121,16 +176,30 @@ def test_supervision_detections(masks, refined):
         masks_of(sv.Detections(xyxy=boxes_of(masks)), SIZE)
 
 
-def test_ultralytics_results(masks, refined, ultralytics):
-    results = ultralytics.engine.results
+@pytest.fixture
+def ultralytics_results(masks, ultralytics):
     boxes = torch.cat([torch.from_numpy(boxes_of(masks)), torch.tensor([[0.9, 0], [0.8, 1], [0.7, 2]])], dim=1)
-    given = results.Results(
+    return ultralytics.engine.results.Results(
         np.zeros((*SIZE, 3), np.uint8), "a.jpg", {0: "a", 1: "b", 2: "c"}, boxes, torch.from_numpy(masks).float()
     )
-    rebuilt = there_and_back(given, refined)
-    assert isinstance(rebuilt, results.Results)
+
+
+def test_ultralytics_results(ultralytics_results, refined, ultralytics):
+    rebuilt = there_and_back(ultralytics_results, refined)
+    assert isinstance(rebuilt, ultralytics.engine.results.Results)
     assert rebuilt.boxes.xyxy[0].tolist() == [4, 8, 41, 32]
-    assert rebuilt.boxes.conf.tolist() == given.boxes.conf.tolist()
+    assert rebuilt.boxes.conf.tolist() == ultralytics_results.boxes.conf.tolist()
+
+
+def test_the_list_that_ultralytics_returns_is_refused_for_one_image(ultralytics_results):
+    with pytest.raises(TypeError, match=r"a list of 1 ultralytics\.Results, .*give one of them \(result\[0\]\)"):
+        masks_of([ultralytics_results], SIZE)
+
+
+def test_the_list_that_ultralytics_returns_goes_with_a_list_of_images(ultralytics_results):
+    refiner = Refiner.from_pretrained("hrnet18s", device="cpu")
+    refined = refiner([np.zeros((*SIZE, 3), np.uint8)] * 2, [ultralytics_results] * 2)
+    assert [type(one) for one in refined] == [type(ultralytics_results)] * 2
 
 
 def test_letterboxed_ultralytics_masks_are_brought_to_the_image(masks, ultralytics):

@@ -10,7 +10,7 @@ from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoi
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export as the command line says; 0, or 2 if a file or a package is missing."""
+    """Export as the command line says; 0, or 2 if a file or a package is missing, or the output cannot be written."""
     options = argparse.ArgumentParser(prog="python -m bpr.export", description=__doc__)
     options.add_argument("ckpt", help="checkpoint, or the name of weights that ship (hrnet18s)")
     options.add_argument("output", type=Path, help="file to write, .onnx")
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         segmenter = load_segmenter(resolve_checkpoint(chosen.ckpt), chosen.input_size)
         export_onnx(segmenter, chosen.output, chosen.patch_size)
-    except (CheckpointError, ModuleNotFoundError, ValueError) as error:
+    except (CheckpointError, ModuleNotFoundError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(

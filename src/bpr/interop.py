@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from bpr import rle
 from bpr.formats.coco import refined_entry
+from bpr.mask_stack import MaskStack, boxes_of, in_type_of, to_array, to_stack
 from bpr.structures import Mask, Size
-
-MaskStack = NDArray[np.bool_]
-"""(n, h, w) bool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +46,25 @@ def masks_of(given: Any, size: Size) -> Masks:
         TypeError: If the type is not known.
         ValueError: If the masks do not have the size of the image, or are missing.
     """
-    kind = f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
+    kind = _kind(given)
     if kind == "supervision.Detections":
         masks = _from_supervision(given, size)
     elif kind == "ultralytics.Results":
         masks = _from_ultralytics(given)
-    elif isinstance(given, torch.Tensor):
-        masks = Masks(_stack(given), lambda refined: torch.from_numpy(refined).to(given.device, given.dtype))
     elif isinstance(given, Mapping):
         masks = _from_mapping(given, size)
-    elif isinstance(given, Sequence) and all(isinstance(entry, Mapping) for entry in given):
-        masks = _from_coco(given, size)
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        masks = _from_sequence(given, size)
     else:
-        array = _stack(given)
-        dtype = np.asarray(given).dtype
-        masks = Masks(array, lambda refined: refined.astype(dtype))
+        masks = Masks(to_stack(given), lambda refined: in_type_of(given, refined))
     if masks.arrays.shape[1:] != tuple(size):
         raise ValueError(f"the masks are {masks.arrays.shape[1:]} (h, w), but the image is {tuple(size)}")
     return masks
 
 
-def boxes_of(masks: MaskStack) -> NDArray[np.float32]:
-    """(n, 4) float32 tight boxes, ``x1, y1, x2, y2``, half-open, px; zeros for empty masks."""
-    return np.array([rle.bounding_box(rle.encode(mask)) for mask in masks], np.float32).reshape(-1, 4)
-
-
-def _stack(given: Any) -> MaskStack:
-    array = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
-    if array.ndim != 3:
-        raise TypeError(
-            f"masks must be an (n, h, w) array or tensor, or an object of a supported library, got "
-            f"{type(given).__name__} {array.shape if array.ndim else ''}".rstrip()
-        )
-    if array.dtype.kind not in "bui" or (array.dtype != np.bool_ and array.size and array.max() > 1):
-        raise TypeError(f"masks must be bool, or integers 0 and 1, got {array.dtype}; threshold them first")
-    return np.ascontiguousarray(array.astype(np.bool_))
+def _kind(given: Any) -> str:
+    """``package.Class``."""
+    return f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
 
 
 def _from_supervision(given: Any, size: Size) -> Masks:
@@ -145,20 +127,21 @@ def _from_mapping(given: Mapping[str, Any], size: Size) -> Masks:
 
 
 def _from_torchvision(given: Mapping[str, Any]) -> Masks:
-    soft = given["masks"]
-    if soft.ndim != 4 or soft.shape[1] != 1:
-        raise ValueError(f"'masks' of a torchvision detector is (n, 1, h, w), got {tuple(soft.shape)}")
+    soft, boxes = given["masks"], given.get("boxes")
+    if not isinstance(soft, torch.Tensor | np.ndarray) or soft.ndim != 4 or soft.shape[1] != 1:
+        raise (ValueError if hasattr(soft, "shape") else TypeError)(
+            f"'masks' of a torchvision detector is an (n, 1, h, w) tensor or array, got {type(soft).__name__} "
+            f"{tuple(getattr(soft, 'shape', ()))}; without other entries, give the masks themselves, (n, h, w)"
+        )
 
     def rebuild(refined: MaskStack) -> dict[str, Any]:
-        result = {**given, "masks": torch.from_numpy(refined[:, None]).to(soft.device, soft.dtype)}
-        if "boxes" in given:
-            kept = torch.from_numpy(refined.any(axis=(1, 2))).to(soft.device)
-            result["boxes"] = torch.where(
-                kept[:, None], torch.from_numpy(boxes_of(refined)).to(given["boxes"]), given["boxes"]
-            )
+        result = {**given, "masks": in_type_of(soft, refined[:, None])}
+        if boxes is not None:
+            kept = np.asarray(refined.any(axis=(1, 2)))[:, None]
+            result["boxes"] = in_type_of(boxes, np.where(kept, boxes_of(refined), to_array(boxes)))
         return result
 
-    return Masks((soft[:, 0].detach().cpu() > 0.5).numpy(), rebuild)
+    return Masks(to_array(soft)[:, 0] > 0.5, rebuild)
 
 
 def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
@@ -186,6 +169,30 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
     return Masks(np.stack([ids == segment["id"] for segment in segments]), rebuild_map)
 
 
+def _from_sequence(given: Sequence[Any], size: Size) -> Masks:
+    """A list of masks; one that holds the objects of several images is refused."""
+    if all(isinstance(entry, Mapping) and not _of_whole_image(entry) for entry in given):
+        return _from_coco(given, size)
+    if any(_of_whole_image(entry) for entry in given):
+        raise TypeError(
+            f"a list of {len(given)} {_kind(given[0])}, each with the masks of a whole image, but the image is one: "
+            f"give one of them (result[0]), or a list of as many images"
+        )
+    try:
+        array = np.stack([to_array(mask) for mask in given])
+    except ValueError as error:
+        raise TypeError(
+            f"a list of masks must hold (h, w) arrays of the same size, bool or 0 and 1: {error}"
+        ) from error
+    return Masks(to_stack(array), lambda refined: in_type_of(array, refined))
+
+
+def _of_whole_image(entry: Any) -> bool:
+    if isinstance(entry, Mapping):
+        return "masks" in entry or "segments_info" in entry
+    return _kind(entry) in ("supervision.Detections", "ultralytics.Results")
+
+
 def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
     """A list of RLEs, of entries of a results file, or of SAM's dicts; their box and area follow the mask."""
     codes = [entry.get("segmentation", entry) for entry in given]
@@ -198,8 +205,10 @@ def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
 
 
 def _decoded(number: int, code: Any, size: Size) -> Mask:
-    if isinstance(code, np.ndarray):  # SAM's automatic masks
-        return np.asarray(_stack(code[None])[0])
+    if isinstance(code, np.ndarray | torch.Tensor):  # SAM's automatic masks
+        if tuple(code.shape) != tuple(size):
+            raise ValueError(f"mask {number} is {tuple(code.shape)} (h, w), but the image is {tuple(size)}")
+        return np.asarray(to_stack(code[None])[0])
     try:
         return rle.decode(rle.from_segmentation(code, size))
     except (ValueError, TypeError, KeyError) as error:
@@ -212,4 +221,11 @@ def _coco_entry(entry: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
         counts = code["counts"].encode() if isinstance(entry["counts"], bytes) else code["counts"]
         return {**entry, "counts": counts}
     refined = refined_entry(entry, code)
-    return {**refined, "segmentation": mask} if isinstance(entry["segmentation"], np.ndarray) else refined
+    if isinstance(entry.get("area"), int | np.integer):  # SAM's; results files hold floats
+        refined["area"] = int(refined["area"])
+    given = entry["segmentation"]
+    return (
+        {**refined, "segmentation": in_type_of(given, mask)}
+        if isinstance(given, np.ndarray | torch.Tensor)
+        else refined
+    )

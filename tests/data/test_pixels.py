@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +102,39 @@ def test_very_large_images_are_read(tmp_path):
     assert image_sizes(tmp_path / "a.png")[0] == (20000, 20000)
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+from bpr.data.pixels import read_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_image(Path(sys.argv[1]), (4000, 6000))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_reading_copies_the_pixels_but_once(tmp_path, mode):
+    Image.new(mode, (6000, 4000)).save(tmp_path / "a.jpg")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "a.jpg")]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # Pillow's own 4 bytes a pixel, our 3, and bands; copies of the whole image would be 3 or 4 more each.
+    assert grown < 8.5 * 4000 * 6000
+
+
+def test_images_of_several_bands_are_whole(tmp_path):
+    tall = np.random.default_rng(0).integers(0, 256, (1100, 7, 3), dtype=np.uint8)
+    Image.fromarray(tall).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", (1100, 7)), tall)
+
+
+def test_alpha_of_arrays_is_dropped(pixels):
+    assert np.array_equal(as_rgb(np.dstack([pixels, pixels[..., 0]])), pixels)
+
+
+def test_alpha_of_images_in_memory_is_dropped(pixels):
+    assert np.array_equal(as_rgb(Image.fromarray(np.dstack([pixels, pixels[..., 0]]))), pixels)
+
+
 def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"hello")
     with pytest.raises(FormatError, match=r"a\.png: cannot be decoded"):
@@ -117,3 +153,8 @@ def test_sizes_come_from_the_header_alone(tmp_path, pixels):
 def test_wide_images_in_memory_are_scaled_too(pixels):
     grey = pixels[..., 0]
     assert np.array_equal(as_rgb(Image.fromarray(grey.astype(np.uint16) * 257))[..., 2], grey)
+
+
+def test_empty_images_in_memory_are_refused():
+    with pytest.raises(ValueError, match="must be"):
+        as_rgb(Image.new("RGB", (0, 5)))

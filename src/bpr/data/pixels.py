@@ -18,6 +18,9 @@ _SWAPPED: Final = frozenset({5, 6, 7, 8})
 _WIDE_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 """Pillow modes of one channel with more than 8 bits."""
 
+_BAND: Final = 512
+"""Rows that are converted at a time."""
+
 
 def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
     """Decode an image.
@@ -38,8 +41,9 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
         with _opened(path) as file:
             stored, oriented = _sizes(file)
             turn = exif is ExifUse.apply or (exif is ExifUse.auto and oriented == tuple(size))
-            turned = ImageOps.exif_transpose(file) if turn else file
-            image = _eight_bit(turned) if turned.mode in _WIDE_MODES else np.asarray(turned.convert("RGB"))
+            if turn:
+                ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
+            image = _pixels(file)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
     if image.shape[:2] != tuple(size):
@@ -66,22 +70,25 @@ def image_sizes(path: Path) -> tuple[Size, Size]:
 
 
 def as_rgb(image: Any) -> Image:
-    """(h, w, 3) uint8 of an image in memory; see `bpr.api.Refiner`.
+    """(h, w, 3) uint8 of an image in memory, without its transparency; see `bpr.api.Refiner`.
 
     Raises:
         TypeError: If it is no array or PIL image, or not uint8.
         ValueError: If the shape is not that of an image.
     """
     if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
-        image = _eight_bit(image) if image.mode in _WIDE_MODES else image.convert("RGB")
+        image = _pixels(image)
     array = np.asarray(image)
     if array.dtype != np.uint8:
         raise TypeError(f"the image must be uint8, 0 to 255, got {array.dtype} {array.shape}; scale and convert it")
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or array.size == 0:
-        raise ValueError(f"the image must be (h, w, 3) RGB or (h, w) grey, got shape {array.shape}")
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"the image must be (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) grey, got shape {array.shape}; "
+            f"channels come last: transpose an image that is (3, h, w)"
+        )
+    return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
 
 
 def _opened(path: Path) -> PillowImage.Image:
@@ -99,6 +106,18 @@ def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:
         exif = file.getexif()
     swapped = exif.get(_ORIENTATION, 1) in _SWAPPED
     return stored, (stored[::-1] if swapped else stored)
+
+
+def _pixels(image: PillowImage.Image) -> Image:
+    """(h, w, 3) uint8, converted in bands: what Pillow copies on the way does not grow with the image."""
+    if image.mode in _WIDE_MODES:
+        return _eight_bit(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        bottom = min(top + _BAND, image.height)
+        band = image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return pixels
 
 
 def _eight_bit(image: PillowImage.Image) -> Image:

@@ -3,9 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
-import timm
 import torch
-from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -160,6 +158,8 @@ def check_input_size(input_size: int) -> None:
 
 def _create_backbone(name: str, pretrained: bool) -> nn.Module:
     """Return timm's HRNet with all four scales, a stem that takes the mask, and bilinear up-sampling."""
+    import timm  # half of the time that `from bpr import Refiner` would take
+
     supported = timm.list_models("hrnet_*")
     if name not in supported and name not in timm.list_models("hrnet_*", pretrained=True):
         raise ValueError(f"backbone {name!r} is not an HRNet of timm {timm.__version__}; use one of {supported}")
@@ -185,6 +185,8 @@ def _create_backbone(name: str, pretrained: bool) -> nn.Module:
 
 def _output_channels(backbone: nn.Module) -> int:
     """Return the number of channels of all feature maps of a timm backbone together."""
+    from timm.models import FeatureInfo
+
     info = backbone.feature_info
     assert isinstance(info, FeatureInfo)
     return sum(info.channels())
