@@ -71,6 +71,12 @@ class PatchSpec:
     compat_2021: bool = False
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "placement", Placement(self.placement))  # its name will do
+        except ValueError as error:
+            raise SettingError(
+                f"patch.placement must be one of {', '.join(Placement)}, got {self.placement!r}"
+            ) from error
         if self.size < 2 or self.size % 2:
             raise SettingError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
         if not 0 < self.nms_iou <= 1:

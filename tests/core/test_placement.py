@@ -99,7 +99,8 @@ def test_boxes_lie_in_the_image_wherever_they_are_placed(placement, mask):
         ({"spacing": 0}, "patch.spacing must be at least 1"),
         ({"placement": Placement.cover, "margin": 32}, r"patch.margin must be in \[0, 32\)"),
         ({"placement": Placement.cover, "margin": -1}, "patch.margin"),
-        ({"placement": Placement.contour, "compat_2021": True}, "goes with patch.placement=nms"),
+        ({"placement": "nowhere"}, "patch.placement must be one of nms, contour, cover"),
+        ({"placement": "contour", "compat_2021": True}, "goes with patch.placement=nms"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

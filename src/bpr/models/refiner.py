@@ -1,5 +1,6 @@
 """The Lightning module: trains a patch segmenter, and predicts patches with it."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import perf_counter
@@ -19,6 +20,10 @@ from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
 from bpr.structures import Backend
+
+
+# Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
+warnings.filterwarnings("ignore", message=r"`?isinstance\(treespec, LeafSpec\)", category=Warning)
 
 
 class RefinedPatches(NamedTuple):
