@@ -18,7 +18,7 @@ from bpr.data.batches import to_tensor
 from bpr.data.pixels import as_rgb
 from bpr.interop import masks_of
 from bpr.mask_stack import MaskStack
-from bpr.models.backends import make_predict
+from bpr.models.backends import best_patches_per_forward, make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
 from bpr.structures import Backend, Image, PatchSpec, Probabilities
@@ -44,7 +44,7 @@ class Refiner(
         segmenter: The patch network; it is copied.
         patch: How patches are placed; by default `PatchSpec()`.
         device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
-        patches_per_forward: The network sees at most so many patches at a time.
+        patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
 
@@ -57,21 +57,20 @@ class Refiner(
         segmenter: PatchSegmenter,
         patch: PatchSpec | None = None,
         device: torch.device | str | None = None,
-        patches_per_forward: int = 64,
+        patches_per_forward: int | None = None,
         threads: int | None = None,
         backend: Backend | str = Backend.eager,
     ) -> None:
-        if patches_per_forward < 1 or (threads is not None and threads < 1):
-            raise ValueError(
-                f"patches_per_forward and threads must be at least 1, got {patches_per_forward} and {threads}"
-            )
+        for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
         self._network = make_predict(segmenter, Backend(backend), self.patch.size, None, self.device)
-        self._patches_per_forward = patches_per_forward
+        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, Backend(backend))
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

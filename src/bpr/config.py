@@ -94,7 +94,7 @@ class RefineConf:
     ckpt: str = MISSING
     input_size: int | None = None
     threshold: float = 0.5
-    patches_per_forward: int = 64
+    patches_per_forward: int | None = None
     backend: Backend | None = None
     images_per_batch: int = 4
     num_workers: int = 0

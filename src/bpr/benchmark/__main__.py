@@ -13,7 +13,7 @@ import torch
 
 from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure, start_up_s
 from bpr.benchmark.processes import scaling
-from bpr.benchmark.workload import SCENES, Workload, generate
+from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.models.checkpoint import load_refiner
@@ -36,6 +36,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="python -m bpr.benchmark", description=__doc__)
     options.add_argument("--images", type=Path, metavar="DIR", help="images to measure on; generated ones by default")
     options.add_argument("--predictions", type=Path, metavar="FILE", help="their coarse masks")
+    options.add_argument("--max-images", type=int, metavar="N", help="of those, the first N with predictions")
     options.add_argument("--ckpt", default="hrnet18s", help="weights (default: hrnet18s)")
     options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads of torch")
@@ -48,6 +49,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     chosen = options.parse_args(arguments)
     if (chosen.images is None) != (chosen.predictions is None):
         options.error("give both, --images and --predictions, or neither")
+    if chosen.max_images is not None and (chosen.images is None or chosen.max_images < 1):
+        options.error("--max-images must be at least 1, and goes with --images")
     if chosen.processes is not None and (chosen.processes < 2 or chosen.device != "cpu"):
         options.error("--processes must be at least 2, and goes with --device cpu")
     if chosen.rounds < 1 or (chosen.threads is not None and chosen.threads < 1):
@@ -59,11 +62,7 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     spec, refiner = PatchSpec(), load_refiner(resolve_checkpoint(chosen.ckpt), backend=Backend(chosen.backend))
-    workloads = (
-        [generate(folder, scene) for scene in SCENES]
-        if chosen.images is None
-        else [Workload(str(chosen.predictions), chosen.images, chosen.predictions)]
-    )
+    workloads = _workloads(chosen, folder)
     refiner.to(chosen.device)
     batch_size = best_batch_size(refiner, workloads[0], spec, chosen.device)
     measured = [measure(refiner, w, spec, chosen.device, batch_size, chosen.rounds) for w in workloads]
@@ -85,6 +84,13 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
         with replacing(chosen.json) as unfinished:
             unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _workloads(chosen: argparse.Namespace, folder: Path) -> list[Workload]:
+    if chosen.images is None:
+        return [generate(folder, scene) for scene in SCENES]
+    given = Workload(chosen.predictions.name, chosen.images, chosen.predictions)
+    return [first_images(given, chosen.max_images, folder)]
 
 
 def _report(measured: Sequence[Measurement], single: Sequence[Measurement], content: dict[str, Any]) -> str:

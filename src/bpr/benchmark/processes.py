@@ -1,5 +1,6 @@
 """How much faster several processes with one thread each are than one of them, as `refine.py` shares images out."""
 
+import logging
 import multiprocessing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -61,6 +62,7 @@ def _refine_share(
     results: "Queue[Any]",
 ) -> None:
     """In a process of its own: put the number of patches, begin and end (of the system's clock) into ``results``."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     refiner = load_refiner(resolve_checkpoint(ckpt), patches_per_forward=batch_size, backend=backend)

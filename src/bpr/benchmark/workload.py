@@ -1,5 +1,6 @@
 """Generated images and predictions to measure on: nothing is downloaded."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from PIL import Image as PillowImage
 
 from bpr import rle
 from bpr.data.demo_shapes import SHAPES
-from bpr.formats.coco import new_entry, write_results
+from bpr.formats.coco import new_entry, open_results, write_results
 from bpr.structures import Image, Mask, Size
 
 
@@ -65,6 +66,23 @@ def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
     predictions = images.parent / "predictions.json"
     write_results(predictions, entries)
     return Workload(name, images, predictions)
+
+
+def first_images(workload: Workload, count: int | None, folder: Path) -> Workload:
+    """The part of a COCO workload that is of its first ``count`` images; all of it if that is None.
+
+    Args:
+        workload: To take a part of.
+        count: >= 1.
+        folder: Where the predictions of that part are written.
+    """
+    if count is None:
+        return workload
+    entries = open_results(workload.predictions)
+    chosen = set(itertools.islice(dict.fromkeys(entry["image_id"] for entry in entries), count))
+    predictions = folder / "first.json"
+    write_results(predictions, (entry for entry in entries if entry["image_id"] in chosen))
+    return Workload(f"{workload.name}, first {len(chosen)} images", workload.images, predictions)
 
 
 def _texture(size: Size, rng: np.random.Generator) -> Image:

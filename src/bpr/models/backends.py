@@ -21,8 +21,8 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 LAYOUT: Final = "onnx-1"
 """Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
 
-WORTH_EXPORTING: Final = 1000
-"""Instances from which ONNX Runtime saves more time than its export costs: some 7,000 patches, minutes on a CPU."""
+WORTH_EXPORTING: Final = 3000
+"""Instances from which ONNX Runtime saves more time than its export costs: some 20,000 patches, minutes on a CPU."""
 
 CACHE: Final = Path.home() / ".cache" / "bpr" / "onnx"
 
@@ -74,6 +74,14 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
     installed = all(find_spec(package) for package in ("onnx", "onnxruntime", "onnxscript"))
     long = device.type == "cpu" and instances >= WORTH_EXPORTING
     return Backend.onnxruntime if installed and long else Backend.eager
+
+
+def best_patches_per_forward(device: torch.device, backend: Backend) -> int:
+    """How many patches the network sees at a time by default, as measured by ``python -m bpr.benchmark``.
+
+    Torch on a CPU is a fifth faster with few, whose feature maps stay in its caches, than with many.
+    """
+    return 16 if device.type == "cpu" and backend is not Backend.onnxruntime else 64
 
 
 def make_predict(

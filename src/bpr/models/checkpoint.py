@@ -10,7 +10,7 @@ from bpr.structures import Backend
 def load_refiner(
     path: str | Path,
     input_size: int | None = None,
-    patches_per_forward: int = 64,
+    patches_per_forward: int | None = None,
     backend: Backend = Backend.eager,
     cache: Path | None = None,
 ) -> PatchRefiner:
@@ -19,7 +19,7 @@ def load_refiner(
     Args:
         path: The file; it is read with ``weights_only=True``, so it cannot run code.
         input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with.
-        patches_per_forward: The network sees at most so many patches at a time.
+        patches_per_forward: The network sees at most so many patches at a time; None: as many as suit the device.
         backend: How the network is run.
         cache: Folder for what a backend keeps.
 

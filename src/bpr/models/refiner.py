@@ -15,12 +15,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
-from bpr.models.backends import Predict, make_predict
+from bpr.models.backends import Predict, best_patches_per_forward, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
 from bpr.structures import Backend
-
 
 # Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
 warnings.filterwarnings("ignore", message=r"`?isinstance\(treespec, LeafSpec\)", category=Warning)
@@ -44,7 +43,8 @@ class PatchRefiner(pl.LightningModule):
         segmenter: The network.
         optimizer: Makes the optimizer from the parameters; None if the module only predicts.
         scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
-        patches_per_forward: In prediction, the network sees at most so many patches at a time.
+        patches_per_forward: In prediction, the network sees at most so many patches at a time; by default as many as
+            suit the device.
         backend: How the network is run in prediction.
         cache: Folder for what a backend keeps; by default one in the user's cache.
     """
@@ -54,7 +54,7 @@ class PatchRefiner(pl.LightningModule):
         segmenter: PatchSegmenter,
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-        patches_per_forward: int = 64,
+        patches_per_forward: int | None = None,
         backend: Backend = Backend.eager,
         cache: Path | None = None,
     ) -> None:
@@ -98,11 +98,8 @@ class PatchRefiner(pl.LightningModule):
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedPatches:
         """Foreground probability of every patch of a batch of images."""
         start = perf_counter()
-        parts = zip(
-            torch.split(batch.images, self.patches_per_forward),
-            torch.split(batch.coarse, self.patches_per_forward),
-            strict=True,
-        )
+        most = self.patches_per_forward or best_patches_per_forward(self.device, self._backend)
+        parts = zip(torch.split(batch.images, most), torch.split(batch.coarse, most), strict=True)
         probabilities = torch.cat([self.predict_patches(*part) for part in parts])
         return RefinedPatches(probabilities.cpu(), perf_counter() - start)
 
