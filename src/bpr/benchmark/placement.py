@@ -37,9 +37,9 @@ class Curve:
 
 
 CURVES: Final = (
-    Curve(Placement.nms, "nms_iou", (0.15, 0.25, 0.35, 0.45, 0.55)),
-    Curve(Placement.contour, "spacing", (64, 48, 36)),
-    Curve(Placement.cover, "margin", (0, 4, 8, 12, 16)),
+    Curve(Placement.nms, "nms_iou", (0.15, 0.25, 0.35, 0.55)),
+    Curve(Placement.contour, "spacing", (64, 48)),
+    Curve(Placement.cover, "margin", (0, 4, 8, 12)),
 )
 
 _SCORES: Final = {"ap": "AP", "boundary_ap": "Boundary AP"}
