@@ -27,7 +27,18 @@ def weights(tmp_path):
 
 def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--ckpt", weights]
-    command += ["--device", "cpu", "--rounds", "1", "--json", tmp_path / "b.json", "--processes", "2"]
+    command += [
+        "--device",
+        "cpu",
+        "--rounds",
+        "1",
+        "--json",
+        tmp_path / "b.json",
+        "--processes",
+        "2",
+        "--against",
+        "eager",
+    ]
     assert main([str(part) for part in command]) == 0
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["limit_patches_per_s"] > 0
@@ -41,6 +52,8 @@ def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     printed = capsys.readouterr().out
     assert f"{workload['patches']} patches" in printed
     assert found["start_up_s"] > 0.5
+    assert found["against"]["own_patches_per_s"].keys() == found["against"]["patches_per_s"].keys()
+    assert "network by eager and eager" in printed
     scaling = found["scaling"]
     assert scaling["ratio"] == pytest.approx(scaling["several_patches_per_s"] / scaling["one_patches_per_s"])
     assert "2 processes of one thread and one of them" in printed

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure, start_up_s
+from bpr.benchmark.measure import Measurement, as_json, best_batch_size, measure, network_speeds, start_up_s
 from bpr.benchmark.processes import scaling
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.formats.errors import FormatError
@@ -41,6 +41,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads of torch")
     options.add_argument("--backend", choices=[b.value for b in Backend], default="eager", help="how the network runs")
+    options.add_argument(
+        "--against", choices=[b.value for b in Backend], help="also compare the bare network with this backend"
+    )
     options.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (default: 3)")
     options.add_argument(
         "--processes", type=int, metavar="N", help="also compare N CPU processes of one thread each with one of them"
@@ -76,6 +79,10 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
     }
     content = as_json(measured, single, setting)
     content["start_up_s"] = start_up_s(workloads[0], chosen.ckpt, chosen.device)
+    if chosen.against is not None:
+        other = load_refiner(resolve_checkpoint(chosen.ckpt), backend=Backend(chosen.against))
+        ours, theirs = network_speeds([refiner, other], workloads[0], spec, chosen.device)
+        content["against"] = {"backend": chosen.against, "patches_per_s": theirs, "own_patches_per_s": ours}
     if chosen.processes is not None:
         backend = Backend(chosen.backend)
         content["scaling"] = scaling(workloads[0], chosen.ckpt, backend, batch_size, chosen.processes)
@@ -108,6 +115,12 @@ def _report(measured: Sequence[Measurement], single: Sequence[Measurement], cont
     peak = ", ".join(f"{name} {mb:.0f} MB" for name, mb in content["peak_rss_mb_of_processes"].items())
     lines.append(f"peak memory: {peak}")
     lines.append(f"python refine.py on one instance: {content['start_up_s']:.1f} s from its start to its end")
+    if "against" in content:
+        ours, theirs = content["against"]["own_patches_per_s"], content["against"]["patches_per_s"]
+        pairs = ", ".join(f"{size}: {ours[size]:.1f} and {theirs[size]:.1f}" for size in ours)
+        ratio = max(ours.values()) / max(theirs.values())
+        names = f"{content['backend']} and {content['against']['backend']}"
+        lines.append(f"network by {names}, patches/s by batch size: {pairs}; ratio of the best {ratio:.2f}")
     if "scaling" in content:
         s = content["scaling"]
         speeds = f"{s['several_patches_per_s']:.1f} and {s['one_patches_per_s']:.1f} patches/s"

@@ -74,9 +74,20 @@ class Run:
 
 def best_batch_size(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: str) -> int:
     """The batch size at which the bare network sees most patches per second."""
-    batch = _ready_patches(workload, spec).to(device)
-    speeds = {size: _network_speed(refiner, batch, size) for size in BATCH_SIZES}
+    (speeds,) = network_speeds([refiner], workload, spec, device)
     return max(speeds, key=lambda size: speeds[size])
+
+
+def network_speeds(
+    refiners: Sequence[PatchRefiner], workload: Workload, spec: PatchSpec, device: str
+) -> list[dict[int, float]]:
+    """Patches per second of bare networks by batch size, measured in turn on the same patches."""
+    batch = _ready_patches(workload, spec).to(device)
+    speeds: list[dict[int, float]] = [{} for _ in refiners]
+    for size in BATCH_SIZES:
+        for refiner, found in zip(refiners, speeds, strict=True):
+            found[size] = _network_speed(refiner.to(device), batch, size)
+    return speeds
 
 
 def measure(
