@@ -27,18 +27,8 @@ def weights(tmp_path):
 
 def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--ckpt", weights]
-    command += [
-        "--device",
-        "cpu",
-        "--rounds",
-        "1",
-        "--json",
-        tmp_path / "b.json",
-        "--processes",
-        "2",
-        "--against",
-        "eager",
-    ]
+    command += ["--device", "cpu", "--rounds", "1", "--json", tmp_path / "b.json"]
+    command += ["--processes", "2", "--against", "eager"]
     assert main([str(part) for part in command]) == 0
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["limit_patches_per_s"] > 0

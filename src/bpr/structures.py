@@ -66,7 +66,7 @@ class PatchSpec:
     nms_iou: float = 0.25
     placement: Placement = Placement.nms
     spacing: int = 40
-    margin: int = 12
+    margin: int = 4
     image_border: bool = False
     compat_2021: bool = False
 
