@@ -1,5 +1,6 @@
 import json
-import pickle
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -28,7 +29,12 @@ def test_records_may_stay_in_the_file(toy_coco):
     stored = records(toy_coco, entries=open_results(toy_coco.predictions))
     assert list(stored) == list(records(toy_coco))
     assert stored[1:3] == list(records(toy_coco))[1:3]
-    assert list(pickle.loads(pickle.dumps(stored))) == list(stored)  # loader processes may be spawned
+
+
+def test_records_may_be_sent_to_a_spawned_process(toy_coco):
+    stored = records(toy_coco, entries=open_results(toy_coco.predictions))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        assert process.submit(list, stored).result() == list(stored)
 
 
 def test_entries_of_an_image_may_be_scattered_over_the_file(toy_coco):

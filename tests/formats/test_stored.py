@@ -2,7 +2,8 @@ import gc
 import gzip
 import io
 import json
-import pickle
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -79,10 +80,8 @@ def test_a_gzipped_file_is_unpacked_for_as_long_as_it_is_used(tmp_path, monkeypa
     path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n\n" for entry in entries(3)).encode()))
     found = open_json_lines(path)
     assert list(found) == entries(3)
-    sent = pickle.loads(pickle.dumps(found))
-    assert sent[2] == entries(3)[2]
-    del sent
-    gc.collect()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        assert process.submit(list, found).result() == entries(3)
     assert found[1] == entries(3)[1], "only its owner removes the copy"
     del found
     gc.collect()

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, overload
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.formats.coco import result_rle
-from bpr.formats.stored import Entry, StoredEntries
+from bpr.formats.stored import Entry, LazySequence, StoredEntries
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 
@@ -38,7 +38,7 @@ class Positions:
 
 
 @dataclass(frozen=True)
-class StoredRecords(Sequence[ImageRecord]):
+class StoredRecords(LazySequence[ImageRecord]):
     """A sequence of `ImageRecord`; see `bpr.data.records.refinement_records`, which checks all that is in it.
 
     Attributes:
@@ -64,20 +64,14 @@ class StoredRecords(Sequence[ImageRecord]):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    @overload
-    def __getitem__(self, number: int) -> ImageRecord: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[ImageRecord]: ...
-    def __getitem__(self, number: int | slice) -> ImageRecord | list[ImageRecord]:
-        """Read the masks of one image, or of several."""
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        image = self.chosen[number]
+    def _make(self, position: int) -> ImageRecord:
+        """Read the masks of one image."""
+        image = self.chosen[position]
         size, positions = self.sizes[image], self.positions[image]
         instances = []
-        for position, entry in zip(positions, self._take(positions), strict=True):
-            mask = result_rle(self.predictions, position, entry, size)
-            instances.append(CoarseInstance(mask, entry["category_id"], float(entry["score"]), position))
+        for number, entry in zip(positions, self._take(positions), strict=True):
+            mask = result_rle(self.predictions, number, entry, size)
+            instances.append(CoarseInstance(mask, entry["category_id"], float(entry["score"]), number))
         return ImageRecord(self.image_ids[image], self.paths[image], size, tuple(instances), exif=self.exif)
 
     def without(self, image_ids: set[int | str]) -> Self:

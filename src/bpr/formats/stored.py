@@ -9,14 +9,16 @@ import os
 import shutil
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, overload
+from typing import IO, Any, Final, TypeVar, overload
 
 import numpy as np
 
+Item = TypeVar("Item")
 Entry = dict[str, Any]
 """One entry of a results file, as it was read."""
 
@@ -25,7 +27,25 @@ _SPACE: Final = " \t\r\n"
 _DECODER: Final = json.JSONDecoder()
 
 
-class StoredEntries(Sequence[Entry]):
+class LazySequence(Sequence[Item], ABC):
+    """A sequence whose items are made when they are asked for; a slice is a list."""
+
+    @overload
+    def __getitem__(self, number: int) -> Item: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Item]: ...
+    def __getitem__(self, number: int | slice) -> Item | list[Item]:
+        """Make one item, or a list of several."""
+        if isinstance(number, slice):
+            return [self._make(position) for position in range(*number.indices(len(self)))]
+        return self._make(range(len(self))[number])
+
+    @abstractmethod
+    def _make(self, position: int) -> Item:
+        """The item at a position from 0 to the length of the sequence, exclusively."""
+
+
+class StoredEntries(LazySequence[Entry]):
     """A sequence of JSON objects in a file; each access gives a new object.
 
     It keeps no open file, so that threads and processes (forked or spawned) may share it.
@@ -47,16 +67,6 @@ class StoredEntries(Sequence[Entry]):
     def __len__(self) -> int:
         return len(self._starts)
 
-    @overload
-    def __getitem__(self, number: int) -> Entry: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Entry]: ...
-    def __getitem__(self, number: int | slice) -> Entry | list[Entry]:
-        """Parse one entry, or a list of several."""
-        if isinstance(number, slice):
-            return list(self.take(range(*number.indices(len(self)))))
-        return next(self.take([range(len(self))[number]]))
-
     def __iter__(self) -> Iterator[Entry]:
         """Parse all entries, in one pass over the file."""
         return self.take(range(len(self)))
@@ -67,6 +77,9 @@ class StoredEntries(Sequence[Entry]):
             for number in numbers:
                 file.seek(self._starts[number])
                 yield json.loads(file.read(int(self._lengths[number])))
+
+    def _make(self, position: int) -> Entry:
+        return next(self.take([position]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}  # the process that made the file removes it

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, overload
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.formats.coco import refined_entry
 from bpr.formats.errors import FormatError
-from bpr.formats.stored import Entry, StoredEntries
+from bpr.formats.stored import Entry, LazySequence, StoredEntries
 from bpr.refine.shards import parse_image, read_shards
 from bpr.structures import Rle
 
@@ -43,7 +43,7 @@ class RefinementSummary:
     seconds: dict[str, float]
 
 
-class RefinedEntries(Sequence[Entry]):
+class RefinedEntries(LazySequence[Entry]):
     """The entries of a results file with refined masks in the place of the coarse ones, made when they are asked for.
 
     Args:
@@ -61,21 +61,13 @@ class RefinedEntries(Sequence[Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    @overload
-    def __getitem__(self, number: int) -> Entry: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Entry]: ...
-    def __getitem__(self, number: int | slice) -> Entry | list[Entry]:
-        """One refined entry, or a list of several."""
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        position = range(len(self))[number]
-        return self._refined(position, self._entries[position])
-
     def __iter__(self) -> Iterator[Entry]:
         """All refined entries, in the order of the input."""
         for position, entry in enumerate(self._entries):
             yield self._refined(position, entry)
+
+    def _make(self, position: int) -> Entry:
+        return self._refined(position, self._entries[position])
 
     def _refined(self, position: int, entry: Entry) -> Entry:
         image = int(self._image_of_entry[position])
