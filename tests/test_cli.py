@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bpr import cli
+from bpr import cli, scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,15 +71,15 @@ def test_demo_is_refine_without_input(tmp_path):
 
 @pytest.mark.parametrize("name", ["refine", "train"])
 def test_scripts_are_found_beside_the_package_of_a_checkout_and_inside_that_of_a_wheel(name, tmp_path, monkeypatch):
-    assert cli.script_path(name) == ROOT / f"{name}.py"
+    assert scripts.script_path(name) == ROOT / f"{name}.py"
     package = tmp_path / "site-packages" / "bpr"
-    monkeypatch.setattr(cli, "__file__", str(package / "cli.py"))
+    monkeypatch.setattr(scripts, "__file__", str(package / "scripts.py"))
     with pytest.raises(FileNotFoundError, match="pip install"):
-        cli.script_path(name)
+        scripts.script_path(name)
     (package / "_scripts" / "conf").mkdir(parents=True)
     (package / "_scripts" / f"{name}.py").touch()
     (package / "_scripts" / "conf" / f"{name}.yaml").touch()
-    assert cli.script_path(name) == package / "_scripts" / f"{name}.py"
+    assert scripts.script_path(name) == package / "_scripts" / f"{name}.py"
 
 
 def test_the_commands_work_from_a_built_wheel(tmp_path):

@@ -1,12 +1,12 @@
 """``bpr COMMAND [arguments]``: short names for the scripts and for ``python -m bpr.evaluation``."""
 
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
+
+from bpr.scripts import run_script
 
 
 class Command(NamedTuple):
@@ -48,33 +48,6 @@ def usage() -> str:
     """All commands, with a line on each."""
     lines = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(["usage: bpr COMMAND [arguments]", "", *lines, "", "bpr COMMAND --help says more."])
-
-
-def script_path(name: str) -> Path:
-    """The script of this name, beside its ``conf``: at the root of a checkout, or in ``bpr/_scripts`` of a wheel.
-
-    Raises:
-        FileNotFoundError: If it is in neither place, because the package was copied by other means.
-    """
-    package = Path(__file__).resolve().parent
-    for folder in (package / "_scripts", package.parents[1]):
-        if (folder / f"{name}.py").is_file() and (folder / "conf" / f"{name}.yaml").is_file():
-            return folder / f"{name}.py"
-    raise FileNotFoundError(
-        f"{name}.py and conf/{name}.yaml are neither in {package / '_scripts'} nor in {package.parents[1]}: "
-        "install the checkout (pip install -e .) or a wheel built from it"
-    )
-
-
-def run_script(name: str, arguments: Sequence[str]) -> int:
-    """Run a script as ``python NAME.py ARGUMENTS`` does, in this process.
-
-    Other processes of the same run (several devices) are started by Lightning from ``sys.argv``, hence its path there.
-    """
-    path = str(script_path(name))
-    sys.argv = [path, *arguments]
-    runpy.run_path(path, run_name="__main__")
-    return 0
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from torch import nn
 
 from bpr.export import main
 from bpr.models import backends
-from bpr.models.backends import Backend, cached_export, choose_backend, fold_batch_norms, make_predict
+from bpr.models.backends import Backend, cached_export, choose_backend, make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
 
@@ -46,16 +46,29 @@ def test_every_backend_gives_the_probabilities_of_the_network(segmenter, patches
         assert ((found > 0.5) == (expected > 0.5)).float().mean() >= 0.9999
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@torch.inference_mode()
+def test_onnxruntime_gives_the_same_for_every_number_of_threads(segmenter, patches, threads, tmp_path_factory):
+    """Each thread runs a share of the patches; they come back in order."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    before, cache = torch.get_num_threads(), tmp_path_factory.getbasetemp() / "threads"
+    torch.set_num_threads(threads)
+    try:
+        predict = make_predict(segmenter, Backend.onnxruntime, 24, cache, torch.device("cpu"))
+    finally:
+        torch.set_num_threads(before)
+    images, masks = (of.repeat(8, 1, 1, 1)[:37] if of.ndim == 4 else of.repeat(8, 1, 1)[:37] for of in patches)
+    # Kernels for one patch and for several round differently.
+    torch.testing.assert_close(
+        predict(images, masks), segmenter.foreground_probability(images, masks), rtol=0, atol=1e-4
+    )
+
+
 def test_folding_leaves_the_network_itself_alone(segmenter):
     before = {name: value.clone() for name, value in segmenter.state_dict().items()}
     make_predict(segmenter, Backend.eager, 24, None, torch.device("cpu"))
     assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
-
-
-def test_all_norms_but_the_stems_are_folded():
-    network = PatchSegmenter(input_size=32).eval()
-    fold_batch_norms(network)
-    assert [name for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)] == ["backbone.bn1"]
 
 
 def test_exports_are_kept_by_their_weights(segmenter, tmp_path, monkeypatch):

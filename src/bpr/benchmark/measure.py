@@ -5,6 +5,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 import pytorch_lightning as pl
 import torch
 
+from bpr.benchmark.first_patches import MARK
 from bpr.benchmark.workload import Workload
 from bpr.data.batches import RefinementBatch, collate_refinement
 from bpr.data.datamodule import RefinementDataModule
@@ -26,7 +28,7 @@ from bpr.refine.run import RefinementRun
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import ImageRecord, PatchSpec
 
-BATCH_SIZES: Final = (16, 32, 64, 128)
+BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
 _READY_PATCHES: Final = 512
 """At most so many patches of a workload are shown to the bare network."""
@@ -74,20 +76,8 @@ class Run:
 
 def best_batch_size(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, device: str) -> int:
     """The batch size at which the bare network sees most patches per second."""
-    (speeds,) = network_speeds([refiner], workload, spec, device)
-    return max(speeds, key=lambda size: speeds[size])
-
-
-def network_speeds(
-    refiners: Sequence[PatchRefiner], workload: Workload, spec: PatchSpec, device: str
-) -> list[dict[int, float]]:
-    """Patches per second of bare networks by batch size, measured in turn on the same patches."""
-    batch = _ready_patches(workload, spec).to(device)
-    speeds: list[dict[int, float]] = [{} for _ in refiners]
-    for size in BATCH_SIZES:
-        for refiner, found in zip(refiners, speeds, strict=True):
-            found[size] = _network_speed(refiner.to(device), batch, size)
-    return speeds
+    patches = ready_patches(workload, spec).to(device)
+    return max(BATCH_SIZES, key=lambda size: network_speed(refiner.to(device), patches, size))
 
 
 def measure(
@@ -107,10 +97,10 @@ def measure(
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     refiner.patches_per_forward = batch_size
-    ready = _ready_patches(workload, spec).to(device)
+    ready = ready_patches(workload, spec).to(device)
     limits, speeds, runs = [], [], []
     for _ in range(rounds):
-        limits.append(_network_speed(refiner.to(device), ready, batch_size))
+        limits.append(network_speed(refiner.to(device), ready, batch_size))
         with TemporaryDirectory() as folder:
             runs.append(refine_workload(refiner, workload, spec, device, Path(folder) / "refined.json"))
         speeds.append(runs[-1].patches / runs[-1].seconds)
@@ -163,8 +153,21 @@ def predict(
     return run
 
 
-def start_up_s(workload: Workload, ckpt: str, device: str) -> float:
-    """Wall-clock seconds of a whole ``python refine.py`` on one instance: its start to its first patches, and more.
+@dataclass(frozen=True, slots=True)
+class StartUp:
+    """Wall-clock seconds from the start of a ``python refine.py`` on one instance, of a process of its own.
+
+    Attributes:
+        first_patches: Until the network had seen the first patches.
+        whole: Until the process had ended.
+    """
+
+    first_patches: float
+    whole: float
+
+
+def start_up(workload: Workload, ckpt: str, device: str) -> StartUp:
+    """Start ``refine.py`` and take the time.
 
     Raises:
         RuntimeError: If it fails.
@@ -173,14 +176,17 @@ def start_up_s(workload: Workload, ckpt: str, device: str) -> float:
         entry = dict(next(iter(read_input(workload.images, workload.predictions).entries)))
         one = Path(folder) / "one.json"
         write_results(one, [entry])
-        command = [sys.executable, "-m", "bpr", "refine", f"images={workload.images}", f"predictions={one}"]
+        command = [sys.executable, "-m", "bpr.benchmark.first_patches", f"images={workload.images}"]
+        command += [f"predictions={one}"]
         command += [f"ckpt={ckpt}", f"output={Path(folder) / 'refined.json'}", f"hydra.run.dir={folder}/run"]
         command += [f"trainer.accelerator={'cpu' if device == 'cpu' else 'gpu'}", "backend=eager"]
-        start = perf_counter()
+        start = time.time()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"refine.py failed: {done.stderr}")
-        return perf_counter() - start
+        end = time.time()
+    marks = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode or not marks:
+        raise RuntimeError(f"refine.py failed: {done.stderr or done.stdout}")
+    return StartUp(float(marks[0]) - start, end - start)
 
 
 def peak_rss_mb() -> dict[str, float]:
@@ -214,7 +220,8 @@ def as_json(measurements: list[Measurement], single: list[Measurement], setting:
     }
 
 
-def _ready_patches(workload: Workload, spec: PatchSpec) -> RefinementBatch:
+def ready_patches(workload: Workload, spec: PatchSpec) -> RefinementBatch:
+    """Patches of the first images of a workload, in memory, to show to the bare network."""
     given = read_input(workload.images, workload.predictions)
     dataset, items, patches = RefinementDataset(given.records, spec), [], 0
     for number in range(len(dataset)):
@@ -226,8 +233,8 @@ def _ready_patches(workload: Workload, spec: PatchSpec) -> RefinementBatch:
 
 
 @torch.inference_mode()
-def _network_speed(refiner: PatchRefiner, batch: RefinementBatch, batch_size: int) -> float:
-    """Patches per second of the bare network."""
+def network_speed(refiner: PatchRefiner, batch: RefinementBatch, batch_size: int) -> float:
+    """Patches per second of the bare network, which sees ``batch_size`` at a time."""
     images, coarse = batch.images[:_READY_PATCHES], batch.coarse[:_READY_PATCHES]
     parts = list(zip(torch.split(images, batch_size), torch.split(coarse, batch_size), strict=True))
 

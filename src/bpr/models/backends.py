@@ -1,64 +1,35 @@
 """Ways to run a trained `PatchSegmenter`: the same masks, at different speeds."""
 
-import copy
 import hashlib
+import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from bpr.formats.files import replacing
+from bpr.models.prediction_network import ProbabilityNetwork
 from bpr.models.segmenter import PatchSegmenter
 from bpr.structures import Backend
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground."""
 
-LAYOUT: Final = "onnx-1"
+LAYOUT: Final = "onnx-2"
 """Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
+
+PATCHES_PER_THREAD: Final = 8
+"""At most so many does a thread of ONNX Runtime see at a time on a CPU: their feature maps stay in its cache."""
 
 WORTH_EXPORTING: Final = 3000
 """Instances from which ONNX Runtime saves more time than its export costs: some 20,000 patches, minutes on a CPU."""
 
 CACHE: Final = Path.home() / ".cache" / "bpr" / "onnx"
-
-
-class ProbabilityNetwork(nn.Module):
-    """A `PatchSegmenter` from crops to probabilities, with batch norm folded into the convolutions before it.
-
-    Args:
-        segmenter: In eval mode; it is copied.
-    """
-
-    def __init__(self, segmenter: PatchSegmenter) -> None:
-        super().__init__()
-        self.segmenter = copy.deepcopy(segmenter).eval()
-        fold_batch_norms(self.segmenter)
-        self.eval()
-
-    def forward(self, images: Tensor, masks: Tensor) -> Tensor:
-        """As `PatchSegmenter.foreground_probability`, without its checks."""
-        return self.segmenter.unchecked_probability(images, masks)
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every batch norm into the convolution defined right before it, in place (eval mode only).
-
-    In HRNet a norm always follows the convolution that is defined before it. The stem's sum of two convolutions
-    keeps its norm.
-    """
-    previous: tuple[str, nn.Module] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None and isinstance(previous[1], nn.Conv2d):
-            setattr(module, previous[0], fuse_conv_bn_eval(previous[1], child))
-            setattr(module, name, nn.Identity())
-        else:
-            fold_batch_norms(child)
-        previous = (name, child)
 
 
 def choose_backend(device: torch.device, instances: int) -> Backend:
@@ -124,7 +95,7 @@ def export_onnx(segmenter: PatchSegmenter, path: Path, side: int) -> None:
         import onnxscript  # noqa: F401 (only for those who export)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the export needs: pip install 'bpr[onnx]'") from error
-    network = ProbabilityNetwork(segmenter).cpu()
+    network = ProbabilityNetwork(segmenter, matrices=True).cpu()
     example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
     count = torch.export.Dim("n")
     with replacing(path) as unfinished:
@@ -158,16 +129,31 @@ def _onnxruntime(path: Path, device: torch.device) -> Predict:
         import onnxruntime
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("backend=onnxruntime needs: pip install 'bpr[onnx]'") from error
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    cpu = ["CPUExecutionProvider"]
-    providers = cpu if device.type == "cpu" else ["CUDAExecutionProvider", *cpu]
-    session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+    def session(threads: int, providers: list[str]) -> Any:
+        options: Any = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+    def run(session: Any, images: Tensor, masks: Tensor) -> Tensor:
+        arrays = {"images": images.contiguous().numpy(), "masks": masks.contiguous().numpy()}
+        return torch.from_numpy(session.run(None, arrays)[0])
+
+    threads, cpu = torch.get_num_threads(), ["CPUExecutionProvider"]
+    if device.type != "cpu":
+        shared, single = session(threads, ["CUDAExecutionProvider", *cpu]), None
+    else:
+        shared, single = session(threads, cpu), session(1, cpu) if threads > 1 else None
+    pool = ThreadPoolExecutor(threads)
 
     def predict(images: Tensor, masks: Tensor) -> Tensor:
         if len(images) == 0:
             return torch.zeros(masks.shape)
-        arrays = {"images": images.cpu().contiguous().numpy(), "masks": masks.bool().cpu().contiguous().numpy()}
-        return torch.from_numpy(session.run(None, arrays)[0])
+        images, masks = images.cpu(), masks.bool().cpu()
+        if single is None or len(images) < threads:
+            return run(shared, images, masks)
+        count = threads * math.ceil(len(images) / threads / PATCHES_PER_THREAD)
+        parts = (torch.tensor_split(of, min(count, len(images))) for of in (images, masks))
+        return torch.cat(list(pool.map(partial(run, single), *parts)))
 
     return predict

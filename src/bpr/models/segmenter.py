@@ -50,7 +50,7 @@ class PatchSegmenter(nn.Module):
         self.backbone_name = backbone
         self.input_size = input_size
         self.backbone = _create_backbone(backbone, pretrained)
-        self.decode_head = _MultiScaleHead(_output_channels(self.backbone), classes=2)
+        self.decode_head = MultiScaleHead(_output_channels(self.backbone), classes=2)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -75,7 +75,8 @@ class PatchSegmenter(nn.Module):
         _check_patches(images, masks)
         if len(images) == 0:
             return self.pixel_mean.new_zeros((0, 2, self.input_size, self.input_size))
-        return self._logits(images, masks)
+        logits: Tensor = self.decode_head(self.features(images, masks))
+        return _resize(logits, (self.input_size, self.input_size))
 
     def foreground_probability(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the probability that a pixel of the crop is foreground.
@@ -96,18 +97,21 @@ class PatchSegmenter(nn.Module):
         _check_patches(images, masks)
         if len(images) == 0:
             return self.pixel_mean.new_zeros(masks.shape, dtype=torch.float32)
-        return self.unchecked_probability(images, masks)
-
-    def unchecked_probability(self, images: Tensor, masks: Tensor) -> Tensor:
-        """`foreground_probability` of at least one patch, without checks: all of it is tensors, so it can be traced."""
-        logits = self._logits(images, masks).float()
+        logits = self.decode_head(self.features(images, masks)).float()
         # Softmax over two classes is the sigmoid of their difference, and resizing is linear: one channel.
-        margin = logits[:, 1:] - logits[:, :1]
-        return _resize(margin, (masks.shape[1], masks.shape[2])).squeeze(1).sigmoid()
+        return self.margin_to_probability(logits[:, 1:] - logits[:, :1], (masks.shape[1], masks.shape[2]))
 
-    def _logits(self, images: Tensor, masks: Tensor) -> Tensor:
-        logits: Tensor = self.decode_head(self.backbone(self._network_input(images, masks)))
-        return _resize(logits, (self.input_size, self.input_size))
+    def features(self, images: Tensor, masks: Tensor) -> list[Tensor]:
+        """Return the four feature maps, finest first, of at least one patch; no checks, so that it can be traced."""
+        scales: list[Tensor] = self.backbone(self._network_input(images, masks))
+        return scales
+
+    def margin_to_probability(self, margins: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (n, *size) probabilities of margins, (n, 1, h, w) float: logit of foreground less that of background.
+
+        They go to ``input_size`` first, as the logits of the paper's implementation do.
+        """
+        return _resize(_resize(margins, (self.input_size, self.input_size)), size).squeeze(1).sigmoid()
 
     def _network_input(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return (n, 4, input_size, input_size) float: normalised image, then the mask as -1/+1."""
@@ -120,12 +124,18 @@ class PatchSegmenter(nn.Module):
         return torch.cat((_resize(image, size), mask), dim=1)
 
 
-class _MultiScaleHead(nn.Module):
-    """Concatenate all scales at the finest one, mix them with 1x1 convolutions, classify each pixel."""
+class MultiScaleHead(nn.Module):
+    """Concatenate all scales at the finest one, mix them with 1x1 convolutions, classify each pixel.
 
-    def __init__(self, channels: int, classes: int) -> None:
-        """Build the head for feature maps with ``channels`` channels in sum."""
+    Attributes:
+        coarsest_channels: Of the last feature map.
+    """
+
+    def __init__(self, scale_channels: list[int], classes: int) -> None:
+        """Build the head for feature maps with these channels, finest first."""
         super().__init__()
+        channels = sum(scale_channels)
+        self.coarsest_channels = scale_channels[-1]
         mix = nn.Sequential(
             OrderedDict(
                 conv=nn.Conv2d(channels, channels, 1, bias=False),
@@ -138,6 +148,13 @@ class _MultiScaleHead(nn.Module):
         # Small weights: training starts near probability 1/2 everywhere.
         nn.init.normal_(self.conv_seg.weight, std=0.01)
         nn.init.zeros_(self.conv_seg.get_parameter("bias"))
+
+    @property
+    def mix(self) -> nn.Conv2d:
+        """The 1x1 convolution that mixes all scales."""
+        conv = self.convs.get_submodule("0.conv")
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
     def forward(self, scales: list[Tensor]) -> Tensor:
         """Return (n, classes, h, w) logits of feature maps of which the first is (n, c, h, w), the finest."""
@@ -183,13 +200,13 @@ def _create_backbone(name: str, pretrained: bool) -> nn.Module:
     return backbone
 
 
-def _output_channels(backbone: nn.Module) -> int:
-    """Return the number of channels of all feature maps of a timm backbone together."""
+def _output_channels(backbone: nn.Module) -> list[int]:
+    """Return the number of channels of each feature map of a timm backbone."""
     from timm.models import FeatureInfo
 
     info = backbone.feature_info
     assert isinstance(info, FeatureInfo)
-    return sum(info.channels())
+    return list(info.channels())
 
 
 def _check_patches(images: Tensor, masks: Tensor) -> None:
