@@ -8,12 +8,14 @@ import torch
 from bpr import rle
 from bpr.benchmark import placement, training
 from bpr.benchmark.__main__ import main
+from bpr.benchmark.measure import start_up
 from bpr.benchmark.placement import Curve
-from bpr.benchmark.workload import SceneSize, generate
-from bpr.formats.coco import read_results
+from bpr.benchmark.processes import speed_of_processes
+from bpr.benchmark.workload import SceneSize, Workload, generate
+from bpr.formats.coco import new_entry, read_results, write_results
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
-from bpr.structures import Placement
+from bpr.structures import Backend, Placement
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -78,6 +80,20 @@ def test_the_training_benchmark_counts_patches(toy_coco, capsys):
     printed = capsys.readouterr().out
     assert "patches of 120 instances" in printed
     assert "loader, augment=paper: 64 patches" in printed
+
+
+def test_an_instance_without_patches_has_no_first_ones(toy_coco, tmp_path, weights):
+    given = read_results(toy_coco.predictions)[0]
+    nothing = new_entry(given["image_id"], 1, rle.encode(np.zeros(given["segmentation"]["size"], bool)), 0.5)
+    write_results(tmp_path / "empty.json", [nothing])
+    found = start_up(Workload("empty", toy_coco.images, tmp_path / "empty.json"), str(weights), "cpu")
+    assert found.first_patches is None
+    assert found.whole > 0.5
+
+
+def test_a_process_that_fails_ends_the_others(toy_coco, weights):
+    with pytest.raises(RuntimeError, match="a process of the benchmark failed"):
+        speed_of_processes(Workload("toy", toy_coco.images, Path("absent.json")), str(weights), Backend.eager, 8, 2)
 
 
 def test_generated_workloads_are_what_they_say(tmp_path):

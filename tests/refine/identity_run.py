@@ -24,8 +24,10 @@ class Identity(torch.nn.Module):
         super().__init__()
         self.unused = torch.nn.Parameter(torch.zeros(1))
 
-    def unchecked_probability(self, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-        return masks.float()
+
+class IdentityRefiner(PatchRefiner):
+    def predict_patches(self, images: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        return coarse.float()
 
 
 def main() -> None:
@@ -38,7 +40,8 @@ def main() -> None:
         callbacks=[RefinementWriter(run.folder, run.digest)], enable_progress_bar=False,
     )  # fmt: skip
     datamodule = RefinementDataModule(run.remaining(given.records), PatchSpec(32), 1)
-    trainer.predict(PatchRefiner(Identity()), datamodule=datamodule, return_predictions=False)  # type: ignore[arg-type]
+    refiner = IdentityRefiner(Identity())  # type: ignore[arg-type]
+    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         run.finish(given.entries, len(given.records), given.write)

@@ -116,9 +116,11 @@ def _report(measured: Sequence[Measurement], single: Sequence[Measurement], cont
     peak = ", ".join(f"{name} {mb:.0f} MB" for name, mb in content["peak_rss_mb_of_processes"].items())
     lines.append(f"peak memory: {peak}")
     first, end = content["start_to_first_patches_s"], content["start_to_end_s"]
-    lines.append(
-        f"python refine.py on one instance: {first:.1f} s from its start to its first patches, {end:.1f} to its end"
-    )
+    if first is None:
+        told = f"{end:.1f} s from its start to its end (it has no patches)"
+    else:
+        told = f"{first:.1f} s from its start to its first patches, {end:.1f} to its end"
+    lines.append(f"python refine.py on one instance: {told}")
     if "against" in content:
         ours, theirs = content["against"]["own_patches_per_s"], content["against"]["patches_per_s"]
         pairs = ", ".join(f"{size}: {ours[size]:.1f} and {theirs[size]:.1f}" for size in ours)

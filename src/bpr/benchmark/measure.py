@@ -158,11 +158,11 @@ class StartUp:
     """Wall-clock seconds from the start of a ``python refine.py`` on one instance, of a process of its own.
 
     Attributes:
-        first_patches: Until the network had seen the first patches.
+        first_patches: Until the network had seen the first patches; None if that instance has none.
         whole: Until the process had ended.
     """
 
-    first_patches: float
+    first_patches: float | None
     whole: float
 
 
@@ -184,9 +184,9 @@ def start_up(workload: Workload, ckpt: str, device: str) -> StartUp:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         end = time.time()
     marks = [line.removeprefix(MARK) for line in done.stdout.splitlines() if line.startswith(MARK)]
-    if done.returncode or not marks:
-        raise RuntimeError(f"refine.py failed: {done.stderr or done.stdout}")
-    return StartUp(float(marks[0]) - start, end - start)
+    if done.returncode:
+        raise RuntimeError(f"refine.py failed: {done.stderr}")
+    return StartUp(float(marks[0]) - start if marks else None, end - start)
 
 
 def peak_rss_mb() -> dict[str, float]:

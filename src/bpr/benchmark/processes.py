@@ -5,6 +5,7 @@ import multiprocessing
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from queue import Queue
@@ -48,8 +49,13 @@ def speed_of_processes(workload: Workload, ckpt: str, backend: Backend, batch_si
     started = [context.Process(target=_refine_share, args=(rank, *arguments)) for rank in range(processes)]
     for process in started:
         process.start()
-    for process in started:
-        process.join()
+    running: dict[Any, Any] = {process.sentinel: process for process in started}
+    while running:
+        for sentinel in wait(list(running)):
+            ended = running.pop(sentinel)
+            ended.join()
+            if ended.exitcode:
+                barrier.abort()  # else the others would wait for it
     if any(process.exitcode for process in started):
         raise RuntimeError("a process of the benchmark failed")
     shares = [results.get() for _ in started]
@@ -72,19 +78,15 @@ def _refine_share(
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     refiner = load_refiner(resolve_checkpoint(ckpt), patches_per_forward=batch_size, backend=backend)
-    try:
-        with TemporaryDirectory() as folder:
-            given = read_input(workload.images, workload.predictions)
-            mine = [given.records[number] for number in range(rank, len(given.records), processes)]
-            predict(refiner, mine[:1], PatchSpec(), "cpu", Path(folder) / "warm up")
-            barrier.wait(_WARM_UP_S)
-            begin = perf_counter()
-            run = predict(refiner, mine, PatchSpec(), "cpu", Path(folder) / "measured")
-            end = perf_counter()
-            results.put((sum(line.image.patches for line in read_shards(run.folder, run.digest)), begin, end))
-    except BaseException:
-        barrier.abort()  # else the others would wait for this one
-        raise
+    with TemporaryDirectory() as folder:
+        given = read_input(workload.images, workload.predictions)
+        mine = [given.records[number] for number in range(rank, len(given.records), processes)]
+        predict(refiner, mine[:1], PatchSpec(), "cpu", Path(folder) / "warm up")
+        barrier.wait(_WARM_UP_S)
+        begin = perf_counter()
+        run = predict(refiner, mine, PatchSpec(), "cpu", Path(folder) / "measured")
+        end = perf_counter()
+        results.put((sum(line.image.patches for line in read_shards(run.folder, run.digest)), begin, end))
 
 
 def scaling(workload: Workload, ckpt: str, backend: Backend, batch_size: int, processes: int) -> dict[str, float]:

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
@@ -22,6 +21,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 LAYOUT: Final = "onnx-2"
 """Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
+
+LARGEST_BY_MATRIX: Final = 128
+"""Up to this input size, px, ONNX Runtime resizes the coarsest scale sooner by a matrix; its cost grows as size⁴."""
 
 PATCHES_PER_THREAD: Final = 8
 """At most so many does a thread of ONNX Runtime see at a time on a CPU: their feature maps stay in its cache."""
@@ -71,7 +73,7 @@ def make_predict(
         ModuleNotFoundError: If ``onnxruntime`` is asked for and not installed; says how to install it.
     """
     if backend is Backend.onnxruntime:
-        return _onnxruntime(cached_export(segmenter, side, cache or CACHE), device)
+        return _OnnxNetwork(cached_export(segmenter, side, cache or CACHE), device)
     network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
     chosen: Any = torch.compile(network, dynamic=True) if backend is Backend.compile else network
     return cast(Predict, chosen.__call__)  # not the module itself: its owner would take it for a part of its own
@@ -95,7 +97,7 @@ def export_onnx(segmenter: PatchSegmenter, path: Path, side: int) -> None:
         import onnxscript  # noqa: F401 (only for those who export)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the export needs: pip install 'bpr[onnx]'") from error
-    network = ProbabilityNetwork(segmenter, matrices=True).cpu()
+    network = ProbabilityNetwork(segmenter, matrix=segmenter.input_size <= LARGEST_BY_MATRIX).cpu()
     example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
     count = torch.export.Dim("n")
     with replacing(path) as unfinished:
@@ -124,36 +126,49 @@ def cached_export(segmenter: PatchSegmenter, side: int, cache: Path) -> Path:
     return path
 
 
-def _onnxruntime(path: Path, device: torch.device) -> Predict:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("backend=onnxruntime needs: pip install 'bpr[onnx]'") from error
+class _OnnxNetwork:
+    """An exported network, as a `Predict`: on a CPU, each thread runs patches of its own.
 
-    def session(threads: int, providers: list[str]) -> Any:
-        options: Any = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    Args:
+        path: The export.
+        device: A CPU, of which it takes torch's number of threads, or a GPU.
 
-    def run(session: Any, images: Tensor, masks: Tensor) -> Tensor:
-        arrays = {"images": images.contiguous().numpy(), "masks": masks.contiguous().numpy()}
-        return torch.from_numpy(session.run(None, arrays)[0])
+    Raises:
+        ModuleNotFoundError: If ``onnxruntime`` is not installed; says how to install it.
+    """
 
-    threads, cpu = torch.get_num_threads(), ["CPUExecutionProvider"]
-    if device.type != "cpu":
-        shared, single = session(threads, ["CUDAExecutionProvider", *cpu]), None
-    else:
-        shared, single = session(threads, cpu), session(1, cpu) if threads > 1 else None
-    pool = ThreadPoolExecutor(threads)
+    def __init__(self, path: Path, device: torch.device) -> None:
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("backend=onnxruntime needs: pip install 'bpr[onnx]'") from error
 
-    def predict(images: Tensor, masks: Tensor) -> Tensor:
+        def session(threads: int) -> Any:
+            options: Any = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            gpu = [] if device.type == "cpu" else ["CUDAExecutionProvider"]
+            return onnxruntime.InferenceSession(str(path), options, providers=[*gpu, "CPUExecutionProvider"])
+
+        self._threads = torch.get_num_threads()
+        self._shared = session(self._threads)
+        self._single = session(1) if device.type == "cpu" and self._threads > 1 else None
+        self._pool = ThreadPoolExecutor(self._threads)
+
+    def __call__(self, images: Tensor, masks: Tensor) -> Tensor:
         if len(images) == 0:
             return torch.zeros(masks.shape)
         images, masks = images.cpu(), masks.bool().cpu()
-        if single is None or len(images) < threads:
-            return run(shared, images, masks)
-        count = threads * math.ceil(len(images) / threads / PATCHES_PER_THREAD)
-        parts = (torch.tensor_split(of, min(count, len(images))) for of in (images, masks))
-        return torch.cat(list(pool.map(partial(run, single), *parts)))
+        if self._single is None or len(images) < self._threads:
+            return _run(self._shared, images, masks)
+        count = min(len(images), self._threads * math.ceil(len(images) / self._threads / PATCHES_PER_THREAD))
+        parts = zip(torch.tensor_split(images, count), torch.tensor_split(masks, count), strict=True)
+        try:
+            running = [self._pool.submit(_run, self._single, *part) for part in parts]
+        except RuntimeError:  # Python's main thread has ended: other threads go on, but pools take no more work
+            return _run(self._shared, images, masks)
+        return torch.cat([part.result() for part in running])
 
-    return predict
+
+def _run(session: Any, images: Tensor, masks: Tensor) -> Tensor:
+    arrays = {"images": images.contiguous().numpy(), "masks": masks.contiguous().numpy()}
+    return torch.from_numpy(session.run(None, arrays)[0])

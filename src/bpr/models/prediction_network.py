@@ -15,15 +15,15 @@ class ProbabilityNetwork(nn.Module):
 
     Args:
         segmenter: In eval mode; it is copied.
-        matrices: Resize the coarsest scale by a product with a constant matrix, which ONNX Runtime computes several
-            times faster than its resizing.
+        matrix: Resize the coarsest scale by a product with a constant matrix, which of small maps ONNX Runtime computes
+            sooner than the resizing itself.
     """
 
-    def __init__(self, segmenter: PatchSegmenter, matrices: bool = False) -> None:
+    def __init__(self, segmenter: PatchSegmenter, matrix: bool = False) -> None:
         super().__init__()
         self.segmenter = copy.deepcopy(segmenter).eval()
         fold_batch_norms(self.segmenter)
-        sides = (segmenter.input_size // STRIDE, segmenter.input_size // 4) if matrices else None
+        sides = (segmenter.input_size // STRIDE, segmenter.input_size // 4) if matrix else None
         self.head = MarginHead(self.segmenter.decode_head, sides)
         del self.segmenter.decode_head
         self.eval()
