@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from bpr.benchmark import placement, training
 from bpr.benchmark.__main__ import main
 from bpr.benchmark.measure import start_up
 from bpr.benchmark.placement import Curve
-from bpr.benchmark.processes import speed_of_processes
+from bpr.benchmark.processes import WARM_UP_S, speed_of_processes
 from bpr.benchmark.workload import SceneSize, Workload, generate
 from bpr.formats.coco import new_entry, read_results, write_results
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
+from bpr.refine.inputs import read_input
 from bpr.structures import Backend, Placement
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -91,9 +93,13 @@ def test_an_instance_without_patches_has_no_first_ones(toy_coco, tmp_path, weigh
     assert found.whole > 0.5
 
 
-def test_a_process_that_fails_ends_the_others(toy_coco, weights):
+def test_a_process_that_fails_ends_the_other_which_waits_for_it(toy_coco, weights):
+    broken = read_input(toy_coco.images, toy_coco.predictions).records[1]
+    broken.path.write_bytes(b"no image")  # the first image of the second process
+    begin = perf_counter()
     with pytest.raises(RuntimeError, match="a process of the benchmark failed"):
-        speed_of_processes(Workload("toy", toy_coco.images, Path("absent.json")), str(weights), Backend.eager, 8, 2)
+        speed_of_processes(Workload("toy", toy_coco.images, toy_coco.predictions), str(weights), Backend.eager, 8, 2)
+    assert perf_counter() - begin < WARM_UP_S / 2  # not until the other gave up
 
 
 def test_generated_workloads_are_what_they_say(tmp_path):

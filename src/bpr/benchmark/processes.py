@@ -24,7 +24,7 @@ from bpr.refine.inputs import read_input
 from bpr.refine.shards import read_shards
 from bpr.structures import Backend, PatchSpec
 
-_WARM_UP_S: Final = 600
+WARM_UP_S: Final = 600
 """Processes wait for each other as long as this: one of them may export the network first."""
 
 
@@ -82,7 +82,7 @@ def _refine_share(
         given = read_input(workload.images, workload.predictions)
         mine = [given.records[number] for number in range(rank, len(given.records), processes)]
         predict(refiner, mine[:1], PatchSpec(), "cpu", Path(folder) / "warm up")
-        barrier.wait(_WARM_UP_S)
+        barrier.wait(WARM_UP_S)
         begin = perf_counter()
         run = predict(refiner, mine, PatchSpec(), "cpu", Path(folder) / "measured")
         end = perf_counter()
@@ -110,6 +110,9 @@ def compare_networks(
         backends: Ways to run the network.
         device: ``cpu`` or ``cuda``.
         rounds: >= 1.
+
+    Raises:
+        BrokenProcessPool: If a process fails; it has printed why.
     """
     context = multiprocessing.get_context("spawn")
     arguments = (workload, ckpt, device, torch.get_num_threads())

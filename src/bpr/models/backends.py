@@ -52,7 +52,7 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
 def best_patches_per_forward(device: torch.device, backend: Backend) -> int:
     """How many patches the network sees at a time by default, as measured by ``python -m bpr.benchmark``.
 
-    Torch on a CPU is a fifth faster with few, whose feature maps stay in its caches, than with many.
+    Torch on a CPU is faster with few, whose feature maps stay in its caches, than with many.
     """
     return 16 if device.type == "cpu" and backend is not Backend.onnxruntime else 64
 
