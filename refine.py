@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
     from bpr.data.stored_records import StoredRecords
-    from bpr.evaluation.report import Evaluation
+    from bpr.evaluation.scores import Evaluation
     from bpr.refine.inputs import RefinementInput
     from bpr.refine.run import FinishedRun, RefinementRun
 
@@ -37,8 +37,8 @@ def main(cfg: DictConfig) -> None:
 
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
-    from bpr.refine.report import write_report
     from bpr.refine.settings import check_settings, choose_input
+    from bpr.report import write_report
     from bpr.structures import SettingError
 
     try:
@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
 
 def refine(cfg: DictConfig) -> FinishedRun | None:
     """Predict the images that are left and merge; None in all processes but the one that wrote the results."""
-    from bpr.evaluation.inputs import Results
+    from bpr.evaluation.images import Results
     from bpr.models.weights import resolve_checkpoint
     from bpr.refine.run import FinishedRun, format_summary
 
@@ -85,8 +85,8 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
     from lightning_utilities.core.rank_zero import rank_zero_only  # knows the rank before there is a trainer
 
     from bpr.refine.inputs import choose_output, read_input
-    from bpr.refine.report import report_path
     from bpr.refine.run import RefinementRun
+    from bpr.report import report_path
 
     given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
     output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
@@ -110,7 +110,7 @@ def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredR
 
     from bpr.data.datamodule import RefinementDataModule
     from bpr.models.backends import choose_backend
-    from bpr.models.checkpoint import load_refiner
+    from bpr.models.refiner import load_refiner
     from bpr.refine.writer import RefinementWriter
     from bpr.structures import PatchSpec
 
@@ -131,7 +131,7 @@ def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredR
 
 def print_contact_sheet(finished: FinishedRun) -> None:
     """Write before and after as a picture beside the results, and print where."""
-    from bpr.refine.contact_sheet import write_contact_sheet
+    from bpr.report.contact_sheet import write_contact_sheet
 
     output = finished.refined.path
     sheet = output.with_name(f"{output.stem}_contact_sheet.png")
@@ -153,7 +153,7 @@ def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
 
 def print_scores(finished: FinishedRun, dilation_ratio: float) -> Evaluation | None:
     """Print the table of scores before and after, and return them, where the annotation file has objects."""
-    from bpr.evaluation.report import evaluate_results
+    from bpr.evaluation.scores import evaluate_results
     from bpr.evaluation.table import format_table
 
     if finished.annotations is None or not finished.annotations.has_truths:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from bpr.models.checkpoint import load_refiner
+from bpr.models.refiner import load_refiner
 
 ROOT = Path(__file__).parents[1]
 

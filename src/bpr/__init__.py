@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bpr.api import Refiner
+    from bpr.api.refiner import Refiner
     from bpr.structures import PatchSpec
 
 __all__ = ["PatchSpec", "Refiner"]
@@ -12,7 +12,7 @@ __all__ = ["PatchSpec", "Refiner"]
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that ``import bpr`` itself costs nothing."""
     if name == "Refiner":
-        from bpr.api import Refiner
+        from bpr.api.refiner import Refiner
 
         return Refiner
     if name == "PatchSpec":

@@ -6,8 +6,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from bpr.data.simulate import CoarseOrigin, SimulationSpec
 from bpr.structures import Backend, ExifUse, PatchSpec
+from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
 
 
 def _schema(name: str, checked: type, target: str | None = None) -> Any:
@@ -18,7 +18,7 @@ def _schema(name: str, checked: type, target: str | None = None) -> Any:
 
 
 PatchConf = _schema("PatchConf", PatchSpec)
-SimulationConf = _schema("SimulationConf", SimulationSpec, "bpr.data.simulate.SimulationSpec")
+SimulationConf = _schema("SimulationConf", SimulationSpec, "bpr.synthetic.coarse_masks.SimulationSpec")
 
 
 @dataclass

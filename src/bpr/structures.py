@@ -34,7 +34,7 @@ class SettingError(ValueError):
 
 
 class Placement(StrEnum):
-    """How the centres of patches are chosen among the boundary pixels; see `bpr.placement`.
+    """How the centres of patches are chosen among the boundary pixels; see `bpr.patches.placement`.
 
     ``nms``: greedy non-maximum suppression, as in the paper; ``contour``: evenly along the boundary; ``cover``: as
     few patches as cover the whole boundary, chosen greedily.

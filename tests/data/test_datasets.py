@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from bpr import rle
+from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchGroup, collate_refinement
 from bpr.data.datamodule import PatchDataModule, RefinementDataModule, Source
 from bpr.data.datasets import PatchDataset, RefinementDataset
+from bpr.data.images import read_image
 from bpr.data.index import build_index
-from bpr.data.pixels import read_image
 from bpr.data.records import training_records
-from bpr.data.transforms import PatchAugmentation
 from bpr.formats.coco import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.structures import CoarseInstance, ImageRecord, PatchSpec

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.data.pixels import read_image
+from bpr.data.images import read_image
 from bpr.data.records import refinement_records, training_records
 from bpr.formats.coco import open_results, read_annotations, read_results
 from bpr.formats.errors import FormatError

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.inputs import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
+from bpr.evaluation.images import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
 from bpr.structures import CoarseInstance, Federated, TrueInstance
 
 

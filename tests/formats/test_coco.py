@@ -7,7 +7,7 @@ import pytest
 from bpr import rle
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
-from bpr.formats.registry import prediction_format
+from bpr.formats.predictions import prediction_format
 from bpr.structures import Federated
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}

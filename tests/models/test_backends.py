@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bpr.export import main
 from bpr.models import backends
 from bpr.models.backends import Backend, cached_export, choose_backend, make_predict
+from bpr.models.export import main
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bpr.export import main
+from bpr.models.export import main
 
 
 @pytest.fixture

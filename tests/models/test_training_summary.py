@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bpr.models.training_summary import TrainingSummary, ValidationFigures, format_figures
+from bpr.models.callbacks import TrainingSummary, ValidationFigures, format_figures
 
 
 def trainer_at(step, iou, **attributes):

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.evaluation.cityscapes import format_official, official_scores
-from bpr.evaluation.report import evaluate
+from bpr.evaluation.official_cityscapes import format_official, official_scores
+from bpr.evaluation.scores import evaluate
 from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
 

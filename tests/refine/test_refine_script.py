@@ -11,10 +11,10 @@ import pytest
 from filelock import FileLock
 
 from bpr import rle
-from bpr.assemble import paste
 from bpr.data.datasets import RefinementDataset
 from bpr.data.records import refinement_records
 from bpr.formats.coco import read_results
+from bpr.patches.pasting import paste
 from bpr.refine.writer import EMPTIED, paste_image
 from bpr.structures import PatchSpec
 

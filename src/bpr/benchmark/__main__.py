@@ -16,7 +16,7 @@ from bpr.benchmark.processes import compare_networks, scaling
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.models.checkpoint import load_refiner
+from bpr.models.refiner import load_refiner
 from bpr.models.weights import CheckpointError, resolve_checkpoint
 from bpr.structures import Backend, PatchSpec
 

@@ -4,8 +4,8 @@ import sys
 import time
 from typing import Any, Final
 
+from bpr.__main__ import run_script
 from bpr.models.refiner import PatchRefiner
-from bpr.scripts import run_script
 
 MARK: Final = "first patches at "
 """Begins the line that says when: seconds since the epoch."""

@@ -13,12 +13,11 @@ import torch
 
 from bpr.benchmark.measure import refine_workload
 from bpr.benchmark.workload import Workload
-from bpr.evaluation.report import evaluate
+from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import open_results, write_results
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.models.checkpoint import load_refiner
-from bpr.models.refiner import PatchRefiner
+from bpr.models.refiner import PatchRefiner, load_refiner
 from bpr.models.weights import CheckpointError, resolve_checkpoint
 from bpr.structures import Backend, PatchSpec, Placement
 

@@ -18,7 +18,7 @@ import torch
 
 from bpr.benchmark.measure import BATCH_SIZES, network_speed, predict, ready_patches
 from bpr.benchmark.workload import Workload
-from bpr.models.checkpoint import load_refiner
+from bpr.models.refiner import load_refiner
 from bpr.models.weights import resolve_checkpoint
 from bpr.refine.inputs import read_input
 from bpr.refine.shards import read_shards

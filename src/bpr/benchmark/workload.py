@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from bpr import rle
-from bpr.data.demo_shapes import SHAPES
 from bpr.formats.coco import new_entry, open_results, write_results
 from bpr.structures import Image, Mask, Size
+from bpr.synthetic.shapes import SHAPES
 
 
 @dataclass(frozen=True, slots=True)

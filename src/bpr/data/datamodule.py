@@ -9,17 +9,17 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchBatch, RefinementBatch, collate_refinement, collate_training
 from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.index import PatchIndex, cached_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
-from bpr.data.simulate import CoarseOrigin, SimulationSpec
-from bpr.data.simulated_results import simulated_results
-from bpr.data.transforms import PatchAugmentation
 from bpr.formats.errors import FormatError
-from bpr.formats.registry import read_annotations
+from bpr.formats.predictions import read_annotations
 from bpr.structures import ImageRecord, PatchSpec
+from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
+from bpr.synthetic.coarse_results import simulated_results
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from bpr import rle
+from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import CoarseWindow, ImagePatches, ImageWindows, PatchBatch, PatchGroup, to_tensor
+from bpr.data.images import read_image
 from bpr.data.index import PatchIndex
-from bpr.data.pixels import read_image
-from bpr.data.transforms import PatchAugmentation
-from bpr.patches import crop, propose_boxes, working_window
+from bpr.patches.cutting import crop, propose_boxes, working_window
 from bpr.structures import Boxes, CoarseInstance, ImageRecord, Mask, PatchSpec, Rle, Size
 
 

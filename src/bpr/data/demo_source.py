@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bpr.data.datamodule import Source
-from bpr.data.demo import make_demo
+from bpr.synthetic.demo import make_demo
 
 
 def demo_source(images: Path | str, annotations: Path | str, predictions: Sequence[Path | str] = ()) -> Source:
     """A part of the embedded demo, made now unless it is there.
 
     Args:
-        images: ``ROOT/train/images`` or ``ROOT/val/images``: where `bpr.data.demo.make_demo` puts them.
+        images: ``ROOT/train/images`` or ``ROOT/val/images``: where `bpr.synthetic.demo.make_demo` puts them.
         annotations: As for `bpr.data.datamodule.Source`.
         predictions: The same.
 

@@ -8,14 +8,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bpr.data.image_files import ImageFinder
-from bpr.data.pixels import image_sizes
+from bpr.data.images import image_sizes
 from bpr.data.stored_records import Positions, StoredRecords
 from bpr.formats import coco
 from bpr.formats.alignment import aligned, comparable
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.places import entry_rle, named_place, place
-from bpr.formats.registry import prediction_format
-from bpr.formats.stored import Entry
+from bpr.formats.predictions import prediction_format
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 
@@ -25,7 +25,7 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
     Args:
         images: Folder of images.
         annotated: Images and objects; their order is kept. Images without predictions are left out.
-        predictions: Files or folders in any format of `bpr.formats.registry`. `CoarseInstance.position` counts on
+        predictions: Files or folders in any format of `bpr.formats.predictions`. `CoarseInstance.position` counts on
             from one to the next.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.formats.coco import result_rle
-from bpr.formats.stored import Entry, LazySequence, StoredEntries
+from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.evaluation.cityscapes import format_official, official_scores
-from bpr.evaluation.command import exit_code, parser
-from bpr.evaluation.report import Evaluation, evaluate
+from bpr.command import exit_code, parser
+from bpr.evaluation.official_cityscapes import format_official, official_scores
+from bpr.evaluation.scores import Evaluation, evaluate
 from bpr.evaluation.table import format_table
 from bpr.formats.files import replacing
 

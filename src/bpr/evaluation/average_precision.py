@@ -10,7 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
-from bpr.evaluation.inputs import EvaluatedImage
+from bpr.evaluation.images import EvaluatedImage
 
 _log = logging.getLogger(__name__)
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)

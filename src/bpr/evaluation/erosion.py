@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from bpr import rle as rle_codec
+from bpr.command import exit_code, parser
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
-from bpr.evaluation.command import exit_code, parser
-from bpr.evaluation.inputs import EvaluatedImage, read_annotated_predictions
+from bpr.evaluation.images import EvaluatedImage, read_annotated_predictions
 from bpr.evaluation.table import percent
 from bpr.structures import Rle
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from bpr.evaluation.instance_scores import UNCHANGED
-from bpr.evaluation.report import Evaluation, Scores
+from bpr.evaluation.instances import UNCHANGED
+from bpr.evaluation.scores import Evaluation, Scores
 
 ABSENT = "\N{EN DASH}"
 """Printed where there is nothing to score."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from bpr.formats import cityscapes
 from bpr.formats.coco import Annotations
-from bpr.formats.stored import Entry
+from bpr.formats.entries import Entry
 
 ANY_CLASS: Final = 1
 """Class of masks in files, as `bpr.formats.mask_images` reads them."""
@@ -22,7 +22,7 @@ def aligned(entries: Sequence[Entry], annotations: Annotations) -> Sequence[Entr
     cannot be found is left as it is, for `bpr.data.records.refinement_records` to report.
 
     Args:
-        entries: From any reader of `bpr.formats.registry`.
+        entries: From any reader of `bpr.formats.predictions`.
         annotations: Whose ids are meant.
     """
     if not entries or "mask_file" not in entries[0]:
@@ -49,7 +49,7 @@ def comparable(annotations: Annotations, entries: Sequence[Entry]) -> Annotation
 
     Args:
         annotations: As they were read.
-        entries: From any reader of `bpr.formats.registry`.
+        entries: From any reader of `bpr.formats.predictions`.
     """
     without_class = bool(entries) and "mask_file" in entries[0] and "prediction_file" not in entries[0]
     if not without_class or len(annotations.categories) == 1:

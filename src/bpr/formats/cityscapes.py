@@ -18,10 +18,10 @@ from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
 from bpr.formats.coco import AnnotatedImage, Annotations
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.mask_images import read_labels
-from bpr.formats.stored import Entry
 from bpr.structures import TrueInstance
 
 LABELS: Final = {

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from bpr import rle as rle_codec
+from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import open_text, replacing
-from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
 from bpr.structures import Federated, Rle, Size, TrueInstance
 
 

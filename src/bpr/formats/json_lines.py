@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from bpr.formats.coco import check_entry
+from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import open_text, replacing
-from bpr.formats.stored import Entry, StoredEntries, UnpackedCopy, is_gzip
 
 _LONGEST_LINE: Final = 1 << 24
 

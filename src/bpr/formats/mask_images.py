@@ -11,9 +11,9 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from bpr import rle as rle_codec
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
-from bpr.formats.stored import Entry
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""

@@ -16,9 +16,9 @@ from PIL import UnidentifiedImageError
 
 from bpr import rle as rle_codec
 from bpr.formats.coco import read_json
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.formats.stored import Entry
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""

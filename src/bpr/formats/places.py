@@ -18,7 +18,7 @@ def place(predictions: Path, number: int, entry: Mapping[str, Any]) -> tuple[Pat
     Args:
         predictions: File or folder that the entry was read from.
         number: Of the entry in it, from 0.
-        entry: From any reader of `bpr.formats.registry`.
+        entry: From any reader of `bpr.formats.predictions`.
     """
     if {"prediction_file", "line_number", "mask_file"} <= entry.keys():
         where = f"line {entry['line_number']} ({predictions / entry['mask_file']})"

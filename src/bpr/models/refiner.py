@@ -19,6 +19,7 @@ from bpr.models.backends import Predict, best_patches_per_forward, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import load_segmenter
 from bpr.structures import Backend
 
 # Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
@@ -131,3 +132,29 @@ class PatchRefiner(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"},
         }
+
+
+def load_refiner(
+    path: str | Path,
+    input_size: int | None = None,
+    patches_per_forward: int | None = None,
+    backend: Backend = Backend.eager,
+    cache: Path | None = None,
+) -> PatchRefiner:
+    """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
+
+    Args:
+        path: The file; it is read with ``weights_only=True``, so it cannot run code.
+        input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with.
+        patches_per_forward: The network sees at most so many patches at a time; None: as many as suit the device.
+        backend: How the network is run.
+        cache: Folder for what a backend keeps.
+
+    Returns:
+        The module in eval mode.
+
+    Raises:
+        bpr.models.weights.CheckpointError: If the file is missing or has another layout.
+    """
+    segmenter = load_segmenter(path, input_size)
+    return PatchRefiner(segmenter, None, None, patches_per_forward, backend, cache).eval()

@@ -9,9 +9,9 @@ from bpr.data.records import refinement_records
 from bpr.data.stored_records import StoredRecords
 from bpr.formats.alignment import aligned, comparable
 from bpr.formats.coco import Annotations
+from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError
-from bpr.formats.registry import PredictionFormat, prediction_format, read_annotations
-from bpr.formats.stored import Entry, StoredEntries
+from bpr.formats.predictions import PredictionFormat, prediction_format, read_annotations
 from bpr.structures import ExifUse
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bpr.data.stored_records import StoredRecords
-from bpr.evaluation.inputs import Results
+from bpr.evaluation.images import Results
 from bpr.formats.coco import Annotations
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.stored import Entry
-from bpr.refine.merging import RefinementSummary, merge_shards
+from bpr.refine.results import RefinementSummary, merge_shards
 from bpr.refine.shards import discard_shards, read_shards
 from bpr.structures import ImageRecord
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from bpr.data.demo import make_demo
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
 from bpr.structures import PatchSpec, SettingError
+from bpr.synthetic.demo import make_demo
 
 
 def check_settings(cfg: DictConfig) -> None:

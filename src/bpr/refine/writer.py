@@ -13,9 +13,9 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr import rle
-from bpr.assemble import paste
 from bpr.data.batches import ImageWindows, RefinementBatch
 from bpr.models.refiner import RefinedPatches
+from bpr.patches.pasting import paste
 from bpr.refine.shards import RefinedImage, ShardWriter
 from bpr.structures import Probabilities
 

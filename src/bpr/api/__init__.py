@@ -1,0 +1,1 @@
+"""Refinement from Python: neither Lightning nor Hydra, and no files."""

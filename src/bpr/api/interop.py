@@ -1,0 +1,231 @@
+"""Masks as other libraries hold them: taken out for refinement, and put back into a new object.
+
+None of these libraries is imported; an object is recognised by its class or by its keys.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bpr import rle
+from bpr.api.arrays import MaskStack, boxes_of, in_type_of, to_array, to_stack
+from bpr.formats.coco import refined_entry
+from bpr.structures import Mask, Size
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The masks of one image, and the way back.
+
+    Attributes:
+        arrays: (n, h, w) bool.
+        rebuild: Gives an object such as the masks came in, from (n, h, w) bool refined masks; the object that
+            was given is not changed.
+    """
+
+    arrays: MaskStack
+    rebuild: Callable[[MaskStack], Any]
+
+
+def masks_of(given: Any, size: Size) -> Masks:
+    """The masks in an object of a known type.
+
+    Args:
+        given: See `bpr.api.refiner.Refiner.__call__`.
+        size: (h, w) of the image.
+
+    Raises:
+        TypeError: If the type is not known.
+        ValueError: If the masks do not have the size of the image, or are missing.
+    """
+    kind = _kind(given)
+    if kind == "supervision.Detections":
+        masks = _from_supervision(given, size)
+    elif kind == "ultralytics.Results":
+        masks = _from_ultralytics(given)
+    elif isinstance(given, Mapping):
+        masks = _from_mapping(given, size)
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        masks = _from_sequence(given, size)
+    else:
+        masks = Masks(to_stack(given), lambda refined: in_type_of(given, refined))
+    if masks.arrays.shape[1:] != tuple(size):
+        raise ValueError(f"the masks are {masks.arrays.shape[1:]} (h, w), but the image is {tuple(size)}")
+    return masks
+
+
+def _kind(given: Any) -> str:
+    """``package.Class``."""
+    return f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
+
+
+def _from_supervision(given: Any, size: Size) -> Masks:
+    if given.mask is None:
+        if len(given):
+            raise ValueError("these Detections have boxes but no masks (mask is None): nothing can be refined")
+        return Masks(np.zeros((0, *size), np.bool_), lambda _: copy.copy(given))
+    dense = np.asarray(given.mask).astype(np.bool_)
+
+    def rebuild(refined: MaskStack) -> Any:
+        kept = np.asarray(refined.any(axis=(1, 2)))
+        xyxy = np.where(kept[:, None], boxes_of(refined), given.xyxy)
+        return replace(given, mask=refined, xyxy=xyxy.astype(given.xyxy.dtype))
+
+    return Masks(dense, rebuild)
+
+
+def _from_ultralytics(given: Any) -> Masks:
+    size = (int(given.orig_shape[0]), int(given.orig_shape[1]))
+    if given.masks is None:
+        if given.boxes is not None and len(given.boxes):
+            raise ValueError("these Results have boxes but no masks: use a model that segments")
+        return Masks(np.zeros((0, *size), np.bool_), lambda _: copy.copy(given))
+    data = torch.as_tensor(given.masks.data)
+    stack = data.detach().cpu().float().numpy()
+    if stack.shape[1:] != size:
+        stack = np.stack([_without_letterbox(mask, size) for mask in stack])
+
+    def rebuild(refined: MaskStack) -> Any:
+        result = copy.deepcopy(given)
+        boxes = torch.as_tensor(given.boxes.data).clone()
+        kept = torch.from_numpy(refined.any(axis=(1, 2)))
+        boxes[kept, :4] = torch.from_numpy(boxes_of(refined)).to(boxes)[kept]
+        masks = torch.from_numpy(refined).to(data.device, data.dtype)
+        arrays = (boxes, masks) if isinstance(given.masks.data, torch.Tensor) else (boxes.numpy(), masks.numpy())
+        result.update(boxes=arrays[0], masks=arrays[1])
+        return result
+
+    return Masks(stack > 0.5, rebuild)
+
+
+def _without_letterbox(mask: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """A mask at the network's size, padded on both sides to a rectangle, at the size of the image."""
+    gain = min(mask.shape[0] / size[0], mask.shape[1] / size[1])
+    content = [max(round(side * gain), 1) for side in size]
+    top, left = (round((whole - part) / 2 - 0.1) for whole, part in zip(mask.shape, content, strict=True))
+    inside = mask[top : top + content[0], left : left + content[1]]
+    return np.asarray(cv2.resize(inside, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _from_mapping(given: Mapping[str, Any], size: Size) -> Masks:
+    if "masks" in given:
+        return _from_torchvision(given)
+    if "segments_info" in given:
+        return _from_hugging_face(given, size)
+    raise TypeError(
+        f"a dict of masks has 'masks' (torchvision) or 'segmentation' and 'segments_info' (Hugging Face), "
+        f"this one {sorted(map(str, given))}"
+    )
+
+
+def _from_torchvision(given: Mapping[str, Any]) -> Masks:
+    soft, boxes = given["masks"], given.get("boxes")
+    if not isinstance(soft, torch.Tensor | np.ndarray) or soft.ndim != 4 or soft.shape[1] != 1:
+        raise (ValueError if hasattr(soft, "shape") else TypeError)(
+            f"'masks' of a torchvision detector is an (n, 1, h, w) tensor or array, got {type(soft).__name__} "
+            f"{tuple(getattr(soft, 'shape', ()))}; without other entries, give the masks themselves, (n, h, w)"
+        )
+
+    def rebuild(refined: MaskStack) -> dict[str, Any]:
+        result = {**given, "masks": in_type_of(soft, refined[:, None])}
+        if boxes is not None:
+            kept = np.asarray(refined.any(axis=(1, 2)))[:, None]
+            result["boxes"] = in_type_of(boxes, np.where(kept, boxes_of(refined), to_array(boxes)))
+        return result
+
+    return Masks(to_array(soft)[:, 0] > 0.5, rebuild)
+
+
+def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
+    segments, segmentation = given["segments_info"], given["segmentation"]
+    if segmentation is None or not segments:
+        return Masks(np.zeros((0, *size), np.bool_), lambda _: dict(given))
+    if isinstance(segmentation, list):
+        raise TypeError("'segmentation' is a list of run lengths; post-process with return_binary_maps=True instead")
+    if segmentation.ndim == 3:
+        stack = segmentation.detach().cpu().numpy() > 0.5
+
+        def rebuild_maps(refined: MaskStack) -> dict[str, Any]:
+            return {**given, "segmentation": torch.from_numpy(refined).to(segmentation.device, segmentation.dtype)}
+
+        return Masks(stack, rebuild_maps)
+    ids = segmentation.detach().cpu().numpy()
+
+    def rebuild_map(refined: MaskStack) -> dict[str, Any]:
+        """One id for each pixel: where refined masks overlap, that of the higher score."""
+        result = np.full_like(ids, -1)
+        for number in sorted(range(len(segments)), key=lambda n: segments[n].get("score", 0.0)):
+            result[refined[number]] = segments[number]["id"]
+        return {**given, "segmentation": torch.from_numpy(result).to(segmentation.device)}
+
+    return Masks(np.stack([ids == segment["id"] for segment in segments]), rebuild_map)
+
+
+def _from_sequence(given: Sequence[Any], size: Size) -> Masks:
+    """A list of masks; one that holds the objects of several images is refused."""
+    if all(isinstance(entry, Mapping) and not _of_whole_image(entry) for entry in given):
+        return _from_coco(given, size)
+    if any(_of_whole_image(entry) for entry in given):
+        raise TypeError(
+            f"a list of {len(given)} {_kind(given[0])}, each with the masks of a whole image, but the image is one: "
+            f"give one of them (result[0]), or a list of as many images"
+        )
+    try:
+        array = np.stack([to_array(mask) for mask in given])
+    except ValueError as error:
+        raise TypeError(
+            f"a list of masks must hold (h, w) arrays of the same size, bool or 0 and 1: {error}"
+        ) from error
+    return Masks(to_stack(array), lambda refined: in_type_of(array, refined))
+
+
+def _of_whole_image(entry: Any) -> bool:
+    if isinstance(entry, Mapping):
+        return "masks" in entry or "segments_info" in entry
+    return _kind(entry) in ("supervision.Detections", "ultralytics.Results")
+
+
+def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
+    """A list of RLEs, of entries of a results file, or of SAM's dicts; their box and area follow the mask."""
+    codes = [entry.get("segmentation", entry) for entry in given]
+    stack = [_decoded(number, code, size) for number, code in enumerate(codes)]
+
+    def rebuild(refined: MaskStack) -> list[dict[str, Any]]:
+        return [_coco_entry(entry, mask) for entry, mask in zip(given, refined, strict=True)]
+
+    return Masks(np.stack(stack) if stack else np.zeros((0, *size), np.bool_), rebuild)
+
+
+def _decoded(number: int, code: Any, size: Size) -> Mask:
+    if isinstance(code, np.ndarray | torch.Tensor):  # SAM's automatic masks
+        if tuple(code.shape) != tuple(size):
+            raise ValueError(f"mask {number} is {tuple(code.shape)} (h, w), but the image is {tuple(size)}")
+        return np.asarray(to_stack(code[None])[0])
+    try:
+        return rle.decode(rle.from_segmentation(code, size))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"mask {number} is no COCO mask of this image: {error}") from error
+
+
+def _coco_entry(entry: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
+    code = rle.encode(mask)
+    if "segmentation" not in entry:
+        counts = code["counts"].encode() if isinstance(entry["counts"], bytes) else code["counts"]
+        return {**entry, "counts": counts}
+    refined = refined_entry(entry, code)
+    if isinstance(entry.get("area"), int | np.integer):  # SAM's; results files hold floats
+        refined["area"] = int(refined["area"])
+    given = entry["segmentation"]
+    return (
+        {**refined, "segmentation": in_type_of(given, mask)}
+        if isinstance(given, np.ndarray | torch.Tensor)
+        else refined
+    )

@@ -1,0 +1,203 @@
+"""Refine masks from Python: one object, one call; no Lightning, no Hydra, no files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from huggingface_hub import ModelHubMixin
+from numpy.typing import NDArray
+
+from bpr.api import hub
+from bpr.api.arrays import MaskStack
+from bpr.api.interop import masks_of
+from bpr.data.batches import to_tensor
+from bpr.data.images import as_rgb
+from bpr.models.backends import best_patches_per_forward, make_predict
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
+from bpr.patches.cuts import Crops, assemble, batches, cut
+from bpr.structures import Backend, Image, PatchSpec, Probabilities
+
+Progress = Callable[[int, int], None]
+"""Called with the number of patches that are done, and of all."""
+
+
+class Refiner(
+    ModelHubMixin,
+    library_name="bpr",
+    license="apache-2.0",
+    paper_url="https://arxiv.org/abs/2104.05239",
+    tags=["instance-masks"],
+):
+    """Refines the boundaries of instance masks (arXiv 2104.05239).
+
+    It keeps no state between calls, so that several threads may share one. ``save_pretrained(folder)`` and
+    ``push_to_hub("org/name")`` are those of huggingface_hub's `ModelHubMixin`; ``patch`` is saved with the weights, the
+    options that belong to a machine are not.
+
+    Args:
+        segmenter: The patch network; it is copied.
+        patch: How patches are placed; by default `PatchSpec()`.
+        device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
+        patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
+        threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
+        backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
+
+    Raises:
+        ValueError: If ``patches_per_forward`` or ``threads`` is below 1, or there is no such backend.
+    """
+
+    def __init__(
+        self,
+        segmenter: PatchSegmenter,
+        patch: PatchSpec | None = None,
+        device: torch.device | str | None = None,
+        patches_per_forward: int | None = None,
+        threads: int | None = None,
+        backend: Backend | str = Backend.eager,
+    ) -> None:
+        for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.patch = PatchSpec() if patch is None else patch
+        self._segmenter = segmenter
+        self._network = make_predict(segmenter, Backend(backend), self.patch.size, None, self.device)
+        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, Backend(backend))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, name: str | Path = "hrnet18s", **options: Any
+    ) -> Self:
+        """Load weights that ship, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
+
+        Args:
+            name: Name of weights that ship (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
+                folder of ``save_pretrained``, or ``"org/name"`` on the hub.
+            options: As of `Refiner` (``patch`` is by default what was saved); also ``input_size``, the side the
+                network resizes patches to, px (by default what it was trained with), and those of
+                `ModelHubMixin.from_pretrained`.
+
+        Raises:
+            bpr.models.weights.CheckpointError: If there are no such weights, or the file has another layout.
+        """
+        if Path(name).is_dir() or hub.is_hub_name(name):
+            return cls._from_hub(name, **options)
+        return cls._load(resolve_checkpoint(name), **options)
+
+    @classmethod
+    def _from_hub(cls, name: str | Path, **options: Any) -> Self:
+        # Files written by version 0.1.0 also hold the options of the machine: our defaults keep those from being used.
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.name not in ("self", "segmenter", "patch")}
+        try:
+            loaded: Self = super().from_pretrained(name, **{**defaults, **options})
+        except OSError as error:  # all that the hub's client raises
+            raise CheckpointError(
+                f"{name}: no such file, no weights of that name ship, and {hub.WEIGHTS_NAME} could not be had from "
+                f"the hub ({type(error).__name__}: {error})"
+            ) from error
+        return loaded
+
+    @classmethod
+    def _load(
+        cls,
+        path: Path,
+        input_size: int | None = None,
+        patch: PatchSpec | Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
+        return cls(load_segmenter(path, input_size), hub.patch_of(patch), **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        hub.write(self._segmenter, self.patch, save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        client = {name: options.pop(name) for name in names if name in options}
+        for obsolete in ("proxies", "resume_download"):  # of huggingface_hub before 1.0
+            options.pop(obsolete, None)
+        return cls._load(hub.weights_file(model_id, **client), **options)
+
+    def __call__(
+        self,
+        image: Any,
+        masks: Any,
+        threshold: float = 0.5,
+        return_probabilities: bool = False,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Refine the masks of one image, or of a list of images.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, (h, w, 4) uint8 RGBA (alpha is ignored), (h, w) or (h, w, 1) uint8 grey, or
+                a `PIL.Image.Image`; or a list of such images.
+            masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
+                `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
+                Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs, of COCO results or of
+                the dicts of SAM's automatic mask generator. For a list of images, a list with the masks of each,
+                such as the list that an Ultralytics model returns.
+            threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
+            return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
+                the coarse mask (0 or 1) outside of them.
+            progress: Called after every pass of the network.
+
+        Returns:
+            The refined masks, in the type they came in, in a new object; boxes in it follow the masks. A mask of
+            which nothing would be left is kept as it is. With
+            ``return_probabilities``, the pair of both. For a list of images, a list of these.
+
+        Raises:
+            TypeError: If the image or the masks are of no known type.
+            ValueError: If a shape does not fit, or ``threshold`` is out of range.
+        """
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
+        if not isinstance(image, list | tuple):
+            return self([image], [masks], threshold, return_probabilities, progress)[0]
+        if not isinstance(masks, list | tuple) or len(masks) != len(image):
+            raise ValueError(f"{len(image)} images need a list with the masks of each, got {type(masks).__name__}")
+        pixels = [as_rgb(one) for one in image]
+        adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
+        stacks = [given.arrays for given in adapted]
+        refined = self._refine(pixels, stacks, threshold, return_probabilities, progress)
+        rebuilt = [(given.rebuild(arrays), means) for given, (arrays, means) in zip(adapted, refined, strict=True)]
+        return rebuilt if return_probabilities else [only for only, _ in rebuilt]
+
+    def _refine(
+        self,
+        images: Sequence[Image],
+        stacks: Sequence[MaskStack],
+        threshold: float,
+        return_probabilities: bool,
+        progress: Progress | None,
+    ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
+        """(n, h, w) bool for each image, with (n, h, w) float32 if they are to be returned."""
+        cuts = [cut(masks, self.patch) for masks in stacks]
+        counts = [sum(len(one.boxes) for one in per_image) for per_image in cuts]
+        predicted = self._predict(batches(images, stacks, cuts, self._patches_per_forward), sum(counts), progress)
+        for masks, per_image, count in zip(stacks, cuts, counts, strict=True):
+            patches, predicted = predicted[:count], predicted[count:]
+            means = np.empty(masks.shape, np.float32) if return_probabilities else None
+            yield assemble(masks, per_image, patches, threshold, not self.patch.compat_2021, means), means
+
+    @torch.inference_mode()
+    def _predict(self, crops: Iterator[Crops], total: int, progress: Progress | None) -> Probabilities:
+        predicted = np.zeros((total, self.patch.size, self.patch.size), np.float32)
+        done = 0
+        for colours, coarse in crops:
+            inputs = to_tensor(colours).to(self.device), torch.from_numpy(coarse).to(self.device)
+            probabilities = self._network(*inputs)
+            predicted[done : done + len(coarse)] = probabilities.cpu().numpy()
+            done += len(coarse)
+            if progress is not None:
+                progress(done, total)
+        return predicted

@@ -1,0 +1,132 @@
+"""Images as (h, w, 3) uint8 RGB: from files, and from what is in memory."""
+
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from bpr.formats.errors import FormatError
+from bpr.structures import ExifUse, Image, Size
+
+_ORIENTATION: Final = 0x0112
+_SWAPPED: Final = frozenset({5, 6, 7, 8})
+"""EXIF orientations that exchange height and width."""
+_WIDE_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+"""Pillow modes of one channel with more than 8 bits."""
+
+_BAND: Final = 512
+"""Rows that are converted at a time."""
+
+
+def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
+    """Decode an image.
+
+    Args:
+        path: Any format that Pillow reads: JPEG, PNG, WebP, TIFF, BMP, ...
+        size: (h, w) it must have: that of its masks.
+        exif: Whether to turn the image as its EXIF orientation says; see `ExifUse`.
+
+    Returns:
+        (h, w, 3) uint8 RGB; grey is repeated, transparency dropped, palettes and CMYK are converted, 16 bits
+        scaled to 8, floating-point values taken as [0, 1] if none is above 1.
+
+    Raises:
+        FormatError: If it cannot be decoded or has another size than its masks.
+    """
+    try:
+        with _opened(path) as file:
+            stored, oriented = _sizes(file)
+            turn = exif is ExifUse.apply or (exif is ExifUse.auto and oriented == tuple(size))
+            if turn:
+                ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
+            image = _pixels(file)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    if image.shape[:2] != tuple(size):
+        also = f" (as stored {stored})" if stored != oriented else ""
+        raise FormatError(
+            path,
+            None,
+            f"is {image.shape[:2]}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?",
+        )
+    return image
+
+
+def image_sizes(path: Path) -> tuple[Size, Size]:
+    """(h, w) of an image as it is stored, and as its EXIF orientation turns it, from the header of the file.
+
+    Raises:
+        FormatError: If it is no image.
+    """
+    try:
+        with _opened(path) as file:
+            return _sizes(file)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise FormatError(path, None, f"is not a readable image ({error})") from error
+
+
+def as_rgb(image: Any) -> Image:
+    """(h, w, 3) uint8 of an image in memory, without its transparency; see `bpr.api.refiner.Refiner`.
+
+    Raises:
+        TypeError: If it is no array or PIL image, or not uint8.
+        ValueError: If the shape is not that of an image.
+    """
+    if hasattr(image, "convert") and hasattr(image, "getbands"):  # PIL, without importing it
+        image = _pixels(image)
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise TypeError(f"the image must be uint8, 0 to 255, got {array.dtype} {array.shape}; scale and convert it")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"the image must be (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) grey, got shape {array.shape}; "
+            f"channels come last: transpose an image that is (3, h, w)"
+        )
+    return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
+
+
+def _opened(path: Path) -> PillowImage.Image:
+    """The opened file, however large: the files are the user's own, and Pillow's limit is against strangers'."""
+    with mock.patch.object(PillowImage, "MAX_IMAGE_PIXELS", None):
+        return PillowImage.open(path)
+
+
+def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:
+    stored = (file.height, file.width)
+    if file.format == "PNG":  # `getexif` would decode all pixels, to look behind them
+        exif = PillowImage.Exif()
+        exif.load(file.info.get("exif", b""))
+    else:
+        exif = file.getexif()
+    swapped = exif.get(_ORIENTATION, 1) in _SWAPPED
+    return stored, (stored[::-1] if swapped else stored)
+
+
+def _pixels(image: PillowImage.Image) -> Image:
+    """(h, w, 3) uint8, converted in bands: what Pillow copies on the way does not grow with the image."""
+    if image.mode in _WIDE_MODES:
+        return _eight_bit(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        bottom = min(top + _BAND, image.height)
+        band = image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return pixels
+
+
+def _eight_bit(image: PillowImage.Image) -> Image:
+    """(h, w, 3) uint8 of one channel with more than 8 bits."""
+    values: NDArray[np.float32] = np.nan_to_num(np.asarray(image, np.float32))
+    highest = float(values.max(initial=0))
+    if image.mode == "F":
+        factor = 255.0 if highest <= 1 else 1.0
+    else:
+        factor = 255 / 65535 if highest > 255 or image.mode != "I" else 1.0
+    grey = np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)

@@ -1,0 +1,107 @@
+"""Callbacks of a training: a smaller input for the first steps, and the scores that it brought."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from bpr.data.batches import PatchBatch
+from bpr.models.refiner import PatchRefiner
+from bpr.models.segmenter import check_input_size
+
+_FIGURES = ("iou", "boundary_f", "accuracy")
+
+
+class SmallInputFirst(pl.Callback):
+    """Shows the network its patches at a smaller input size for the first steps, and at its own from then on.
+
+    Half the input size costs a quarter of the time. The size is a function of the global step alone, so that an
+    interrupted training goes on as it would have. Checkpoints hold the network's own input size.
+
+    Args:
+        input_size: Of the first steps, px; a positive multiple of 32.
+        steps: Optimizer steps at that size.
+
+    Raises:
+        ValueError: If ``input_size`` is none, or ``steps`` is negative.
+    """
+
+    def __init__(self, input_size: int, steps: int) -> None:
+        check_input_size(input_size)
+        if steps < 0:
+            raise ValueError(f"steps must not be negative, got {steps}")
+        self._input_size, self._steps = input_size, steps
+        self._own_size: int | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the network's own input size."""
+        assert isinstance(pl_module, PatchRefiner)
+        self._own_size = pl_module.segmenter.input_size
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PatchBatch, batch_idx: int
+    ) -> None:
+        """Choose the input size of this step; validation after it uses the same."""
+        assert isinstance(pl_module, PatchRefiner)
+        assert self._own_size is not None
+        pl_module.segmenter.input_size = self._input_size if trainer.global_step < self._steps else self._own_size
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the network with its own input size."""
+        assert isinstance(pl_module, PatchRefiner)
+        assert self._own_size is not None
+        pl_module.segmenter.input_size = self._own_size
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationFigures:
+    """Shares in [0, 1] on the validation patches, by name (``iou``, ...), after ``step`` optimizer steps."""
+
+    step: int
+    coarse: dict[str, float]
+    refined: dict[str, float]
+
+
+class TrainingSummary(pl.Callback):
+    """Prints, when a training ends, its first and last validation, the coarse masks', and where the weights are.
+
+    A check of all validation batches before the first step (``trainer.num_sanity_val_steps=-1``) counts as
+    validation at that step.
+    """
+
+    def __init__(self) -> None:
+        self._first: ValidationFigures | None = None
+        self._last: ValidationFigures | None = None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the figures; those of a check on a part of the batches are not kept."""
+        if trainer.sanity_checking and trainer.num_sanity_val_steps != float("inf"):
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if any(f"val/{prefix}{name}" not in metrics for name in _FIGURES for prefix in ("", "coarse_")):
+            return
+        coarse = {name: metrics[f"val/coarse_{name}"] for name in _FIGURES}
+        refined = {name: metrics[f"val/{name}"] for name in _FIGURES}
+        self._last = ValidationFigures(trainer.global_step, coarse, refined)
+        self._first = self._first or self._last
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print, in one process."""
+        if not trainer.is_global_zero:
+            return
+        if self._first and self._last:
+            print(format_figures(self._first, self._last))
+        checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")
+        if checkpoint:
+            print(f"checkpoint: {checkpoint}")
+            print(f"refine with it: python refine.py ckpt={Path(checkpoint)} [images=DIR predictions=FILE]")
+
+
+def format_figures(first: ValidationFigures, last: ValidationFigures) -> str:
+    """A table for people: coarse masks, first and last validation (one row if they are the same), in percent."""
+    rows = [("coarse masks", last.coarse), (f"step {first.step}", first.refined)]
+    if last.step != first.step:
+        rows.append((f"step {last.step}", last.refined))
+    lines = ["validation patches   " + "".join(f"{name:>12}" for name in _FIGURES)]
+    lines += [f"  {title:<19}" + "".join(f"{100 * values[name]:12.2f}" for name in _FIGURES) for title, values in rows]
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+"""``python -m bpr.models.export CKPT FILE.onnx``: a trained network as ONNX, normalisation and resizing included."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bpr.models.backends import export_onnx
+from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export as the command line says; 0, or 2 if a file or a package is missing, or the output cannot be written."""
+    options = argparse.ArgumentParser(prog="python -m bpr.models.export", description=__doc__)
+    options.add_argument("ckpt", help="checkpoint, or the name of weights that ship (hrnet18s)")
+    options.add_argument("output", type=Path, help="file to write, .onnx")
+    options.add_argument("--patch-size", type=int, default=64, metavar="PX", help="side of the patches (default: 64)")
+    options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
+    chosen = options.parse_args(arguments)
+    try:
+        segmenter = load_segmenter(resolve_checkpoint(chosen.ckpt), chosen.input_size)
+        export_onnx(segmenter, chosen.output, chosen.patch_size)
+    except (CheckpointError, ModuleNotFoundError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"{chosen.output}: images (n, 3, {chosen.patch_size}, {chosen.patch_size}) uint8 RGB, masks "
+        f"(n, {chosen.patch_size}, {chosen.patch_size}) bool -> probabilities, float32; n is free"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The page itself: what stands in it, and writing it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+
+from bpr.evaluation.scores import Evaluation
+from bpr.evaluation.table import percent, percents, remarks, table_rows
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+from bpr.refine.run import FinishedRun
+from bpr.report.changes import InstanceChange, instance_changes, made_better, made_worse, most_changed
+from bpr.report.classes import ClassRow, ClassScores, class_rows
+from bpr.report.histogram import gain_histogram, kept_histogram
+from bpr.report.pictures import COLOURS, Panel, panels_of
+
+SHOWN: Final = 12
+"""Instances in each gallery; bounds the size of the page and the number of images that are decoded again."""
+_BAR_HEIGHT: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Instances that are shown for one reason."""
+
+    anchor: str
+    title: str
+    remark: str
+    shown: Sequence[tuple[InstanceChange, Sequence[Panel]]]
+
+
+def report_path(output: Path) -> Path:
+    """Where the page for a results file goes: beside it, with the same stem.
+
+    Raises:
+        FormatError: If that is the results file itself.
+    """
+    path = output.with_suffix(".html")
+    if path == output:
+        raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
+    return path
+
+
+def write_report(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown: int = SHOWN) -> Path:
+    """Write the page beside the refined results, and give its path.
+
+    Args:
+        run: What was refined.
+        evaluation: Of its results with the coarse masks, where there is ground truth.
+        settings: The whole configuration as text.
+        shown: Instances in each gallery, at most.
+
+    Raises:
+        FormatError: If an image that is shown cannot be decoded.
+        OSError: If the page cannot be written; an older one is then still whole.
+    """
+    path = report_path(run.refined.path)
+    page = render(run, evaluation, settings, shown)
+    with replacing(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8", errors="replace")  # JSON may hold half a surrogate pair
+    return path
+
+
+def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown: int = SHOWN) -> str:
+    """The page as text; arguments as in `write_report`."""
+    changes = instance_changes(run, evaluation)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent}
+    source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        title=run.refined.path.name,
+        version=version("bpr"),
+        summary=_summary(run),
+        left=sorted(run.summary.skipped.items()),
+        scores=None if evaluation is None else table_rows(evaluation),
+        remarks=[] if evaluation is None else remarks(evaluation),
+        classes=[] if evaluation is None or run.annotations is None else _class_cells(run, evaluation),
+        galleries=_galleries(changes, evaluation is not None, shown),
+        histogram=_histogram(changes, evaluation is not None),
+        stages=_stages(run),
+        elapsed=run.elapsed,
+        settings=settings,
+        names={} if run.annotations is None else run.annotations.categories,
+        colours={title: "#{:02x}{:02x}{:02x}".format(*colour) for title, colour in COLOURS.items()},
+    )
+
+
+def _summary(run: FinishedRun) -> list[tuple[str, str]]:
+    summary = run.summary
+    rows = [
+        ("Coarse masks", run.coarse.path),
+        ("Refined masks", run.refined.path),
+        ("Annotations", "none" if run.annotations is None else run.annotations.path),
+        ("Images", f"{summary.images:,}"),
+        ("Instances", f"{summary.instances:,}"),
+        ("Refined", f"{summary.refined:,}"),
+        ("Masks changed", f"{summary.changed:,}"),
+        ("Patches", f"{summary.patches:,}"),
+        ("Left as they are", f"{sum(summary.skipped.values()):,}"),
+    ]
+    return [(name, str(value)) for name, value in rows]
+
+
+def _class_cells(run: FinishedRun, evaluation: Evaluation) -> list[tuple[ClassRow, list[str]]]:
+    assert run.annotations is not None
+    rows = class_rows(evaluation, run.annotations, run.refined.entries)
+    return [(row, _scores(row.before, row.after)) for row in rows]
+
+
+def _scores(before: ClassScores | None, after: ClassScores) -> list[str]:
+    """Before, after and change of each score of a class."""
+    assert before is not None
+    pairs = (
+        (before.ap, after.ap),
+        (before.boundary_ap, after.boundary_ap),
+        (before.mask_iou, after.mask_iou),
+        (before.boundary_f, after.boundary_f),
+    )
+    return [cell for pair in pairs for cell in percents(*pair)]
+
+
+def _galleries(changes: Sequence[InstanceChange], judged: bool, shown: int) -> list[Gallery]:
+    chosen = [
+        ("changed", "Changed most", "The least alike first: IoU of the coarse and the refined mask.", most_changed)
+    ]
+    if judged:
+        better = "Matched instances whose IoU with their object rose most."
+        worse = "Matched instances whose IoU with their object fell most."
+        chosen += [("better", "Made better", better, made_better), ("worse", "Made worse", worse, made_worse)]
+    selected = [choose(changes, shown) for *_, choose in chosen]
+    panels = iter(panels_of([change for part in selected for change in part]))
+    return [
+        Gallery(anchor, title, remark, [(change, next(panels)) for change in part])
+        for (anchor, title, remark, _), part in zip(chosen, selected, strict=True)
+    ]
+
+
+def _histogram(changes: Sequence[InstanceChange], judged: bool) -> dict[str, Any]:
+    if judged:
+        gains = [change.gain for change in changes if change.judgement is not None]
+        title, histogram, axis = "Change of IoU", gain_histogram(gains), "change of the IoU with the object, in points"
+        remark = f"{len(gains):,} matched instances; left of the middle: worse, right: better."
+    else:
+        title, histogram = "IoU of coarse and refined masks", kept_histogram([change.kept for change in changes])
+        remark, axis = f"{len(changes):,} instances.", "IoU of the coarse and the refined mask, in percent"
+    highest = max([bar.count for bar in histogram.bars] + [1])
+    bars = [(bar, round(_BAR_HEIGHT * bar.count / highest, 1)) for bar in histogram.bars]
+    return {"title": title, "axis": axis, "remark": remark, "bars": bars, "ticks": histogram.ticks}
+
+
+def _stages(run: FinishedRun) -> list[tuple[str, str, str]]:
+    total = sum(run.summary.seconds.values())
+    return [(stage, f"{spent:.1f}", f"{spent / max(total, 1e-9):.0%}") for stage, spent in run.summary.seconds.items()]

@@ -1,0 +1,250 @@
+"""The embedded demo: small data sets with exact masks, made on this machine at first use.
+
+Nothing is downloaded. The pictures are composited from photographs that every scikit-image wheel holds, all
+public domain or CC0, according to the documentation of `skimage.data`:
+
+===================  ========================================  ==========================================
+photograph           by                                        licence
+===================  ========================================  ==========================================
+`astronaut`          NASA                                      public domain
+`brick`              CC0Textures (Bricks25)                    CC0
+`chelsea`            Stefan van der Walt                       CC0
+`coffee`             Rachel Michetti, Pikolo Espresso Bar      CC0
+`grass`              linolafett, DeviantArt                    CC0
+`gravel`             CC0Textures (Gravel04)                    CC0
+`hubble_deep_field`  NASA, ESA                                 public domain
+`retina`             Mikael Häggström                          CC0
+`rocket`             SpaceX                                    public domain
+===================  ========================================  ==========================================
+
+Every set is there twice: as COCO files, and as a Cityscapes tree.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import cv2
+import numpy as np
+
+from bpr import rle
+from bpr.formats.coco import write_results
+from bpr.structures import Image, Mask, Size
+from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
+from bpr.synthetic.demo_cityscapes import write_cityscapes
+from bpr.synthetic.scene import Scene, compose_scene
+from bpr.synthetic.shapes import SHAPES
+
+Split = Literal["train", "val"]
+
+VERSION = 3
+"""Raised with every change of what is generated, so that older sets are made anew."""
+COUNTS: dict[Split, int] = {"train": 16, "val": 8}
+"""Number of pictures."""
+
+_SEEDS: dict[Split, int] = {"train": 1, "val": 2}
+_SIZES: tuple[Size, ...] = ((480, 640), (427, 640), (640, 480), (512, 512), (360, 640), (600, 450))
+_BACKGROUNDS = ("coffee", "grass", "rocket", "brick", "chelsea", "astronaut", "gravel", "hubble_deep_field")
+_TEXTURES = ("coffee", "grass", "gravel", "retina", "brick")
+_SEGMENTER = SimulationSpec(
+    box_head=0.45,
+    prototypes=0.55,
+    displacement=0.9,
+    offset=0.5,
+    thin_parts=0.1,
+    missing_part=0.1,
+    extra_part=0.1,
+    spill=0.15,
+)
+_PARTS: dict[str, slice | tuple[slice, slice]] = {
+    "astronaut": np.s_[190:],  # without the face: nothing is to be put on it
+    "retina": np.s_[350:1060, 350:1060],  # without the black frame
+}
+_NAMES = ("images", "instances.json", "coarse.json", "cityscapes", "complete.json")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFiles:
+    """Where a demo set is, as COCO files and once more as a Cityscapes tree.
+
+    Attributes:
+        images: Folder of the images.
+        annotations: COCO annotations.
+        predictions: COCO results with coarse masks.
+        cityscapes: Folder with ``leftImg8bit/SPLIT/demo`` and ``gtFine/SPLIT/demo``; `bpr.synthetic.demo_cityscapes`.
+        cityscapes_predictions: Folder with the coarse masks in the layout of Cityscapes results.
+    """
+
+    images: Path
+    annotations: Path
+    predictions: Path
+    cityscapes: Path
+    cityscapes_predictions: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """The files of the set in ``folder``."""
+        trees = folder / "cityscapes", folder / "cityscapes" / "results"
+        return cls(folder / "images", folder / "instances.json", folder / "coarse.json", *trees)
+
+
+def make_demo(root: str | Path, split: Split = "val") -> DemoFiles:
+    """Make the demo set ``root/split``, unless it is there already.
+
+    With the same versions of the libraries, the files are the same byte for byte each time. The set is built
+    in a hidden folder of ``root`` and renamed at the end; several processes may do so at the same time. A set
+    that is incomplete, or of another version, is replaced.
+
+    Args:
+        root: Folder for the sets; created if need be.
+        split: ``train`` (16 images) or ``val`` (8 others).
+
+    Raises:
+        ModuleNotFoundError: If scikit-image is not installed.
+        FileExistsError: If ``root/split`` has files that are not the demo's; they are left alone.
+        ValueError: If there is no such split.
+    """
+    if split not in COUNTS:
+        raise ValueError(f"split must be one of {sorted(COUNTS)}, got {split!r}")
+    folder = Path(root) / split
+    files = DemoFiles.of(folder)
+    if _is_complete(folder):
+        return files
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(_NAMES)):
+        raise FileExistsError(f"{folder} is no demo set of bpr; move it away, or choose another folder")
+    Path(root).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{split}-", dir=root) as unfinished:
+        built, replaced = Path(unfinished) / "built", Path(unfinished) / "replaced"
+        _build(built, split)
+        if not _is_complete(folder):
+            with contextlib.suppress(FileNotFoundError):  # nothing to replace
+                os.rename(folder, replaced)
+            _take_place(built, folder)
+    return files
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        stamp = json.loads((folder / "complete.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # absent or cut off: then the set is made anew
+        return False
+    return bool(stamp == _stamp(folder))
+
+
+def _stamp(folder: Path) -> dict[str, int]:
+    """What the last file of a complete set says: the version, and the number of files besides."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "complete.json"]
+    return {"version": VERSION, "files": len(files)}
+
+
+def _take_place(built: Path, folder: Path) -> None:
+    try:
+        os.rename(built, folder)
+    except OSError:
+        if not _is_complete(folder):  # else another process was faster, with the same files
+            raise
+
+
+def _build(folder: Path, split: Split) -> None:
+    files = DemoFiles.of(folder)
+    files.images.mkdir(parents=True)
+    photographs = _photographs()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    predictions: list[dict[str, Any]] = []
+    for number in range(1, COUNTS[split] + 1):
+        rng = np.random.default_rng([_SEEDS[split], number - 1])
+        scene = _composed(photographs, number - 1, rng)
+        picture, found = _png(scene.image), _predicted(scene, number, rng)
+        name = f"{split}_{number:02d}.png"
+        (files.images / name).write_bytes(picture)
+        height, width = scene.image.shape[:2]
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        annotations += _annotated(scene, number, len(annotations) + 1)
+        predictions += found
+        write_cityscapes(files.cityscapes, files.cityscapes_predictions, split, picture, scene, found)
+    categories = [{"id": category, "name": name} for category, (name, _) in SHAPES.items()]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    files.annotations.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    write_results(files.predictions, predictions)
+    (folder / "complete.json").write_text(json.dumps(_stamp(folder)), encoding="utf-8")
+
+
+def _composed(photographs: dict[str, Image], number: int, rng: np.random.Generator) -> Scene:
+    """A scene on the ``number``-th background; its objects are cut from other photographs."""
+    background = _BACKGROUNDS[number % len(_BACKGROUNDS)]
+    textures = [photographs[name] for name in _TEXTURES if name != background]
+    size = _SIZES[number % len(_SIZES)]
+    return compose_scene(photographs[background], textures, size, int(rng.integers(7, 12)), rng)
+
+
+def _photographs() -> dict[str, Image]:
+    try:
+        import skimage.data
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the demo is made from photographs of scikit-image; install it: pip install scikit-image",
+            name=error.name,
+        ) from error
+    photographs = {}
+    for name in dict.fromkeys(_BACKGROUNDS + _TEXTURES):
+        photograph = np.asarray(getattr(skimage.data, name)(), np.uint8)
+        photographs[name] = photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
+    return {name: photograph[_PARTS.get(name, slice(None))] for name, photograph in photographs.items()}
+
+
+def _png(image: Image) -> bytes:
+    encoded, content = cv2.imencode(".png", image[..., ::-1])
+    assert encoded
+    return bytes(content.tobytes())
+
+
+def _annotated(scene: Scene, image_id: int, first_id: int) -> list[dict[str, Any]]:
+    annotations = []
+    for offset, (mask, category) in enumerate(zip(scene.masks, scene.categories, strict=True)):
+        entry = {"id": first_id + offset, "image_id": image_id, "category_id": category, "iscrowd": 0}
+        annotations.append({**entry, **_mask_fields(mask), "area": int(mask.sum())})
+    return annotations
+
+
+def _predicted(scene: Scene, image_id: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Coarse masks by falling score: one per object, one duplicate, and one where there is little to see."""
+    everything = np.any(scene.masks, axis=0)
+    found: list[tuple[float, int, Mask]] = []
+    for mask, category in zip(scene.masks, scene.categories, strict=True):
+        coarse = _coarse(mask, everything & ~mask, rng)
+        overlap = float((coarse & mask).sum() / (coarse | mask).sum())
+        score = 0.45 + 0.4 * overlap + rng.normal(0, 0.1)  # a detector knows little of its mask's IoU
+        found.append((float(np.clip(score, 0.05, 0.99)), category, coarse))
+    _, category, again = found[int(rng.integers(len(found)))]
+    found.append((rng.uniform(0.05, 0.3), category, _coarse(again, everything & ~again, rng)))
+    centre = rng.uniform(0.1, 0.9, 2) * scene.image.shape[1::-1]
+    mistake = np.zeros(everything.shape, np.uint8)
+    axes = (int(rng.integers(12, 40)), int(rng.integers(12, 40)))
+    cv2.ellipse(mistake, (int(centre[0]), int(centre[1])), axes, rng.uniform(0, 180), 0, 360, 1, -1)
+    false_positive = _coarse(mistake.view(np.bool_), everything, rng)
+    found.append((rng.uniform(0.05, 0.2), int(rng.integers(1, len(SHAPES) + 1)), false_positive))
+    found.sort(key=lambda prediction: -prediction[0])
+    return [
+        {"image_id": image_id, "category_id": category, **_mask_fields(mask), "score": round(score, 4)}
+        for score, category, mask in found
+    ]
+
+
+def _coarse(mask: Mask, others: Mask, rng: np.random.Generator) -> Mask:
+    """The mask as a one-stage segmenter at 640 px gives it: blunt corners and wobble, seldom a wrong part.
+
+    Its errors are of a few px, smaller on small objects.
+    """
+    severity = float(np.clip(np.sqrt(mask.sum()) / 100, 0.3, 1.3))
+    return simulate_coarse(mask, others, rng, replace(_SEGMENTER, severity=severity))
+
+
+def _mask_fields(mask: Mask) -> dict[str, Any]:
+    encoded = rle.encode(mask)
+    x1, y1, x2, y2 = rle.bounding_box(encoded)
+    return {"bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)], "segmentation": encoded}

@@ -1,0 +1,249 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from bpr import Refiner, rle
+from bpr.api.arrays import boxes_of
+from bpr.api.interop import masks_of
+
+SIZE = (60, 80)
+
+
+@pytest.fixture
+def masks():
+    stack = np.zeros((3, *SIZE), bool)
+    stack[0, 10:30, 5:40] = stack[1, 40:55, 50:70] = True
+    stack[2, 20:45, 60:78] = True
+    return stack
+
+
+@pytest.fixture
+def refined(masks):
+    """Other masks: one grown, one emptied, one as it was."""
+    changed = masks.copy()
+    changed[0, 8:32, 4:41] = True
+    changed[1] = False
+    return changed
+
+
+@pytest.fixture(scope="session")
+def ultralytics(tmp_path_factory):
+    """Imported outside of any test: it changes environment variables and writes settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("yolo")))
+        pytest.importorskip("ultralytics.engine.results", reason="the extra interop is not installed")
+        return pytest.importorskip("ultralytics")
+
+
+def there_and_back(given, refined, size=SIZE):
+    before = copy.deepcopy(given)
+    adapted = masks_of(given, size)
+    assert adapted.arrays.dtype == bool
+    rebuilt = adapted.rebuild(refined)
+    assert np.array_equal(masks_of(rebuilt, size).arrays, refined)
+    assert np.array_equal(masks_of(given, size).arrays, masks_of(before, size).arrays)
+    assert np.array_equal(masks_of(adapted.rebuild(adapted.arrays), size).arrays, adapted.arrays)
+    return rebuilt
+
+
+def test_arrays_and_tensors_keep_their_type(masks, refined):
+    assert there_and_back(masks, refined).dtype == bool
+    assert there_and_back(masks.astype(np.uint8), refined).dtype == np.uint8
+    assert there_and_back(torch.from_numpy(masks), refined).dtype == torch.bool
+
+
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_rle_lists(masks, refined, kind):
+    codes = [rle.encode(mask) for mask in masks]
+    given = [{**code, "counts": code["counts"].encode() if kind is bytes else code["counts"]} for code in codes]
+    assert all(isinstance(code["counts"], kind) for code in there_and_back(given, refined))
+
+
+def test_results_entries_keep_their_fields(masks, refined):
+    given = [{"score": 0.5, "bbox": [0, 0, 1, 1], "area": 1, "segmentation": rle.encode(mask)} for mask in masks]
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt[0]["bbox"] == [4, 8, 37, 24]
+    assert rebuilt[0]["area"] == 37 * 24
+    assert rebuilt[0]["score"] == 0.5
+
+
+def test_masks_of_sams_generator_stay_arrays(masks, refined):
+    given = [{"segmentation": mask, "area": 1, "bbox": [0, 0, 1, 1], "predicted_iou": 0.9} for mask in masks]
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt[0]["segmentation"].dtype == bool
+    assert rebuilt[0]["bbox"] == [4, 8, 37, 24]
+    assert rebuilt[0]["predicted_iou"] == 0.9
+
+
+@pytest.fixture
+def sams_dicts(masks):
+    """As of SAM's automatic mask generator, but for the type of the mask."""
+    return [{"segmentation": torch.from_numpy(mask), "area": int(mask.sum()), "bbox": [0, 0, 1, 1]} for mask in masks]
+
+
+def test_tensors_in_sams_dicts_stay_tensors(sams_dicts, refined):
+    rebuilt = masks_of(sams_dicts, SIZE).rebuild(refined)
+    assert torch.equal(rebuilt[0]["segmentation"], torch.from_numpy(refined[0]))
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_areas_keep_their_type(sams_dicts, refined, kind):
+    given = [{**entry, "area": kind(1)} for entry in sams_dicts]
+    assert isinstance(masks_of(given, SIZE).rebuild(refined)[0]["area"], kind)
+
+
+def test_sams_masks_of_another_image_are_named(sams_dicts):
+    sams_dicts[1]["segmentation"] = torch.zeros(5, 5, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"mask 1 is \(5, 5\) \(h, w\), but the image is \(60, 80\)"):
+        masks_of(sams_dicts, SIZE)
+
+
+def test_lists_of_masks_come_back_as_one_array(masks, refined):
+    assert np.array_equal(masks_of(list(masks), SIZE).rebuild(refined), refined)
+
+
+def test_lists_of_masks_of_several_sizes_are_refused():
+    with pytest.raises(TypeError, match=r"\(h, w\) arrays of the same size"):
+        masks_of([np.zeros((5, 5), bool), np.zeros((6, 5), bool)], SIZE)
+
+
+@pytest.mark.parametrize("entry", [{"masks": torch.zeros(1, 1, *SIZE)}, {"segmentation": None, "segments_info": []}])
+def test_a_list_of_dicts_of_whole_images_is_refused_for_one_image(entry):
+    with pytest.raises(TypeError, match=r"a list of 1 builtins\.dict, .*give one of them \(result\[0\]\)"):
+        masks_of([entry], SIZE)
+
+
+def test_a_bad_rle_is_named():
+    with pytest.raises(ValueError, match="mask 1 is no COCO mask"):
+        masks_of([rle.encode(np.zeros(SIZE, bool)), {"size": [1, 1], "counts": "1"}], SIZE)
+
+
+def test_torchvision_detections(masks, refined):
+    given = {
+        "boxes": torch.from_numpy(boxes_of(masks)),
+        "labels": torch.tensor([1, 2, 3]),
+        "scores": torch.tensor([0.9, 0.8, 0.7]),
+        "masks": torch.from_numpy(masks[:, None]).float() * 0.8,
+    }
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt["masks"].shape == (3, 1, *SIZE)
+    assert rebuilt["boxes"][0].tolist() == [4, 8, 41, 32]
+    assert torch.equal(rebuilt["boxes"][1], given["boxes"][1])  # its mask is empty now: the box stays
+    assert torch.equal(rebuilt["scores"], given["scores"])
+
+
+def test_arrays_in_a_torchvision_dict_stay_arrays(masks, refined):
+    given = {"boxes": boxes_of(masks), "masks": masks[:, None].astype(np.float32)}
+    rebuilt = there_and_back(given, refined)
+    assert (type(rebuilt["masks"]), type(rebuilt["boxes"])) == (np.ndarray, np.ndarray)
+
+
+def test_half_precision_detections_are_understood(masks):
+    given = {"masks": torch.from_numpy(masks[:, None]).to(torch.bfloat16)}
+    assert np.array_equal(masks_of(given, SIZE).arrays, masks)
+
+
+def test_a_torchvision_dict_with_a_list_of_masks_is_refused(masks):
+    with pytest.raises(TypeError, match=r"\(n, 1, h, w\) tensor or array, got list"):
+        masks_of({"masks": list(masks)}, SIZE)
+
+
+def test_a_real_torchvision_detector_is_understood(refined):
+    detection = pytest.importorskip("torchvision.models.detection")
+    torch.manual_seed(0)
+    model = detection.maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3, box_score_thresh=0.0, box_detections_per_img=3
+    ).eval()
+    with torch.inference_mode():
+        output = model([torch.rand(3, *SIZE)])[0]
+    there_and_back(output, refined[: len(output["masks"])])
+
+
+def test_supervision_detections(masks, refined):
+    sv = pytest.importorskip("supervision", reason="the extra interop is not installed")
+    given = sv.Detections(
+        xyxy=boxes_of(masks), mask=masks, class_id=np.array([1, 2, 3]), confidence=np.array([0.9, 0.8, 0.7]),
+        data={"name": np.array(["a", "b", "c"])},
+    )  # fmt: skip
+    rebuilt = there_and_back(given, refined)
+    assert isinstance(rebuilt, sv.Detections)
+    assert rebuilt.xyxy[0].tolist() == [4, 8, 41, 32]
+    assert rebuilt.data["name"].tolist() == ["a", "b", "c"]
+    assert masks_of(sv.Detections.empty(), SIZE).rebuild(None).is_empty()
+    with pytest.raises(ValueError, match="no masks"):
+        masks_of(sv.Detections(xyxy=boxes_of(masks)), SIZE)
+
+
+@pytest.fixture
+def ultralytics_results(masks, ultralytics):
+    boxes = torch.cat([torch.from_numpy(boxes_of(masks)), torch.tensor([[0.9, 0], [0.8, 1], [0.7, 2]])], dim=1)
+    return ultralytics.engine.results.Results(
+        np.zeros((*SIZE, 3), np.uint8), "a.jpg", {0: "a", 1: "b", 2: "c"}, boxes, torch.from_numpy(masks).float()
+    )
+
+
+def test_ultralytics_results(ultralytics_results, refined, ultralytics):
+    rebuilt = there_and_back(ultralytics_results, refined)
+    assert isinstance(rebuilt, ultralytics.engine.results.Results)
+    assert rebuilt.boxes.xyxy[0].tolist() == [4, 8, 41, 32]
+    assert rebuilt.boxes.conf.tolist() == ultralytics_results.boxes.conf.tolist()
+
+
+def test_the_list_that_ultralytics_returns_is_refused_for_one_image(ultralytics_results):
+    with pytest.raises(TypeError, match=r"a list of 1 ultralytics\.Results, .*give one of them \(result\[0\]\)"):
+        masks_of([ultralytics_results], SIZE)
+
+
+def test_the_list_that_ultralytics_returns_goes_with_a_list_of_images(ultralytics_results):
+    refiner = Refiner.from_pretrained("hrnet18s", device="cpu")
+    refined = refiner([np.zeros((*SIZE, 3), np.uint8)] * 2, [ultralytics_results] * 2)
+    assert [type(one) for one in refined] == [type(ultralytics_results)] * 2
+
+
+def test_letterboxed_ultralytics_masks_are_brought_to_the_image(masks, ultralytics):
+    results, ops = ultralytics.engine.results, ultralytics.utils.ops
+    small = torch.zeros(3, 64, 64)
+    small[:, 8:56] = torch.nn.functional.interpolate(torch.from_numpy(masks)[None].float(), (48, 64))[0]
+    boxes = torch.cat([torch.from_numpy(boxes_of(masks)), torch.ones(3, 2)], dim=1)
+    given = results.Results(np.zeros((*SIZE, 3), np.uint8), "a.jpg", {1: "a"}, boxes, small)
+    expected = ops.scale_masks(small[None], SIZE)[0].numpy() > 0.5
+    adapted = masks_of(given, SIZE).arrays
+    assert (adapted != expected).mean() < 0.002  # two bilinear resizings, OpenCV's and torch's
+
+
+def test_hugging_face_maps(masks, refined):
+    segments = [{"id": i, "label_id": 7, "score": s} for i, s in ((0, 0.9), (1, 0.8), (2, 0.7))]
+    ids = np.full(SIZE, -1)
+    for number in (2, 1, 0):
+        ids[masks[number]] = number
+    given = {"segmentation": torch.from_numpy(ids), "segments_info": segments}
+    rebuilt = there_and_back(given, refined)
+    assert rebuilt["segmentation"].dtype == torch.int64
+    overlapping = refined.copy()
+    overlapping[2, 8:32, 30:41] = True
+    shared = masks_of(given, SIZE).rebuild(overlapping)["segmentation"]
+    assert shared[10, 35] == 0  # the higher score keeps the pixel
+
+
+def test_hugging_face_post_processing_is_understood(refined):
+    transformers = pytest.importorskip("transformers", reason="the extra interop is not installed")
+    modeling = pytest.importorskip("transformers.models.mask2former.modeling_mask2former")
+    outputs = modeling.Mask2FormerForUniversalSegmentationOutput(
+        class_queries_logits=torch.tensor([[[9.0, 0, 0], [0, 9.0, 0], [9.0, 0, 0]]]),
+        masks_queries_logits=torch.stack([torch.linspace(-9, 9, 96 * 96).reshape(96, 96).roll(n, 0) for n in range(3)])[
+            None
+        ],
+    )
+    processor = transformers.Mask2FormerImageProcessor()
+    for maps in (True, False):
+        found = processor.post_process_instance_segmentation(outputs, target_sizes=[SIZE], return_binary_maps=maps)[0]
+        adapted = masks_of(found, SIZE)
+        assert len(adapted.arrays) == len(found["segments_info"]) == 3
+        there_and_back(found, refined)
+
+
+def test_no_instances_of_hugging_face():
+    given = {"segmentation": torch.full(SIZE, -1), "segments_info": []}
+    assert masks_of(given, SIZE).arrays.shape == (0, *SIZE)

@@ -1,0 +1,160 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr import rle
+from bpr.data.images import as_rgb, image_sizes, read_image
+from bpr.data.records import refinement_records
+from bpr.formats.errors import FormatError
+from bpr.structures import ExifUse
+
+SIZE = (20, 30)
+
+
+@pytest.fixture
+def pixels():
+    ys, xs = np.mgrid[:20, :30]
+    return np.stack([xs * 8, ys * 12, (xs + ys) * 5], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "bmp"])
+def test_lossless_formats_give_their_pixels(tmp_path, pixels, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, **({"lossless": True} if suffix == "webp" else {}))
+    assert np.array_equal(read_image(path, SIZE), pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("CMYK", "jpg"), ("RGB", "jpg"), ("RGBA", "png"), ("P", "png"), ("YCbCr", "jpg")]
+)
+def test_colours_survive_their_mode(tmp_path, pixels, mode, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).convert(mode, palette=Image.Palette.ADAPTIVE).save(
+        path, **({"quality": 95} if suffix == "jpg" else {})
+    )
+    read = read_image(path, SIZE)
+    assert read.shape == (*SIZE, 3)
+    # JPEG and palettes lose some.
+    assert np.abs(read.astype(int) - pixels).mean() < (0.1 if mode == "RGBA" else 12)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey_is_scaled(tmp_path, pixels, suffix):
+    grey = pixels[..., 0]
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / f"a.{suffix}")
+    assert np.array_equal(read_image(tmp_path / f"a.{suffix}", SIZE), np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_floating_point_grey_is_scaled(tmp_path, pixels, scale):
+    grey = pixels[..., 0]
+    Image.fromarray((grey / scale).astype(np.float32)).save(tmp_path / "a.tiff")
+    assert np.array_equal(read_image(tmp_path / "a.tiff", SIZE)[..., 1], grey)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_is_repeated(tmp_path, pixels, mode):
+    image = Image.fromarray(pixels[..., 0]).convert(mode)
+    image.save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", SIZE), np.asarray(image.convert("RGB")))
+
+
+def turned(tmp_path, pixels, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    return tmp_path / "a.png"
+
+
+def test_masks_decide_about_a_quarter_turn(tmp_path, pixels):
+    path = turned(tmp_path, pixels, 6)
+    clockwise = np.rot90(pixels, -1)
+    assert image_sizes(path) == ((20, 30), (30, 20))
+    assert np.array_equal(read_image(path, (20, 30)), pixels)
+    assert np.array_equal(read_image(path, (30, 20)), clockwise)
+    assert np.array_equal(read_image(path, (30, 20), ExifUse.apply), clockwise)
+    with pytest.raises(FormatError, match=r"is \(20, 30\) .*its masks are \(30, 20\)"):
+        read_image(path, (30, 20), ExifUse.ignore)
+
+
+def test_half_a_turn_is_applied_unless_it_is_to_be_ignored(tmp_path, pixels):
+    path = turned(tmp_path, pixels, 3)
+    assert np.array_equal(read_image(path, SIZE), pixels[::-1, ::-1])
+    assert np.array_equal(read_image(path, SIZE, ExifUse.ignore), pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "exif"), [((20, 30), ExifUse.auto), ((30, 20), ExifUse.auto), ((30, 20), ExifUse.apply)]
+)
+def test_predictions_on_either_frame_find_their_image(tmp_path, pixels, size, exif):
+    turned(tmp_path, pixels, 6)
+    entry = {"image_id": "a", "category_id": 1, "score": 1.0, "segmentation": rle.encode(np.ones(size, bool))}
+    record = refinement_records(tmp_path, tmp_path / "r.json", [entry], exif=exif)[0]
+    assert record.size == size
+    assert read_image(record.path, record.size, record.exif).shape[:2] == size
+
+
+def test_very_large_images_are_read(tmp_path):
+    Image.new("1", (20000, 20000)).save(tmp_path / "a.png")
+    assert image_sizes(tmp_path / "a.png")[0] == (20000, 20000)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from bpr.data.images import read_image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_image(Path(sys.argv[1]), (4000, 6000))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_reading_copies_the_pixels_but_once(tmp_path, mode):
+    Image.new(mode, (6000, 4000)).save(tmp_path / "a.jpg")
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "a.jpg")]
+    grown = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # Pillow's own 4 bytes a pixel, our 3, and bands; copies of the whole image would be 3 or 4 more each.
+    assert grown < 8.5 * 4000 * 6000
+
+
+def test_images_of_several_bands_are_whole(tmp_path):
+    tall = np.random.default_rng(0).integers(0, 256, (1100, 7, 3), dtype=np.uint8)
+    Image.fromarray(tall).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", (1100, 7)), tall)
+
+
+def test_alpha_of_arrays_is_dropped(pixels):
+    assert np.array_equal(as_rgb(np.dstack([pixels, pixels[..., 0]])), pixels)
+
+
+def test_alpha_of_images_in_memory_is_dropped(pixels):
+    assert np.array_equal(as_rgb(Image.fromarray(np.dstack([pixels, pixels[..., 0]]))), pixels)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"hello")
+    with pytest.raises(FormatError, match=r"a\.png: cannot be decoded"):
+        read_image(tmp_path / "a.png", SIZE)
+    with pytest.raises(FormatError, match=r"a\.png: is not a readable image"):
+        image_sizes(tmp_path / "a.png")
+
+
+def test_sizes_come_from_the_header_alone(tmp_path, pixels):
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:60])
+    assert image_sizes(path) == ((20, 30), (20, 30))
+
+
+def test_wide_images_in_memory_are_scaled_too(pixels):
+    grey = pixels[..., 0]
+    assert np.array_equal(as_rgb(Image.fromarray(grey.astype(np.uint16) * 257))[..., 2], grey)
+
+
+def test_empty_images_in_memory_are_refused():
+    with pytest.raises(ValueError, match="must be"):
+        as_rgb(Image.new("RGB", (0, 5)))

@@ -1,0 +1,107 @@
+import gc
+import gzip
+import io
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpr.formats import coco
+from bpr.formats import entries as stored
+from bpr.formats.entries import StoredEntries, array_spans
+from bpr.formats.errors import FormatError
+from bpr.formats.json_lines import open_json_lines
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text()
+OBJECTS = st.dictionaries(st.text(), SCALARS | st.lists(SCALARS))
+
+
+def entries(count):
+    return [
+        {"image_id": n, "category_id": 1, "score": 0.5, "segmentation": {"size": [1, 1], "counts": "1"}, "ü": "漢" * n}
+        for n in range(count)
+    ]
+
+
+@given(
+    st.lists(OBJECTS), st.integers(1, 40), st.booleans(), st.sampled_from([None, 1]), st.sampled_from(["", "\ufeff"])
+)
+def test_items_are_found_whatever_the_chunks_are(items, chunk, escaped, indent, mark):
+    content = (mark + json.dumps(items, ensure_ascii=escaped, indent=indent)).encode("utf-8", "surrogatepass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "_CHUNK", chunk)
+        found = list(array_spans(io.BytesIO(content)))
+    assert [item for _, _, item in found] == items
+    assert [json.loads(content[start : start + length]) for start, length, _ in found] == items
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expecting value"),
+        ("[1, 2", "Expecting ',' delimiter"),
+        ("[1 2]", "Expecting ',' delimiter: byte 3"),
+        ("[1,]", "Expecting value: byte 3"),
+        ('[{"a": ]', "Expecting value: byte 7"),
+        ("[] []", "Extra data: byte 3"),
+        ("nonsense", None),
+    ],
+)
+def test_what_is_no_array_is_an_error_with_its_place(text, message):
+    with pytest.raises(json.JSONDecodeError if message else TypeError, match=message):
+        list(array_spans(io.BytesIO(text.encode())))
+
+
+def test_entries_are_had_by_number_by_slice_and_in_order(tmp_path):
+    coco.write_results(tmp_path / "r.json", entries(5))
+    found = coco.open_results(tmp_path / "r.json")
+    assert len(found) == 5
+    assert list(found) == found[:] == entries(5)
+    assert (found[-1], found[1:4:2]) == (entries(5)[4], entries(5)[1:4:2])
+    assert list(found.take([3, 0])) == [entries(5)[3], entries(5)[0]]
+    with pytest.raises(IndexError):
+        found[5]
+
+
+def test_an_access_gives_a_new_object(tmp_path):
+    coco.write_results(tmp_path / "r.json", entries(1))
+    found = coco.open_results(tmp_path / "r.json")
+    found[0]["score"] = 7
+    assert found[0]["score"] == 0.5
+
+
+def test_a_gzipped_file_is_unpacked_for_as_long_as_it_is_used(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n\n" for entry in entries(3)).encode()))
+    found = open_json_lines(path)
+    assert list(found) == entries(3)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        assert process.submit(list, found).result() == entries(3)
+    assert found[1] == entries(3)[1], "only its owner removes the copy"
+    del found
+    gc.collect()
+    assert not list(folder.iterdir())
+
+
+def test_nothing_is_left_of_a_gzipped_file_that_was_cut_off(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(entries(1)[0]).encode())[:-10])
+    with pytest.raises(FormatError, match=r"r\.jsonl\.gz: cannot be read"):
+        open_json_lines(path)
+    gc.collect()
+    assert not list(folder.iterdir())
+
+
+def test_no_entries_are_a_sequence_too(tmp_path):
+    (tmp_path / "r.json").write_text("[]")
+    assert list(coco.open_results(tmp_path / "r.json")) == []
+    assert len(StoredEntries(tmp_path / "r.json", [])) == 0

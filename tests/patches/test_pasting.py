@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from bpr import rle
+from bpr.patches.cutting import crop, propose_boxes
+from bpr.patches.pasting import paste
+from bpr.structures import PatchSpec
+
+masks = arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 30)))
+
+
+@pytest.mark.parametrize("name", ["disk", "star", "touches_border"])
+def test_reassembly_equals_the_reference(shared_dir, name):
+    golden = np.load(shared_dir / "golden" / "reassembly.npz")
+    coarse = rle.decode(json.loads(str(golden[f"{name}_coarse"])))
+    refined = paste(coarse, golden[f"{name}_probabilities"].astype(np.float32), golden[f"{name}_boxes"])
+    np.testing.assert_array_equal(refined, rle.decode(json.loads(str(golden[f"{name}_refined"]))))
+
+
+@given(masks, st.sampled_from([2, 6, 16, 40]), st.sampled_from([0.25, 0.8, 1.0]), st.booleans())
+def test_pasting_back_what_was_cut_changes_nothing(mask, size, nms_iou, border):
+    boxes = propose_boxes(mask, PatchSpec(size, nms_iou, image_border=border))
+    if len(boxes):
+        np.testing.assert_array_equal(paste(mask, crop(mask, boxes).astype(np.float32), boxes), mask)
+
+
+@given(masks, st.integers(0, 2**32 - 1))
+def test_nothing_changes_outside_of_the_boxes(mask, seed):
+    boxes = propose_boxes(mask, PatchSpec(8, 0.25))
+    probabilities = np.random.default_rng(seed).random((len(boxes), 8, 8), np.float32)
+    changed = paste(mask, probabilities, boxes) != mask
+    for x1, y1, x2, y2 in boxes.tolist():
+        changed[y1:y2, x1:x2] = False
+    assert not changed.any()
+
+
+def test_overlapping_patches_are_averaged_with_equal_weight():
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 2, 2]])
+    probabilities = np.array([0.9, 0.9, 0.0], np.float32)[:, None, None] * np.ones((3, 2, 2), np.float32)
+    assert paste(np.zeros((2, 2), bool), probabilities, boxes).all()
+    assert not paste(np.zeros((2, 2), bool), probabilities, boxes, threshold=0.6).any()
+
+
+def test_a_probability_at_the_threshold_is_background():
+    boxes = np.array([[0, 0, 2, 2]])
+    assert not paste(np.ones((2, 2), bool), np.full((1, 2, 2), 0.5, np.float32), boxes).any()
+
+
+def test_without_patches_the_mask_stays_and_is_not_shared():
+    coarse = np.eye(4, dtype=bool)
+    refined = paste(coarse, np.zeros((0, 2, 2), np.float32), np.zeros((0, 4), np.int64))
+    np.testing.assert_array_equal(refined, coarse)
+    assert refined is not coarse
+    assert not np.shares_memory(refined, coarse)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 2), (2, 2, 2)])
+def test_patches_that_do_not_fit_their_boxes_are_refused(shape):
+    with pytest.raises(ValueError, match="box"):
+        paste(np.zeros((4, 4), bool), np.zeros(shape, np.float32), np.array([[0, 0, 2, 2]]))
