@@ -1,9 +1,9 @@
 import pytest
 
-from bpr.data import demo
 from bpr.data.datamodule import PatchDataModule
 from bpr.data.demo_source import demo_source
 from bpr.structures import PatchSpec
+from bpr.synthetic import demo
 
 pytest.importorskip("skimage")
 

@@ -10,7 +10,7 @@ from bpr import rle
 from bpr.data.records import refinement_records
 from bpr.formats.coco import read_annotations, read_results, write_results
 from bpr.formats.errors import FormatError
-from bpr.refine import contact_sheet
+from bpr.report import contact_sheet
 from bpr.report.contact_sheet import PANEL, Example, crop_window, draw_sheet, write_contact_sheet
 
 

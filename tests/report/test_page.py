@@ -16,7 +16,7 @@ from bpr.formats.coco import read_annotations, read_results, refined_entry
 from bpr.formats.errors import FormatError
 from bpr.refine.results import RefinementSummary
 from bpr.refine.run import FinishedRun
-from bpr.report import crops as crops_module
+from bpr.report import pictures as crops_module
 from bpr.report import report_path, write_report
 from bpr.report.changes import instance_changes, made_better, made_worse, most_changed
 from bpr.report.histogram import gain_histogram, kept_histogram

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bpr import rle
-from bpr.data import demo, demo_scene
 from bpr.formats.coco import read_annotations, read_json, read_results, result_rle
+from bpr.synthetic import demo
+from bpr.synthetic import scene as demo_scene
 from bpr.synthetic.demo import DemoFiles, make_demo
 from bpr.synthetic.demo_cityscapes import BACKGROUND, LABEL_IDS
 from bpr.synthetic.scene import MIN_AREA, MIN_CONTRAST, contrasts
