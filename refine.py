@@ -95,7 +95,11 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
     if cfg.dilation_ratio is None:
         cfg.dilation_ratio = given.form.dilation_ratio
     settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks
-    settings |= {"patch": dict(cfg.patch), "images": [str(path.resolve()) for path in given.records.paths]}
+    settings |= {
+        "patch": dict(cfg.patch),
+        "rounds": list(cfg.rounds),
+        "images": [str(path.resolve()) for path in given.records.paths],
+    }
     run = RefinementRun(output, [given.predictions, checkpoint], settings)
     if getattr(rank_zero_only, "rank", 0) == 0:
         run.claim()
@@ -110,20 +114,22 @@ def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredR
 
     from bpr.data.datamodule import RefinementDataModule
     from bpr.models.backends import choose_backend
-    from bpr.models.refiner import load_refiner
+    from bpr.models.refiner import Inference, load_refiner
+    from bpr.patches.engine import Method
     from bpr.refine.writer import RefinementWriter
     from bpr.structures import PatchSpec
 
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    spec, cache = PatchSpec(**cfg.patch), Path(cfg.paths.cache) / "onnx"
-    writer = RefinementWriter(run.folder, run.digest, cfg.threshold, keep_emptied=not spec.compat_2021)
+    writer = RefinementWriter(run.folder, run.digest)
     trainer = build_trainer(cfg, writer, len(left))
     if cfg.backend is None:
         cfg.backend = choose_backend(trainer.strategy.root_device, instances)
-    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
-    datamodule = RefinementDataModule(left, spec, cfg.images_per_batch, cfg.num_workers)
+    method = Method(PatchSpec(**cfg.patch), tuple(cfg.rounds), threshold=cfg.threshold)
+    inference = Inference(method, cfg.patches_per_forward, cfg.backend, Path(cfg.paths.cache) / "onnx")
+    refiner = load_refiner(checkpoint, cfg.input_size, inference)
+    datamodule = RefinementDataModule(left, refiner.inference.method, cfg.images_per_batch, cfg.num_workers)
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     return trainer.is_global_zero

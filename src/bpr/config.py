@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from bpr.structures import Backend, ExifUse, PatchSpec
+from bpr.structures import Backend, ExifUse, PatchSpec, Round
 from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
 
 
@@ -94,6 +94,7 @@ class RefineConf:
     ckpt: str = MISSING
     input_size: int | None = None
     threshold: float = 0.5
+    rounds: list[Round] = field(default_factory=lambda: [Round.boundary])
     patches_per_forward: int | None = None
     backend: Backend | None = None
     images_per_batch: int = 4

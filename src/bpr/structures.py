@@ -90,6 +90,22 @@ class PatchSpec:
         if self.compat_2021 and self.placement is not Placement.nms:
             raise SettingError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
 
+    @property
+    def keep_emptied(self) -> bool:
+        """Whether a mask of which nothing would be left stays as it is; the 2021 code wrote an empty one."""
+        return not self.compat_2021
+
+
+class Round(StrEnum):
+    """One pass of the network over the boundaries of all masks; the next starts from the masks that it made.
+
+    ``boundary``: patches of ``PatchSpec.size`` px, as in the paper; ``object``: the side of an instance's patches is
+    half of the geometric mean of the sides of its box, so that they show more of a large object.
+    """
+
+    boundary = "boundary"
+    object = "object"
+
 
 @dataclass(frozen=True, slots=True)
 class CoarseInstance:

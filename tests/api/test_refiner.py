@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from bpr import PatchSpec, Refiner, rle
+from bpr.data.batches import RefinementBatch
 from bpr.data.datasets import RefinementDataset
+from bpr.models.refiner import Inference, PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
-from bpr.refine.writer import paste_image
-from bpr.structures import CoarseInstance, ImageRecord
+from bpr.patches.engine import Method
+from bpr.refine.writer import encode_image
+from bpr.structures import CoarseInstance, ImageRecord, Round
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +41,31 @@ def scene():
     return image, np.stack([*discs, np.zeros((90, 120), bool)])
 
 
-def test_masks_equal_those_of_the_prediction_loop(refiner, segmenter, scene, tmp_path):
+@pytest.mark.parametrize("rounds", [["boundary"], ["object", "boundary"]])
+def test_masks_equal_those_of_the_prediction_loop(segmenter, scene, tmp_path, rounds):
     image, masks = scene
     Image.fromarray(image).save(tmp_path / "1.png")
     instances = tuple(CoarseInstance(rle.encode(mask), 1, 1.0, n) for n, mask in enumerate(masks))
     record = ImageRecord(1, tmp_path / "1.png", image.shape[:2], instances)
-    patches = RefinementDataset([record], PatchSpec(32))[0]
+    method = Method(PatchSpec(32), tuple(Round(name) for name in rounds), segmenter.input_size)
+    module = PatchRefiner(segmenter, inference=Inference(method, patches_per_forward=7)).eval()
+    batch = RefinementBatch((RefinementDataset([record], method)[0],))
     with torch.inference_mode():
-        crops = torch.from_numpy(patches.images).permute(0, 3, 1, 2), torch.from_numpy(patches.coarse)
-        written = paste_image(patches.layout, segmenter.foreground_probability(*crops).numpy())
-    refined = refiner(image, masks)
+        (predicted,) = module.predict_step(batch, 0)()
+    written = encode_image(batch.images[0].image, predicted)
+    refined = Refiner(segmenter, PatchSpec(32), device="cpu", patches_per_forward=7, rounds=rounds)(image, masks)
     assert refined.dtype == bool
     assert refined.shape == masks.shape
-    assert (refined != masks).any()
     assert not refined[3].any()
+    assert written.skipped == {"empty mask": 1}
+    assert written.changed == sum((refined[n] != masks[n]).any() for n in range(3)) > 0
     for number, code in written.masks.items():
-        # Batches of another size round differently: a pixel at probability 1/2 may fall on either side.
-        assert (refined[number] != rle.decode(code)).mean() < 1e-3
+        np.testing.assert_array_equal(refined[number], rle.decode(code))
+
+
+def test_an_unknown_round_is_refused(segmenter):
+    with pytest.raises(ValueError, match="objekt"):
+        Refiner(segmenter, device="cpu", rounds=["objekt"])
 
 
 def test_inputs_are_not_changed(refiner, scene):

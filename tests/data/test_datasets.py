@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from bpr import rle
+from bpr.data import datasets
 from bpr.data.augmentation import PatchAugmentation
-from bpr.data.batches import PatchGroup, collate_refinement
+from bpr.data.batches import PatchGroup
 from bpr.data.datamodule import PatchDataModule, RefinementDataModule, Source
 from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.images import read_image
@@ -13,7 +14,8 @@ from bpr.data.index import build_index
 from bpr.data.records import training_records
 from bpr.formats.coco import read_annotations
 from bpr.formats.errors import FormatError
-from bpr.structures import CoarseInstance, ImageRecord, PatchSpec
+from bpr.patches.engine import Method
+from bpr.structures import CoarseInstance, ImageRecord, PatchSpec, Round
 
 SPEC = PatchSpec(32, 0.25)
 
@@ -97,33 +99,42 @@ def test_impossible_batch_sizes_are_refused(toy_coco, tmp_path):
         datamodule(toy_coco, tmp_path, batch_size=4096).train_dataloader()
 
 
-def test_refinement_needs_no_truth_and_counts_what_it_skips(records):
+def test_refinement_needs_no_truth_and_says_why_a_mask_has_no_patches(records):
     record = records[0]
-    height, width = record.size
     empty, full = (rle.encode(np.full(record.size, value)) for value in (False, True))
     masks = [record.instances[0].rle, empty, full]
     instances = tuple(CoarseInstance(code, 1, 0.5, 40 + n) for n, code in enumerate(masks))
-    layout, images, coarse = RefinementDataset([ImageRecord(7, record.path, record.size, instances)], SPEC)[0]
-    assert layout.skipped == {"empty mask": 1, "no boundary inside the image": 1}
-    assert [w.position for w in layout.windows] == [40]
-    assert layout.patches == len(images) == len(coarse) > 0
-    for crop_, (x1, y1, x2, y2) in zip(coarse, layout.windows[0].boxes, strict=True):
+    image = RefinementDataset([ImageRecord(7, record.path, record.size, instances)], Method(SPEC))[0]
+    assert [placed.mask.position for placed in image.placed] == [40, 41, 42]
+    assert [placed.mask.reason for placed in image.placed[1:]] == ["empty mask", "no boundary inside the image"]
+    assert image.patches == len(image.placed[0].boxes) == len(image.crops.images) > 0
+    for crop_, (x1, y1, x2, y2) in zip(image.crops.masks, image.placed[0].boxes, strict=True):
         np.testing.assert_array_equal(crop_, rle.decode(masks[0])[y1:y2, x1:x2])
-    assert (height, width) == layout.size
 
 
 def test_an_image_with_nothing_to_refine_is_not_even_opened(tmp_path):
     empty = rle.encode(np.zeros((9, 9), bool))
     record = ImageRecord(1, tmp_path / "absent.png", (9, 9), (CoarseInstance(empty, 1, 0.5, 0),))
-    batch = collate_refinement([RefinementDataset([record], SPEC)[0]] * 2)
-    assert len(batch.images) == 0
-    assert [layout.skipped for layout in batch.layouts] == [{"empty mask": 1}] * 2
+    image = RefinementDataset([record], Method(SPEC))[0]
+    assert image.crops is None
+    assert image.patches == 0
 
 
-def test_patches_of_several_images_share_a_batch(records):
-    loader = RefinementDataModule(records, SPEC, images_per_batch=3).predict_dataloader()
-    sizes = [[layout.image_id for layout in batch.layouts] for batch in loader]
-    assert sizes == [[10, 11, 12], [13]]
+@pytest.mark.parametrize("rounds", [(Round.boundary,), (Round.object, Round.boundary)])
+def test_an_image_is_decoded_once_for_all_rounds(records, monkeypatch, rounds):
+    opened = []
+    monkeypatch.setattr(datasets, "read_image", lambda path, *rest: opened.append(path) or read_image(path, *rest))
+    image = RefinementDataset(records, Method(SPEC, rounds, 64))[0]
+    assert opened == [records[0].path]
+    if len(rounds) > 1:
+        assert image.image.read().shape == (*records[0].size, 3)
+    assert len(opened) == 1
+
+
+def test_several_images_share_a_batch(records):
+    for workers in (0, 1):
+        loader = RefinementDataModule(records, Method(SPEC), 3, workers).predict_dataloader()
+        assert [[image.image.image_id for image in batch.images] for batch in loader] == [[10, 11, 12], [13]]
 
 
 def test_simulated_masks_take_the_place_of_predictions_or_join_them(toy_coco, tmp_path):

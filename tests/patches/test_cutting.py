@@ -10,7 +10,8 @@ from torchvision.ops import nms
 
 from bpr import rle
 from bpr.patches.boundary import boundary_pixels, boundary_strength
-from bpr.patches.cutting import crop, propose_boxes, working_window
+from bpr.patches.cutting import crop, propose_boxes
+from bpr.patches.windows import working_window
 from bpr.structures import PatchSpec
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))

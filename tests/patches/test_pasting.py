@@ -7,9 +7,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bpr import rle
-from bpr.patches.cutting import crop, propose_boxes
-from bpr.patches.pasting import paste
+from bpr.patches.cutting import PlacedMask, crop, propose_boxes
+from bpr.patches.pasting import EMPTIED, mean_probability, paste_patches
+from bpr.patches.windows import MaskWindow
 from bpr.structures import PatchSpec
+
+
+def whole(mask):
+    return MaskWindow(0, mask, (0, 0, mask.shape[1], mask.shape[0]))
+
+
+def paste(mask, probabilities, boxes, threshold=0.5):
+    return paste_patches(PlacedMask(whole(mask), boxes), probabilities, threshold, keep_emptied=False).mask
+
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 
@@ -51,15 +61,34 @@ def test_a_probability_at_the_threshold_is_background():
     assert not paste(np.ones((2, 2), bool), np.full((1, 2, 2), 0.5, np.float32), boxes).any()
 
 
-def test_without_patches_the_mask_stays_and_is_not_shared():
+def test_without_patches_the_mask_stays():
     coarse = np.eye(4, dtype=bool)
-    refined = paste(coarse, np.zeros((0, 2, 2), np.float32), np.zeros((0, 4), np.int64))
-    np.testing.assert_array_equal(refined, coarse)
-    assert refined is not coarse
-    assert not np.shares_memory(refined, coarse)
+    placed = PlacedMask(whole(coarse), np.zeros((0, 4), np.int64))
+    refined = paste_patches(placed, np.zeros((0, 2, 2), np.float32), keep_probabilities=True)
+    np.testing.assert_array_equal(refined.mask, coarse)
+    np.testing.assert_array_equal(refined.probabilities, coarse)
+    assert refined.reason is not None
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2), (2, 2, 2)])
 def test_patches_that_do_not_fit_their_boxes_are_refused(shape):
     with pytest.raises(ValueError, match="box"):
-        paste(np.zeros((4, 4), bool), np.zeros(shape, np.float32), np.array([[0, 0, 2, 2]]))
+        mean_probability(np.zeros((4, 4), bool), np.zeros(shape, np.float32), np.array([[0, 0, 2, 2]]))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_mask_of_which_nothing_would_be_left_is_kept_only_if_asked(keep):
+    coarse = np.eye(4, dtype=bool)
+    placed = PlacedMask(whole(coarse), np.array([[0, 0, 4, 4]]))
+    refined = paste_patches(placed, np.zeros((1, 4, 4), np.float32), keep_emptied=keep)
+    assert refined.mask.any() == keep
+    assert refined.reason == (EMPTIED if keep else None)
+    assert refined.patches == 1
+
+
+@pytest.mark.parametrize("seen_at", [8, 32])
+def test_patches_seen_at_another_size_are_resized_to_their_boxes(seen_at):
+    half = np.zeros((1, seen_at, seen_at), np.float32)
+    half[:, :, : seen_at // 2] = 1
+    assert (paste(np.zeros((16, 16), bool), half, np.array([[0, 0, 16, 16]]))[:, :8]).all()
+    assert not paste(np.zeros((16, 16), bool), half, np.array([[0, 0, 16, 16]]))[:, 8:].any()

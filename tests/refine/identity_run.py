@@ -9,6 +9,7 @@ import torch
 
 from bpr.data.datamodule import RefinementDataModule
 from bpr.models.refiner import PatchRefiner
+from bpr.patches.engine import Method
 from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.writer import RefinementWriter
@@ -39,7 +40,7 @@ def main() -> None:
         accelerator="cpu", devices=devices, strategy=strategy, logger=False, use_distributed_sampler=True,
         callbacks=[RefinementWriter(run.folder, run.digest)], enable_progress_bar=False,
     )  # fmt: skip
-    datamodule = RefinementDataModule(run.remaining(given.records), PatchSpec(32), 1)
+    datamodule = RefinementDataModule(run.remaining(given.records), Method(PatchSpec(32)), 1)
     refiner = IdentityRefiner(Identity())  # type: ignore[arg-type]
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()

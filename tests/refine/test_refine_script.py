@@ -11,12 +11,6 @@ import pytest
 from filelock import FileLock
 
 from bpr import rle
-from bpr.data.datasets import RefinementDataset
-from bpr.data.records import refinement_records
-from bpr.formats.coco import read_results
-from bpr.patches.pasting import paste
-from bpr.refine.writer import EMPTIED, paste_image
-from bpr.structures import PatchSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,7 +111,7 @@ def test_a_run_ends_at_sigterm_and_goes_on(toy_coco, tmp_path, weights):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "interrupted; the same command goes on" in errors
+    assert "interrupted; the same command resumes" in errors
     assert "Traceback" not in errors
     assert shard.exists()
     assert not (tmp_path / "refined.json").exists()
@@ -144,22 +138,3 @@ def test_bad_input_ends_in_a_message_without_a_trace(toy_coco, tmp_path, weights
     assert done.returncode != 0
     assert message in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
-
-
-def test_a_mask_of_which_nothing_would_be_left_is_kept_and_counted(toy_coco):
-    records = refinement_records(toy_coco.images, toy_coco.predictions, read_results(toy_coco.predictions))
-    layout = RefinementDataset(records[:1], PatchSpec(32))[0].layout
-    nothing = np.zeros((layout.patches, 32, 32), np.float32)
-    kept = paste_image(layout, nothing)
-    emptied = [n for n, w in enumerate(layout.windows) if not paste(w.mask, *_local(w), 0.5).any()]
-    assert emptied
-    assert kept.skipped == {EMPTIED: len(emptied)}
-    assert len(kept.masks) == len(layout.windows) - len(emptied)
-    plain = paste_image(layout, nothing, keep_emptied=False)
-    assert len(plain.masks) == len(layout.windows)
-    assert not plain.skipped
-
-
-def _local(window):
-    boxes = window.boxes - np.tile(window.window[:2], 2)
-    return np.zeros((len(boxes), 32, 32), np.float32), boxes

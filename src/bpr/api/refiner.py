@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,16 +17,13 @@ from numpy.typing import NDArray
 from bpr.api import hub
 from bpr.api.arrays import MaskStack
 from bpr.api.interop import masks_of
-from bpr.data.batches import to_tensor
 from bpr.data.images import as_rgb
-from bpr.models.backends import best_patches_per_forward, make_predict
+from bpr.models.backends import as_network, best_patches_per_forward, make_predict
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
-from bpr.patches.cuts import Crops, assemble, batches, cut
-from bpr.structures import Backend, Image, PatchSpec, Probabilities
-
-Progress = Callable[[int, int], None]
-"""Called with the number of patches that are done, and of all."""
+from bpr.patches.engine import ImageMasks, Method, Progress, refine
+from bpr.patches.windows import MaskWindow
+from bpr.structures import Backend, Image, PatchSpec, Round
 
 
 class Refiner(
@@ -47,6 +46,8 @@ class Refiner(
         patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
+        rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
+            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object.
 
     Raises:
         ValueError: If ``patches_per_forward`` or ``threads`` is below 1, or there is no such backend.
@@ -60,6 +61,7 @@ class Refiner(
         patches_per_forward: int | None = None,
         threads: int | None = None,
         backend: Backend | str = Backend.eager,
+        rounds: Sequence[Round | str] = (Round.boundary,),
     ) -> None:
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
@@ -69,7 +71,10 @@ class Refiner(
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
-        self._network = make_predict(segmenter, Backend(backend), self.patch.size, None, self.device)
+        self._method = Method(self.patch, tuple(Round(one) for one in rounds), segmenter.input_size)
+        sides = {self._method.crop_side(number) for number in range(len(self._method.rounds))}
+        predict = {side: make_predict(segmenter, Backend(backend), side, None, self.device) for side in sides}
+        self._network = as_network(lambda images, masks: predict[images.shape[-1]](images, masks), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, Backend(backend))
 
     @classmethod
@@ -181,23 +186,32 @@ class Refiner(
         progress: Progress | None,
     ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
         """(n, h, w) bool for each image, with (n, h, w) float32 if they are to be returned."""
-        cuts = [cut(masks, self.patch) for masks in stacks]
-        counts = [sum(len(one.boxes) for one in per_image) for per_image in cuts]
-        predicted = self._predict(batches(images, stacks, cuts, self._patches_per_forward), sum(counts), progress)
-        for masks, per_image, count in zip(stacks, cuts, counts, strict=True):
-            patches, predicted = predicted[:count], predicted[count:]
-            means = np.empty(masks.shape, np.float32) if return_probabilities else None
-            yield assemble(masks, per_image, patches, threshold, not self.patch.compat_2021, means), means
+        method = replace(self._method, threshold=threshold)
+        placed = [
+            method.place(
+                ImageMasks(
+                    number,
+                    (pixels.shape[0], pixels.shape[1]),
+                    tuple(MaskWindow.of(position, mask) for position, mask in enumerate(masks)),
+                    partial(np.asarray, pixels),
+                )
+            )
+            for number, (pixels, masks) in enumerate(zip(images, stacks, strict=True))
+        ]
+        finish = refine(placed, self._network, method, self._patches_per_forward, return_probabilities, progress)
+        for coarse, image in zip(stacks, finish(), strict=True):
+            yield _in_full(coarse, image.masks, return_probabilities)
 
-    @torch.inference_mode()
-    def _predict(self, crops: Iterator[Crops], total: int, progress: Progress | None) -> Probabilities:
-        predicted = np.zeros((total, self.patch.size, self.patch.size), np.float32)
-        done = 0
-        for colours, coarse in crops:
-            inputs = to_tensor(colours).to(self.device), torch.from_numpy(coarse).to(self.device)
-            probabilities = self._network(*inputs)
-            predicted[done : done + len(coarse)] = probabilities.cpu().numpy()
-            done += len(coarse)
-            if progress is not None:
-                progress(done, total)
-        return predicted
+
+def _in_full(
+    coarse: MaskStack, masks: Sequence[MaskWindow], return_probabilities: bool
+) -> tuple[MaskStack, NDArray[np.float32] | None]:
+    """Refined masks in their whole image, and their probabilities if they are to be returned."""
+    refined = np.zeros(coarse.shape, np.bool_)
+    probabilities = np.zeros(coarse.shape, np.float32) if return_probabilities else None
+    for mask in masks:
+        x1, y1, x2, y2 = mask.window
+        refined[mask.position, y1:y2, x1:x2] = mask.mask
+        if probabilities is not None:
+            probabilities[mask.position, y1:y2, x1:x2] = mask.probabilities
+    return refined, probabilities

@@ -17,6 +17,7 @@ from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import read_annotations
+from bpr.patches.engine import Method
 from bpr.structures import ImageRecord, PatchSpec
 from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
 from bpr.synthetic.coarse_results import simulated_results
@@ -194,24 +195,23 @@ class RefinementDataModule(pl.LightningDataModule):
 
     Args:
         records: Images with predictions.
-        spec: How patches are placed.
-        images_per_batch: Images whose patches are joined into one batch.
-        num_workers: Worker processes.
-        pin_memory: Copy batches to page-locked memory.
+        method: How they are refined.
+        images_per_batch: Images whose patches share the passes of the network.
+        num_workers: Processes that read, place and cut ahead of the network.
     """
 
     def __init__(
-        self,
-        records: Sequence[ImageRecord],
-        spec: PatchSpec,
-        images_per_batch: int = 4,
-        num_workers: int = 0,
-        pin_memory: bool = False,
+        self, records: Sequence[ImageRecord], method: Method, images_per_batch: int = 4, num_workers: int = 0
     ) -> None:
         super().__init__()
-        self._dataset = RefinementDataset(records, spec)
-        self._options = {"batch_size": images_per_batch, "num_workers": num_workers, "pin_memory": pin_memory}
+        self._dataset = RefinementDataset(records, method)
+        self._images_per_batch, self._num_workers = images_per_batch, num_workers
 
     def predict_dataloader(self) -> DataLoader[RefinementBatch]:
         """Every image once; Lightning shares them out among the processes."""
-        return DataLoader(self._dataset, collate_fn=collate_refinement, **self._options)  # type: ignore[arg-type]
+        return DataLoader(
+            self._dataset,  # type: ignore[arg-type]
+            batch_size=self._images_per_batch,
+            num_workers=self._num_workers,
+            collate_fn=collate_refinement,
+        )

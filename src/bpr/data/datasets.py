@@ -1,8 +1,8 @@
-"""Map-style datasets: training patches by request, and all patches of an image to refine."""
+"""Map-style datasets: training patches by request, and the masks of an image to refine."""
 
-from collections import Counter
 from collections.abc import Sequence
-from time import perf_counter
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ from torch.utils.data import Dataset
 
 from bpr import rle
 from bpr.data.augmentation import PatchAugmentation
-from bpr.data.batches import CoarseWindow, ImagePatches, ImageWindows, PatchBatch, PatchGroup, to_tensor
+from bpr.data.batches import PatchBatch, PatchGroup, to_tensor
 from bpr.data.images import read_image
 from bpr.data.index import PatchIndex
-from bpr.patches.cutting import crop, propose_boxes, working_window
-from bpr.structures import Boxes, CoarseInstance, ImageRecord, Mask, PatchSpec, Rle, Size
+from bpr.patches.cutting import crop
+from bpr.patches.engine import ImageMasks, Method, PlacedImage
+from bpr.patches.windows import MaskWindow
+from bpr.structures import Boxes, ImageRecord, Mask, Rle, Size
 
 
 class PatchDataset(Dataset[PatchBatch]):
@@ -62,58 +64,37 @@ class PatchDataset(Dataset[PatchBatch]):
         return np.stack([_crop_rle(code, box, record.size) for code in (coarse, truth)])
 
 
-class RefinementDataset(Dataset[ImagePatches]):
-    """All boundary patches of one image at a time; needs no ground truth.
+class RefinementDataset(Dataset[PlacedImage]):
+    """All masks of one image at a time, with their patches of the first round; needs no ground truth.
 
     Args:
         records: Images with predictions.
-        spec: How patches are placed.
+        method: How they are refined.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], spec: PatchSpec) -> None:
-        self._records, self._spec = records, spec
+    def __init__(self, records: Sequence[ImageRecord], method: Method) -> None:
+        self._records, self._method = records, method
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, number: int) -> ImagePatches:
-        """Propose and cut all patches of image ``number``; it is only decoded if there are any."""
-        begin = perf_counter()
-        record, side = self._records[number], self._spec.size
-        start = perf_counter()
-        windows, skipped = [], Counter[str]()
-        for instance in record.instances:
-            window = self._propose(instance, record.size)
-            if isinstance(window, str):
-                skipped[window] += 1
-            else:
-                windows.append(window)
-        proposed = perf_counter()
-        seconds = {"load": start - begin, "propose": proposed - start}
-        if not windows:
-            layout = ImageWindows(record.image_id, record.size, (), dict(skipped), seconds)
-            return ImagePatches(layout, np.zeros((0, side, side, 3), np.uint8), np.zeros((0, side, side), np.bool_))
-        pixels = read_image(record.path, record.size, record.exif)
-        read = perf_counter()
-        images = crop(pixels, np.concatenate([window.boxes for window in windows]))
-        coarse = np.concatenate([crop(w.mask, w.boxes - np.tile(w.window[:2], 2)) for w in windows])
-        seconds |= {"read": read - proposed, "crop": perf_counter() - read}
-        return ImagePatches(
-            ImageWindows(record.image_id, record.size, tuple(windows), dict(skipped), seconds), images, coarse
-        )
+    def __getitem__(self, number: int) -> PlacedImage:
+        """Place and cut the patches of image ``number``; it is decoded only if there are any, and once."""
+        placed = self._method.place(image_masks(self._records[number]))
+        if placed.patches and len(self._method.rounds) > 1:
+            pixels = placed.image.read()  # the later rounds need them too
+            placed = replace(placed, image=replace(placed.image, read=partial(np.asarray, pixels)))
+        return placed.cut_ahead(self._method.crop_side())
 
-    def _propose(self, instance: CoarseInstance, size: Size) -> CoarseWindow | str:
-        """The patches of an instance, or why it has none."""
-        bounding_box = rle.bounding_box(instance.rle)
-        if bounding_box == (0, 0, 0, 0):
-            return "empty mask"
-        window = working_window(bounding_box, size, self._spec.size)
-        mask = rle.decode(instance.rle, window)
-        boxes = propose_boxes(mask, self._spec, window[:2], size)
-        if len(boxes) == 0:
-            too_small = self._spec.compat_2021 and min(size) <= self._spec.size
-            return "image not larger than a patch (compat_2021)" if too_small else "no boundary inside the image"
-        return CoarseWindow(instance.position, mask, window, boxes)
+
+def image_masks(record: ImageRecord) -> ImageMasks:
+    """The predicted masks of an image, each decoded in its own box."""
+    windows = []
+    for instance in record.instances:
+        box = rle.bounding_box(instance.rle)
+        windows.append(MaskWindow(instance.position, rle.decode(instance.rle, box), box))
+    read = partial(read_image, record.path, record.size, record.exif)
+    return ImageMasks(record.image_id, record.size, tuple(windows), read)
 
 
 def _crop_rle(code: Rle, box: NDArray[np.int64], size: Size) -> NDArray[np.bool_]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bpr import rle
 from bpr.data.matching import match_truths
 from bpr.formats.files import replacing
-from bpr.patches.cutting import propose_boxes, working_window
+from bpr.patches.cutting import propose_boxes
+from bpr.patches.windows import working_window
 from bpr.structures import ImageRecord, PatchSpec
 
 LAYOUT: Final = "patch-index-1"

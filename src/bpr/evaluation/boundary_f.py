@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
-from bpr.patches.cutting import working_window
+from bpr.patches.windows import working_window
 from bpr.structures import Mask, Rle, Size, Window
 
 

@@ -8,13 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bpr.formats.files import replacing
 from bpr.models.prediction_network import ProbabilityNetwork
 from bpr.models.segmenter import PatchSegmenter
-from bpr.structures import Backend
+from bpr.models.weights import CheckpointError
+from bpr.patches.engine import Network
+from bpr.structures import Backend, Probabilities
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground."""
@@ -77,6 +81,36 @@ def make_predict(
     network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
     chosen: Any = torch.compile(network, dynamic=True) if backend is Backend.compile else network
     return cast(Predict, chosen.__call__)  # not the module itself: its owner would take it for a part of its own
+
+
+def as_network(predict: Predict, device: torch.device) -> Network:
+    """A backend as `bpr.patches.engine` runs it: arrays in, arrays out, without waiting for a GPU in between.
+
+    Args:
+        predict: The backend.
+        device: Where it runs.
+
+    Returns:
+        The network; its answers raise a `bpr.models.weights.CheckpointError` where a probability is not finite.
+    """
+
+    @torch.inference_mode()
+    def network(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Callable[[], Probabilities]:
+        inputs = (torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks))
+        answer = predict(*(part.to(device, non_blocking=True) for part in inputs))
+
+        def wait() -> Probabilities:
+            probabilities: Probabilities = answer.float().cpu().numpy()
+            if not np.isfinite(probabilities).all():
+                raise CheckpointError(
+                    "the network gives probabilities that are not finite; use trainer.precision=32-true if it is "
+                    "another one, else other weights"
+                )
+            return probabilities
+
+        return wait
+
+    return network
 
 
 def export_onnx(segmenter: PatchSegmenter, path: Path, side: int) -> None:

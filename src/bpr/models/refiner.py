@@ -1,10 +1,10 @@
-"""The Lightning module: trains a patch segmenter, and predicts patches with it."""
+"""The Lightning module: trains a patch segmenter, and refines masks with it."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
-from typing import NamedTuple
+from typing import TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -15,22 +15,37 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
-from bpr.models.backends import Predict, best_patches_per_forward, make_predict
+from bpr.models.backends import Predict, as_network, best_patches_per_forward, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter
+from bpr.patches.engine import ImageMasks, Method, refine
 from bpr.structures import Backend
 
 # Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
 warnings.filterwarnings("ignore", message=r"`?isinstance\(treespec, LeafSpec\)", category=Warning)
 
 
-class RefinedPatches(NamedTuple):
-    """What the network makes of a `RefinementBatch`: (n, s, s) float32 in [0, 1], and the seconds it took."""
+RefinedImages: TypeAlias = Callable[[], Iterator[ImageMasks]]
+"""The images of a batch with refined masks: waits for the network's last answers and pastes them."""
 
-    probabilities: Tensor
-    seconds: float
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How a trained network is applied.
+
+    Attributes:
+        method: How masks are refined.
+        patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
+        backend: How the network is run.
+        cache: Folder for what a backend keeps; by default one in the user's cache.
+    """
+
+    method: Method = field(default_factory=Method)
+    patches_per_forward: int | None = None
+    backend: Backend = Backend.eager
+    cache: Path | None = None
 
 
 class PatchRefiner(pl.LightningModule):
@@ -44,10 +59,7 @@ class PatchRefiner(pl.LightningModule):
         segmenter: The network.
         optimizer: Makes the optimizer from the parameters; None if the module only predicts.
         scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
-        patches_per_forward: In prediction, the network sees at most so many patches at a time; by default as many as
-            suit the device.
-        backend: How the network is run in prediction.
-        cache: Folder for what a backend keeps; by default one in the user's cache.
+        inference: How it is applied in prediction.
     """
 
     def __init__(
@@ -55,16 +67,13 @@ class PatchRefiner(pl.LightningModule):
         segmenter: PatchSegmenter,
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-        patches_per_forward: int | None = None,
-        backend: Backend = Backend.eager,
-        cache: Path | None = None,
+        inference: Inference | None = None,
     ) -> None:
         super().__init__()
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
-        self.patches_per_forward = patches_per_forward
-        self._backend, self._cache = backend, cache
-        self._predict: Predict | None = None
+        self.inference = inference or Inference()
+        self._predict: dict[int, Predict] = {}
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
@@ -94,18 +103,16 @@ class PatchRefiner(pl.LightningModule):
 
     def on_predict_start(self) -> None:
         """Forget how the network was run before: weights or device may have changed."""
-        self._predict = None
+        self._predict = {}
 
-    def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedPatches:
-        """Foreground probability of every patch of a batch of images."""
-        start = perf_counter()
-        most = self.patches_per_forward or best_patches_per_forward(self.device, self._backend)
-        parts = zip(torch.split(batch.images, most), torch.split(batch.coarse, most), strict=True)
-        probabilities = torch.cat([self.predict_patches(*part) for part in parts])
-        return RefinedPatches(probabilities.cpu(), perf_counter() - start)
+    def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedImages:
+        """Refine the masks of a batch of images; what is returned pastes the last round."""
+        how = self.inference
+        most = how.patches_per_forward or best_patches_per_forward(self.device, how.backend)
+        return refine(batch.images, as_network(self.predict_patches, self.device), how.method, most)
 
     def predict_patches(self, images: Tensor, coarse: Tensor) -> Tensor:
-        """Foreground probability by the chosen backend, which is prepared when the first patches come.
+        """Foreground probability by the chosen backend, which is prepared when the first patches of a size come.
 
         Args:
             images: (n, 3, s, s) uint8.
@@ -114,12 +121,11 @@ class PatchRefiner(pl.LightningModule):
         Returns:
             (n, s, s) float32 in [0, 1].
         """
-        if len(images) == 0:
-            return self.segmenter.foreground_probability(images, coarse)
-        if self._predict is None:
-            side = images.shape[-1]
-            self._predict = make_predict(self.segmenter, self._backend, side, self._cache, self.device)
-        return self._predict(images, coarse)
+        side = images.shape[-1]
+        if side not in self._predict:
+            how = self.inference
+            self._predict[side] = make_predict(self.segmenter, how.backend, side, how.cache, self.device)
+        return self._predict[side](images, coarse)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """The optimizer, and the scheduler with the step as its unit."""
@@ -134,21 +140,14 @@ class PatchRefiner(pl.LightningModule):
         }
 
 
-def load_refiner(
-    path: str | Path,
-    input_size: int | None = None,
-    patches_per_forward: int | None = None,
-    backend: Backend = Backend.eager,
-    cache: Path | None = None,
-) -> PatchRefiner:
+def load_refiner(path: str | Path, input_size: int | None = None, inference: Inference | None = None) -> PatchRefiner:
     """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
 
     Args:
         path: The file; it is read with ``weights_only=True``, so it cannot run code.
-        input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with.
-        patches_per_forward: The network sees at most so many patches at a time; None: as many as suit the device.
-        backend: How the network is run.
-        cache: Folder for what a backend keeps.
+        input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with. The
+            method of ``inference`` takes it over.
+        inference: How the network is applied.
 
     Returns:
         The module in eval mode.
@@ -156,5 +155,6 @@ def load_refiner(
     Raises:
         bpr.models.weights.CheckpointError: If the file is missing or has another layout.
     """
-    segmenter = load_segmenter(path, input_size)
-    return PatchRefiner(segmenter, None, None, patches_per_forward, backend, cache).eval()
+    segmenter, how = load_segmenter(path, input_size), inference or Inference()
+    method = replace(how.method, input_size=segmenter.input_size)
+    return PatchRefiner(segmenter, inference=replace(how, method=method)).eval()

@@ -1,41 +1,87 @@
-"""From a mask to patches: where they lie, and cutting them out."""
+"""From masks to patches: where they lie, and cutting them out."""
 
-from typing import TypeVar
+import math
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.boundary import boundary_strength
 from bpr.patches.placement import place_centres
-from bpr.structures import Boxes, Mask, PatchSpec, Size, Window
+from bpr.patches.windows import EMPTY, MaskWindow, bounding_box
+from bpr.structures import Boxes, Image, Mask, PatchSpec, Round, Size
 
-Cut = TypeVar("Cut", bound=np.generic)
+Value = TypeVar("Value", bound=np.generic)
 
-
-def bounding_box(mask: Mask) -> Window:
-    """Tight box of the foreground of a mask (h, w), ``x1, y1, x2, y2``, half-open; all zero for an empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return (0, 0, 0, 0)
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+OBJECT_SIDES: Final = (32, 256)
+"""Smallest and largest side of the patches of `Round.object`, px."""
 
 
-def working_window(box: Window, size: Size, margin: int) -> Window:
-    """The part of the image that patches of an instance can touch: its box grown by ``margin`` px.
+class Crops(NamedTuple):
+    """n patches as the network sees them: (n, s, s, 3) uint8 RGB, and (n, s, s) bool masks."""
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+class PlacedMask(NamedTuple):
+    """A mask in the window that its patches can touch, and their (n, 4) ``boxes``, all of one size, image px."""
+
+    mask: MaskWindow
+    boxes: Boxes
+
+
+def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) -> PlacedMask:
+    """Place the patches of one mask for one round.
 
     Args:
-        box: Tight box of the mask; may be empty.
-        size: (h, w) of the image.
-        margin: px, the side of a patch.
+        mask: May be empty.
+        kind: The round, which decides the side of the patches.
+        spec: How patches are placed.
+        size: (h, w) of the image, px.
 
     Returns:
-        ``x1, y1, x2, y2``, inside the image; empty (all zero) for an empty box.
+        The mask in the window of its patches, with these; where there are none, the mask says why
+        (`MaskWindow.reason`), unless an earlier round has refined it.
     """
-    x1, y1, x2, y2 = box
-    if x1 >= x2 or y1 >= y2:
-        return (0, 0, 0, 0)
-    height, width = size
-    return (max(x1 - margin, 0), max(y1 - margin, 0), min(x2 + margin, width), min(y2 + margin, height))
+    side = spec.size if kind is Round.boundary else object_side(mask.mask)
+    fitted = mask.fit(side, size)
+    if fitted.window == EMPTY:
+        return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64))
+    own = replace(spec, size=side, margin=min(spec.margin, side // 2 - 1))
+    boxes = propose_boxes(fitted.mask, own, fitted.window[:2], size)
+    if len(boxes) == 0:
+        too_small = spec.compat_2021 and min(size) <= side
+        reason = "image not larger than a patch (compat_2021)" if too_small else "no boundary inside the image"
+        return PlacedMask(fitted.leave(reason), boxes)
+    return PlacedMask(fitted, boxes)
+
+
+def object_side(mask: Mask) -> int:
+    """Side of the patches of `Round.object`: half of the geometric mean of the box's sides, even, in `OBJECT_SIDES`."""
+    x1, y1, x2, y2 = bounding_box(mask)
+    half = math.sqrt((x2 - x1) * (y2 - y1)) / 2
+    return min(max(2 * round(half / 2), OBJECT_SIDES[0]), OBJECT_SIDES[1])
+
+
+def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:
+    """Cut the patches of a mask out of the image and out of the mask.
+
+    Args:
+        image: (h, w, 3) uint8 RGB.
+        placed: The mask and its patches, at least one.
+        side: Of the crops, px; patches of another side are resized to it.
+
+    Returns:
+        The crops, in the order of the boxes.
+    """
+    mask, boxes = placed
+    images, masks = crop(image, boxes), crop(mask.mask, boxes - np.tile(mask.window[:2], 2))
+    if images.shape[1] == side:
+        return Crops(images, masks)
+    return Crops(resize(images, side), resize(masks * np.uint8(255), side) > 127)
 
 
 def propose_boxes(
@@ -77,7 +123,7 @@ def propose_boxes(
     return np.concatenate([corners, corners + spec.size], axis=1)
 
 
-def crop(array: NDArray[Cut], boxes: Boxes) -> NDArray[Cut]:
+def crop(array: NDArray[Value], boxes: Boxes) -> NDArray[Value]:
     """Cut equal boxes out of an image or a mask.
 
     Args:
@@ -102,6 +148,14 @@ def crop(array: NDArray[Cut], boxes: Boxes) -> NDArray[Cut]:
         pad = ((before[1], after[1]), (before[0], after[0]), *[(0, 0)] * (array.ndim - 2))
         array, boxes = np.pad(array, pad, mode="edge"), boxes + np.tile(before, 2)
     return np.stack([array[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes.tolist()])
+
+
+def resize(patches: NDArray[Value], side: int) -> NDArray[Value]:
+    """(n, s, s, ...) patches at another side, px: by area where they shrink, bilinear where they grow."""
+    if len(patches) == 0 or patches.shape[1] == side:
+        return patches
+    how = cv2.INTER_AREA if patches.shape[1] > side else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(patch, (side, side), interpolation=how) for patch in patches])
 
 
 def _check_window(mask: NDArray[np.bool_], origin: tuple[int, int], size: Size) -> None:

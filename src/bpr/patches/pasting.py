@@ -1,29 +1,48 @@
-"""From patches back to a mask: the inverse of `bpr.patches.cutting`."""
+"""From patches back to masks: the inverse of `bpr.patches.cutting`."""
+
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bpr.patches.cutting import PlacedMask, resize
+from bpr.patches.windows import MaskWindow
 from bpr.structures import Boxes, Mask, Probabilities
 
+EMPTIED: Final = "refinement would leave no pixel"
+"""Why a mask stays as it came although it went through the network."""
 
-def paste(coarse: Mask, probabilities: Probabilities, boxes: Boxes, threshold: float = 0.5) -> Mask:
-    """Overwrite ``coarse`` inside ``boxes`` with the mean of the patches that cover each pixel.
+
+def paste_patches(
+    placed: PlacedMask,
+    probabilities: Probabilities,
+    threshold: float = 0.5,
+    keep_emptied: bool = True,
+    keep_probabilities: bool = False,
+) -> MaskWindow:
+    """Turn the patches of one mask into the refined mask.
 
     Args:
-        coarse: (h, w) bool; not modified.
-        probabilities: (n, s, s) in [0, 1], foreground.
-        boxes: (n, 4) xyxy, half-open, px of ``coarse``; parts outside of it are ignored.
+        placed: The mask and its n patches; without any it is returned as it is.
+        probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
-
-    Returns:
-        (h, w) bool, equal to ``coarse`` outside all boxes (everywhere, if n is 0).
+        keep_emptied: Leave a mask as it is of which nothing would be left.
+        keep_probabilities: Keep the mean probabilities with the mask.
 
     Raises:
-        ValueError: If a patch does not have the size of its box, or the threshold is out of range.
+        ValueError: If there is not one patch for each box, or the threshold is out of range.
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold must be in [0, 1), got {threshold}")
-    return np.asarray(mean_probability(coarse, probabilities, boxes) > threshold)
+    mask, boxes = placed
+    if len(boxes) == 0:
+        return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
+    patches = resize(probabilities, int(boxes[0, 2] - boxes[0, 0]))
+    means = mean_probability(mask.mask, patches, boxes - np.tile(mask.window[:2], 2))
+    kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
+    refined = np.asarray(means > threshold)
+    if keep_emptied and not refined.any():
+        return kept.leave(EMPTIED)
+    return replace(kept, mask=refined, reason=None)
 
 
 def mean_probability(coarse: Mask, probabilities: Probabilities, boxes: Boxes) -> NDArray[np.float32]:

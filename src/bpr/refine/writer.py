@@ -1,75 +1,55 @@
-"""Lightning's end of refinement: paste each batch and append it to the shard of this process."""
+"""Lightning's end of refinement: encode the refined masks and append them to the shard of this process."""
 
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr import rle
-from bpr.data.batches import ImageWindows, RefinementBatch
-from bpr.models.refiner import RefinedPatches
-from bpr.patches.pasting import paste
+from bpr.data.batches import RefinementBatch
+from bpr.models.refiner import RefinedImages
+from bpr.patches.engine import ImageMasks
 from bpr.refine.shards import RefinedImage, ShardWriter
-from bpr.structures import Probabilities
-
-EMPTIED: Final = "refinement would leave no pixel"
-"""Why a coarse mask is kept although it went through the network."""
 
 
-def paste_image(
-    layout: ImageWindows, probabilities: Probabilities, threshold: float = 0.5, keep_emptied: bool = True
-) -> RefinedImage:
-    """Turn the patches of one image into refined masks.
+def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
+    """What a shard keeps of one image.
 
     Args:
-        layout: Where the patches belong.
-        probabilities: (n, s, s) in [0, 1], n = ``layout.patches``, in the order of the layout.
-        threshold: Mean probability above which a pixel is foreground.
-        keep_emptied: Keep a coarse mask of which nothing would be left, and count it among the skipped ones.
+        coarse: Its masks before.
+        refined: The same masks after; those with a ``reason`` stay as they came.
     """
-    start = perf_counter()
-    first, changed, pasted, skipped = 0, 0, {}, Counter(layout.skipped)
-    for window in layout.windows:
-        last = first + len(window.boxes)
-        boxes = window.boxes - np.tile(window.window[:2], 2)
-        mask = paste(window.mask, probabilities[first:last], boxes, threshold)
-        first = last
-        if keep_emptied and not mask.any():
-            skipped[EMPTIED] += 1
-        else:
-            pasted[window.position] = mask, window.window
-            changed += not np.array_equal(mask, window.mask)
-    middle = perf_counter()
-    masks = {position: rle.encode(mask, where, layout.size) for position, (mask, where) in pasted.items()}
-    seconds = {**layout.seconds, "paste": middle - start, "encode": perf_counter() - middle}
-    return RefinedImage(layout.image_id, masks, changed, layout.patches, dict(skipped), seconds)
+    masks = {m.position: rle.encode(m.mask, m.window, refined.size) for m in refined.masks if m.reason is None}
+    pairs = zip(coarse.masks, refined.masks, strict=True)
+    changed = sum(not new.equals(old) for old, new in pairs if new.reason is None)
+    skipped = Counter(m.reason for m in refined.masks if m.reason is not None)
+    return RefinedImage(refined.image_id, masks, changed, sum(m.patches for m in refined.masks), dict(skipped))
 
 
 class RefinementWriter(BasePredictionWriter):
-    """Writes every batch as soon as it is predicted, so that nothing piles up in memory.
+    """Writes every batch while the network sees the next one, so that nothing piles up in memory.
 
     Args:
         folder: Of the shards.
-        run: Digest of the run.
-        threshold: Mean probability above which a pixel is foreground.
-        keep_emptied: As of `paste_image`.
+        digest: Of the run.
     """
 
-    def __init__(self, folder: Path, run: str, threshold: float = 0.5, keep_emptied: bool = True) -> None:
+    def __init__(self, folder: Path, digest: str) -> None:
         super().__init__(write_interval="batch")
-        self._folder, self._run, self._threshold, self._keep_emptied = folder, run, threshold, keep_emptied
+        self._folder, self._digest = folder, digest
         self._shard: ShardWriter | None = None
+        self._waiting: Future[list[RefinedImage]] | None = None
+        self._thread = ThreadPoolExecutor(1, "bpr-paste")
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the shard of this process."""
-        self._shard = ShardWriter(self._folder, self._run, trainer.global_rank)
+        self._shard = ShardWriter(self._folder, self._digest, trainer.global_rank)
 
     def write_on_batch_end(
         self,
@@ -81,31 +61,37 @@ class RefinementWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Paste and append the images of one batch."""
-        assert isinstance(prediction, RefinedPatches)
+        """Have the images of a batch pasted and encoded in a thread, and append those of the batch before."""
         assert isinstance(batch, RefinementBatch)
-        assert self._shard is not None
-        probabilities, first = prediction.probabilities.float().numpy(), 0
-        for layout in batch.layouts:
-            part = probabilities[first : first + layout.patches]
-            image = paste_image(layout, part, self._threshold, self._keep_emptied)
-            first += layout.patches
-            image.seconds["network"] = prediction.seconds * layout.patches / max(len(probabilities), 1)
-            self._shard.write(image)
+        self._append()
+        self._waiting = self._thread.submit(_paste_and_encode, batch, prediction)
         if trainer.received_sigterm:  # Lightning only looks at it while it trains
             raise SIGTERMException
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Close the shard."""
+        """Append what is left, and close the shard."""
+        self._append()
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the shard; what is in it counts when the run is repeated."""
         if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            print(f"interrupted; the same command goes on from what is in {self._folder}", file=sys.stderr)
+            self._append()
+            print(f"interrupted; the same command resumes from what is in {self._folder}", file=sys.stderr)
         self._close()
+
+    def _append(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            assert self._shard is not None
+            for image in waiting.result():
+                self._shard.write(image)
 
     def _close(self) -> None:
         if self._shard is not None:
             self._shard.close()
             self._shard = None
+
+
+def _paste_and_encode(batch: RefinementBatch, paste: RefinedImages) -> list[RefinedImage]:
+    return [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.data.images import read_image
 from bpr.evaluation.boundary_f import inner_boundary
-from bpr.patches.cutting import working_window
+from bpr.patches.windows import working_window
 from bpr.report.changes import InstanceChange
 from bpr.structures import Image, Mask, Rle, Size, Window
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.patches.cutting import bounding_box
+from bpr.patches.windows import bounding_box
 from bpr.structures import Mask, Size, Window
 
 HEAD_SIDE = 28
