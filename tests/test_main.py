@@ -65,10 +65,6 @@ def test_evaluate_scores_and_ends_in_its_status(toy_coco, tmp_path):
     assert bpr(tmp_path, "evaluate", "absent.json", str(toy_coco.annotations), check=False).returncode == 2
 
 
-def test_demo_is_refine_without_input(tmp_path):
-    assert "images: null" in bpr(tmp_path, "demo", "--cfg", "job").stdout
-
-
 @pytest.mark.parametrize("name", ["refine", "train"])
 def test_scripts_are_found_beside_the_package_of_a_checkout_and_inside_that_of_a_wheel(name, tmp_path, monkeypatch):
     assert command.script_path(name) == ROOT / f"{name}.py"
