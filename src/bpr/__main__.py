@@ -84,7 +84,7 @@ def run_script(name: str, arguments: Sequence[str]) -> int:
 
 
 COMMANDS = {
-    "refine": Command("refine the masks of any segmenter; without arguments, of the embedded demo", lambda given: run_script("refine", given)),
+    "refine": Command("refine the masks of any segmenter (alone: a demo)", lambda given: run_script("refine", given)),
     "train": Command("train a patch segmenter", lambda given: run_script("train", given)),
     "evaluate": Command("score a results file", lambda given: run_module("bpr.evaluation.__main__", given)),
     "export": Command("write a network as ONNX", lambda given: run_module("bpr.models.export", given)),
