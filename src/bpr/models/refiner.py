@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
-from bpr.models.backends import Predict, best_patches_per_forward, make_predict
+from bpr.models.backends import Predict, best_patches_per_forward, check_backend, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
@@ -93,7 +93,8 @@ class PatchRefiner(pl.LightningModule):
             metrics.reset()
 
     def on_predict_start(self) -> None:
-        """Forget how the network was run before: weights or device may have changed."""
+        """Forget how the network was run before: weights or device may have changed. Check how it is run now."""
+        check_backend(self._backend, self.device)
         self._predict = None
 
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedPatches:
@@ -114,11 +115,8 @@ class PatchRefiner(pl.LightningModule):
         Returns:
             (n, s, s) float32 in [0, 1].
         """
-        if len(images) == 0:
-            return self.segmenter.foreground_probability(images, coarse)
         if self._predict is None:
-            side = images.shape[-1]
-            self._predict = make_predict(self.segmenter, self._backend, side, self._cache, self.device)
+            self._predict = make_predict(self.segmenter, self._backend, self.device, self._cache)
         return self._predict(images, coarse)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:

@@ -32,6 +32,9 @@ _RELEASED_NAMES: Final = {
 _RELEASED_NETWORKS: Final = {270: ("hrnet_w18_small_v2", 128), 720: ("hrnet_w48", 256)}
 """Channels of the head -> backbone and input size, for the networks that the authors released."""
 
+SUFFIXES: Final = (".ckpt", ".pth", ".safetensors")
+"""Of the files that are understood."""
+
 _SHIPPED: Final = Path(__file__).parent / "shipped"
 _COUNTER: Final = "num_batches_tracked"
 _SHOWN: Final = 3
