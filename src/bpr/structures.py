@@ -156,6 +156,10 @@ class Backend(StrEnum):
     compile = "compile"
     onnxruntime = "onnxruntime"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise SettingError(f"backend must be one of {', '.join(cls)}, got {value!r}")
+
 
 class ExifUse(StrEnum):
     """What to do with the EXIF orientation of images.

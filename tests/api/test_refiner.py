@@ -15,7 +15,7 @@ from bpr.models.refiner import Inference, PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
 from bpr.patches.engine import Method
 from bpr.refine.writer import encode_image
-from bpr.structures import CoarseInstance, ImageRecord, Round
+from bpr.structures import CoarseInstance, ImageRecord, Round, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +182,42 @@ def test_the_threshold_is_checked(refiner, scene):
         refiner(*scene, threshold=1.0)
 
 
-def test_shipped_weights_load_by_name():
+def test_bundled_weights_load_by_name():
     refiner = Refiner.from_pretrained("hrnet18s", device="cpu")
     assert refiner.patch == PatchSpec()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda:99"}, "device=cuda:99 cannot be used .*device=cpu"),
+        ({"device": "gpu"}, "device=gpu cannot be used .*device=cpu"),
+        ({"backend": "onyx"}, "backend must be one of eager, compile, onnxruntime, got 'onyx'"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+        ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused_at_once_in_one_line(segmenter, options, message):
+    with pytest.raises(SettingError, match=f"^{message}") as caught:
+        Refiner(segmenter, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_refused_options_leave_the_threads_of_torch_as_they_are(segmenter):
+    before = torch.get_num_threads()
+    with pytest.raises(SettingError):
+        Refiner(segmenter, threads=before + 1, backend="onyx")
+    assert torch.get_num_threads() == before
+
+
+def test_exports_are_kept_in_the_cache_that_the_environment_names(segmenter, monkeypatch, tmp_path):
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    monkeypatch.setenv("BPR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Refiner(segmenter, device="cpu", backend="onnxruntime")
+    assert [path.suffix for path in (tmp_path / "cache" / "onnx").iterdir()] == [".onnx"]
+    assert not (tmp_path / "home").exists()
 
 
 @pytest.fixture(scope="module")

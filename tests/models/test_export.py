@@ -1,6 +1,9 @@
 import pytest
+import torch
 
 from bpr.models.export import main
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import save_segmenter
 
 
 @pytest.fixture
@@ -21,3 +24,19 @@ def test_an_output_that_cannot_be_written_is_named_in_one_line(unwritable, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert str(unwritable.parent) in line
+
+
+def test_the_command_writes_a_network_for_patches_of_any_side(tmp_path):
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    save_segmenter(PatchSegmenter(input_size=32), tmp_path / "w.safetensors")
+    assert main([str(tmp_path / "w.safetensors"), str(tmp_path / "w.onnx")]) == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "w.onnx"), providers=["CPUExecutionProvider"])
+    for side in (24, 64):
+        images, masks = torch.zeros(2, 3, side, side, dtype=torch.uint8), torch.zeros(2, side, side, dtype=torch.bool)
+        assert session.run(None, {"images": images.numpy(), "masks": masks.numpy()})[0].shape == (2, side, side)
+
+
+def test_unknown_weights_are_named(tmp_path, capsys):
+    assert main(["nowhere", str(tmp_path / "x.onnx")]) == 2
+    assert "nowhere: no such file" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Weights come from our checkpoints, the authors' released files and safetensors, or with a clear error."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,6 +140,31 @@ def test_weights_beyond_float16_are_not_written(tmp_path: Path) -> None:
 def test_save_refuses_another_suffix(segmenter: PatchSegmenter, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.safetensors"):
         save_segmenter(segmenter, tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("file", ["a.pth", "a.ckpt", "a.safetensors"])
+def test_weights_that_are_not_finite_are_named(
+    file: str, value: float, segmenter: PatchSegmenter, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / file, {**segmenter.state_dict(), "decode_head.conv_seg.bias": torch.full((2,), value)}
+    if path.suffix == ".safetensors":
+        save_file(weights, path, metadata={"segmenter": json.dumps(segmenter.config)})
+    elif path.suffix == ".ckpt":
+        entries = {f"segmenter.{name}": tensor for name, tensor in weights.items()}
+        save({**lightning_checkpoint(segmenter), "state_dict": entries}, path)
+    else:
+        weights["backbone.conv1.weight"] = weights.pop("backbone.conv1.image.weight")
+        weights["backbone.conv_mask.weight"] = weights.pop("backbone.conv1.mask.weight")
+        save(weights, path)
+    with pytest.raises(CheckpointError, match=rf"{file}: decode_head\.conv_seg\.bias .*not finite.*earlier"):
+        load_segmenter(path)
+
+
+def test_other_parts_of_a_checkpoint_need_not_be_finite(segmenter: PatchSegmenter, tmp_path: Path) -> None:
+    checkpoint = lightning_checkpoint(segmenter)
+    checkpoint["state_dict"]["val_iou.total"] = torch.tensor(float("nan"))
+    assert_same_weights(load_segmenter(save(checkpoint, tmp_path / "ours.ckpt")), segmenter)
 
 
 @pytest.mark.parametrize("kind", ["released", "lightning", "safetensors"])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bpr import rle
+from bpr.patches.cutting import bounding_box
 
 MaskStack = NDArray[np.bool_]
 """(n, h, w) bool."""
@@ -51,4 +51,4 @@ def in_type_of(given: Any, values: NDArray[Any]) -> Any:
 
 def boxes_of(masks: MaskStack) -> NDArray[np.float32]:
     """(n, 4) float32 tight boxes, ``x1, y1, x2, y2``, half-open, px; zeros for empty masks."""
-    return np.array([rle.bounding_box(rle.encode(mask)) for mask in masks], np.float32).reshape(-1, 4)
+    return np.array([bounding_box(mask) for mask in masks], np.float32).reshape(-1, 4)

@@ -4,59 +4,132 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError, save_segmenter
-from bpr.structures import PatchSpec, Placement
+from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
+from bpr.structures import PatchSpec
 
 WEIGHTS_NAME: Final = "model.safetensors"
 CONFIG_NAME: Final = "config.json"
 """A JSON object; ``patch`` has the fields of `PatchSpec`."""
+CARD_NAME: Final = "README.md"
+
+CLIENT_OPTIONS: Final = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""Options of `huggingface_hub.hf_hub_download` that `Refiner.from_pretrained` takes."""
+
+_CARD: Final = """\
+---
+library_name: bpr
+license: apache-2.0
+tags:
+- instance-masks
+---
+
+Weights of a boundary patch network, which refines instance masks of any segmenter:
+
+    from bpr import Refiner
+
+    refined = Refiner.from_pretrained("NAME OR FOLDER")(image, masks)
+
+- Paper: https://arxiv.org/abs/2104.05239
+"""
 
 
 def is_hub_name(name: str | Path) -> bool:
-    """Whether this is ``org/name`` and no file or folder."""
-    return str(name).count("/") == 1 and not Path(name).exists() and not Path(name).suffix
+    """Whether this is ``org/name``, and neither a file or folder nor meant as one by its suffix."""
+    if str(name).count("/") != 1 or Path(name).exists() or Path(name).suffix in SUFFIXES:
+        return False
+    try:
+        validate_repo_id(str(name))
+    except HFValidationError:
+        return False
+    return True
 
 
-def write(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
-    """Write weights and config: what belongs to the network, nothing that belongs to the machine."""
-    save_segmenter(segmenter, folder / WEIGHTS_NAME)
-    text = json.dumps({"patch": asdict(patch)}, indent=2, sort_keys=True)
-    (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
-
-
-def weights_file(model_id: str, **client: Any) -> Path:
-    """The weights in a folder, or those on the hub, fetched unless they are in its cache.
+def save(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
+    """Write weights, config and, unless there is one, a model card; nothing that belongs to the machine.
 
     Args:
-        model_id: A folder, or ``org/name``.
-        client: Options of `huggingface_hub.hf_hub_download`.
+        segmenter: The network.
+        patch: How its patches are placed.
+        folder: Made if it is missing; what was saved there before is replaced.
 
     Raises:
-        OSError: If the hub cannot be had.
+        FileExistsError: If another kind of model is in the folder; it is left alone.
     """
-    if Path(model_id).is_dir():
-        return Path(model_id) / WEIGHTS_NAME
-    return Path(hf_hub_download(model_id, WEIGHTS_NAME, **client))
+    weights, config, card = folder / WEIGHTS_NAME, folder / CONFIG_NAME, folder / CARD_NAME
+    ours = config.is_file() and '"patch"' in config.read_text(encoding="utf-8")
+    if (weights.exists() or config.exists()) and not ours:
+        raise FileExistsError(f"{folder}: holds another model, which is not replaced; give another folder")
+    save_segmenter(segmenter, weights)
+    config.write_text(json.dumps({"patch": asdict(patch)}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if not card.exists():
+        card.write_text(_CARD, encoding="utf-8")
 
 
-def patch_of(stored: PatchSpec | Mapping[str, Any] | None) -> PatchSpec | None:
-    """The patches that a config holds; what already is a `PatchSpec`, or None, stays as it is.
+def push(
+    segmenter: PatchSegmenter, patch: PatchSpec, name: str, private: bool | None, token: str | None, **options: Any
+) -> str:
+    """Upload what `save` writes as one commit, and return its URL; a model card that is there already is kept.
+
+    Args:
+        segmenter: The network.
+        patch: How its patches are placed.
+        name: ``org/name``; the repository is made if it is missing.
+        private: Whether a new repository is private; None: as the organisation has it.
+        token: Of the hub; None: the one that the client has stored.
+        options: Of `huggingface_hub.HfApi.upload_folder`.
+    """
+    client = HfApi(token=token)
+    repository = client.create_repo(name, private=private, exist_ok=True).repo_id
+    with TemporaryDirectory() as folder:
+        save(segmenter, patch, Path(folder))
+        if client.file_exists(repository, CARD_NAME, revision=options.get("revision")):
+            Path(folder, CARD_NAME).unlink()
+        return str(client.upload_folder(repo_id=repository, folder_path=folder, **options))
+
+
+def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
+    """One of the files that `save` writes: in a folder, or on the hub, downloaded unless it is in the hub's cache.
+
+    Args:
+        name: A folder, or ``org/name``.
+        file: Its name.
+        client: Some of `CLIENT_OPTIONS`.
 
     Raises:
-        CheckpointError: If the fields are not those of `PatchSpec`, or out of range.
+        CheckpointError: If there is no such file, or the hub is unreachable.
     """
-    if stored is None or isinstance(stored, PatchSpec):
-        return stored
+    if Path(name).is_dir():
+        if not Path(name, file).is_file():
+            raise CheckpointError(f"{name}: no {file} in it; give a folder that save_pretrained wrote, or a file")
+        return Path(name, file)
     try:
-        return PatchSpec(**{**stored, "placement": Placement(stored.get("placement", Placement.nms))})
-    except (TypeError, ValueError) as error:
-        expected = [field.name for field in fields(PatchSpec)]
+        return Path(hf_hub_download(str(name), file, **client))
+    except OSError as error:  # all that the hub's client raises
         raise CheckpointError(
-            f"'patch' in {CONFIG_NAME} must have fields of PatchSpec, {expected}, got {stored} ({error}); "
-            f"mend the file, or give patch=PatchSpec(...)"
+            f"{name}: no such file, no bundled weights of that name, and {file} could not be downloaded from the hub "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+
+
+def read_patch(path: Path) -> PatchSpec:
+    """The patches that a config file holds.
+
+    Raises:
+        CheckpointError: If it is not JSON, or the fields are not those of `PatchSpec`, or out of range.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["patch"]
+        return PatchSpec(**stored)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: 'patch' must have fields of PatchSpec, {[field.name for field in fields(PatchSpec)]} "
+            f"({type(error).__name__}: {error}); mend the file, or give patch=PatchSpec(...)"
         ) from error

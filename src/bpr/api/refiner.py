@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,33 +10,24 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 
 from bpr.api import hub
 from bpr.api.arrays import MaskStack
 from bpr.api.interop import masks_of
 from bpr.data.images import as_rgb
-from bpr.models.backends import as_network, best_patches_per_forward, make_predict
+from bpr.models.backends import as_network, best_patches_per_forward, check_backend, make_predict, usable_device
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
+from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Backend, Image, PatchSpec, Round
+from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
 
 
-class Refiner(
-    ModelHubMixin,
-    library_name="bpr",
-    license="apache-2.0",
-    paper_url="https://arxiv.org/abs/2104.05239",
-    tags=["instance-masks"],
-):
+class Refiner:
     """Refines the boundaries of instance masks (arXiv 2104.05239).
 
-    It keeps no state between calls, so that several threads may share one. ``save_pretrained(folder)`` and
-    ``push_to_hub("org/name")`` are those of huggingface_hub's `ModelHubMixin`; ``patch`` is saved with the weights, the
-    options that belong to a machine are not.
+    It keeps no state between calls, so that several threads may share one.
 
     Args:
         segmenter: The patch network; it is copied.
@@ -50,7 +40,8 @@ class Refiner(
             ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object.
 
     Raises:
-        ValueError: If ``patches_per_forward`` or ``threads`` is below 1, or there is no such backend.
+        bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device or
+            backend, or the backend does not run on the device; a `ValueError`.
     """
 
     def __init__(
@@ -65,72 +56,68 @@ class Refiner(
     ) -> None:
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise SettingError(f"{name} must be at least 1, got {value}")
+        backend, self.device = Backend(backend), usable_device(device)
+        check_backend(backend, self.device)
         if threads is not None:
             torch.set_num_threads(threads)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
         self._method = Method(self.patch, tuple(Round(one) for one in rounds), segmenter.input_size)
-        sides = {self._method.crop_side(number) for number in range(len(self._method.rounds))}
-        predict = {side: make_predict(segmenter, Backend(backend), side, None, self.device) for side in sides}
-        self._network = as_network(lambda images, masks: predict[images.shape[-1]](images, masks), self.device)
-        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, Backend(backend))
+        self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
+        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, name: str | Path = "hrnet18s", **options: Any
-    ) -> Self:
-        """Load weights that ship, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
-
-        Args:
-            name: Name of weights that ship (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
-                folder of ``save_pretrained``, or ``"org/name"`` on the hub.
-            options: As of `Refiner` (``patch`` is by default what was saved); also ``input_size``, the side the
-                network resizes patches to, px (by default what it was trained with), and those of
-                `ModelHubMixin.from_pretrained`.
-
-        Raises:
-            bpr.models.weights.CheckpointError: If there are no such weights, or the file has another layout.
-        """
-        if Path(name).is_dir() or hub.is_hub_name(name):
-            return cls._from_hub(name, **options)
-        return cls._load(resolve_checkpoint(name), **options)
-
-    @classmethod
-    def _from_hub(cls, name: str | Path, **options: Any) -> Self:
-        # Files written by version 0.1.0 also hold the options of the machine: our defaults keep those from being used.
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.name not in ("self", "segmenter", "patch")}
-        try:
-            loaded: Self = super().from_pretrained(name, **{**defaults, **options})
-        except OSError as error:  # all that the hub's client raises
-            raise CheckpointError(
-                f"{name}: no such file, no weights of that name ship, and {hub.WEIGHTS_NAME} could not be had from "
-                f"the hub ({type(error).__name__}: {error})"
-            ) from error
-        return loaded
-
-    @classmethod
-    def _load(
+    def from_pretrained(
         cls,
-        path: Path,
+        name: str | Path = "hrnet18s",
         input_size: int | None = None,
-        patch: PatchSpec | Mapping[str, Any] | None = None,
+        patch: PatchSpec | None = None,
         **options: Any,
     ) -> Self:
-        return cls(load_segmenter(path, input_size), hub.patch_of(patch), **options)
+        """Load bundled weights, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        hub.write(self._segmenter, self.patch, save_directory)
+        Args:
+            name: Name of bundled weights (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
+                folder of ``save_pretrained``, or ``"org/name"`` on the hub.
+            input_size: Side that the network resizes patches to, px; by default what it was trained with.
+            patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
+            options: The others of `Refiner`, and of `huggingface_hub.hf_hub_download`: ``revision``, ``cache_dir``,
+                ``force_download``, ``local_files_only``, ``token``.
 
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        client = {name: options.pop(name) for name in names if name in options}
-        for obsolete in ("proxies", "resume_download"):  # of huggingface_hub before 1.0
-            options.pop(obsolete, None)
-        return cls._load(hub.weights_file(model_id, **client), **options)
+        Raises:
+            bpr.models.weights.CheckpointError: If there are no such weights, the hub is unreachable, or the file has
+                another layout.
+        """
+        client = {option: options.pop(option) for option in hub.CLIENT_OPTIONS if option in options}
+        if Path(name).is_dir() or hub.is_hub_name(name):
+            weights = hub.fetch(name, hub.WEIGHTS_NAME, client)
+            patch = patch or hub.read_patch(hub.fetch(name, hub.CONFIG_NAME, client))
+        else:
+            weights = resolve_checkpoint(name)
+        return cls(load_segmenter(weights, input_size), patch, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, ``patch`` and a model card to a folder that `from_pretrained` reads.
+
+        Raises:
+            FileExistsError: If another kind of model is in the folder; it is left alone.
+        """
+        hub.save(self._segmenter, self.patch, Path(folder))
+
+    def push_to_hub(self, name: str, private: bool | None = None, token: str | None = None, **options: Any) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face Hub.
+
+        Args:
+            name: ``"org/name"``; the repository is made if it is missing.
+            private: Whether a new repository is private; None: as the organisation has it.
+            token: Of the hub; None: the one that its client has stored.
+            options: Of `huggingface_hub.HfApi.upload_folder`: ``commit_message``, ``revision``, ``create_pr``, ...
+
+        Returns:
+            The URL of the commit.
+        """
+        return hub.push(self._segmenter, self.patch, name, private, token, **options)
 
     def __call__(
         self,

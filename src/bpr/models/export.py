@@ -6,27 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bpr.models.backends import export_onnx
-from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
+from bpr.models.weights import load_segmenter, resolve_checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says; 0, or 2 if a file or a package is missing, or the output cannot be written."""
     options = argparse.ArgumentParser(prog="python -m bpr.models.export", description=__doc__)
-    options.add_argument("ckpt", help="checkpoint, or the name of weights that ship (hrnet18s)")
+    options.add_argument("ckpt", help="checkpoint, or the name of bundled weights (hrnet18s)")
     options.add_argument("output", type=Path, help="file to write, .onnx")
-    options.add_argument("--patch-size", type=int, default=64, metavar="PX", help="side of the patches (default: 64)")
     options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
     chosen = options.parse_args(arguments)
     try:
         segmenter = load_segmenter(resolve_checkpoint(chosen.ckpt), chosen.input_size)
-        export_onnx(segmenter, chosen.output, chosen.patch_size)
-    except (CheckpointError, ModuleNotFoundError, OSError, ValueError) as error:
+        export_onnx(segmenter, chosen.output)
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{chosen.output}: images (n, 3, {chosen.patch_size}, {chosen.patch_size}) uint8 RGB, masks "
-        f"(n, {chosen.patch_size}, {chosen.patch_size}) bool -> probabilities, float32; n is free"
-    )
+    print(f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> probabilities (n, s, s) float32")
     return 0
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from bpr.models.segmenter import STRIDE, MultiScaleHead, PatchSegmenter
+from bpr.models.segmenter import MultiScaleHead, PatchSegmenter
 
 
 class ProbabilityNetwork(nn.Module):
@@ -15,16 +15,13 @@ class ProbabilityNetwork(nn.Module):
 
     Args:
         segmenter: In eval mode; it is copied.
-        matrix: Resize the coarsest scale by a product with a constant matrix, which of small maps ONNX Runtime computes
-            sooner than the resizing itself.
     """
 
-    def __init__(self, segmenter: PatchSegmenter, matrix: bool = False) -> None:
+    def __init__(self, segmenter: PatchSegmenter) -> None:
         super().__init__()
         self.segmenter = copy.deepcopy(segmenter).eval()
         fold_batch_norms(self.segmenter)
-        sides = (segmenter.input_size // STRIDE, segmenter.input_size // 4) if matrix else None
-        self.head = MarginHead(self.segmenter.decode_head, sides)
+        self.head = MarginHead(self.segmenter.decode_head)
         del self.segmenter.decode_head
         self.eval()
 
@@ -35,7 +32,7 @@ class ProbabilityNetwork(nn.Module):
 
 
 class MarginHead(nn.Module):
-    """The head of a `PatchSegmenter` for prediction: one channel, logit of foreground less that of background.
+    """The head of a `PatchSegmenter` for prediction: one channel, foreground logit minus background logit.
 
     A 1x1 convolution and bilinear resizing commute: one mixes channels within a pixel, the other pixels within a
     channel. So the share of the coarsest scale, which holds more than half of the channels, is mixed at 1/64 of
@@ -43,14 +40,8 @@ class MarginHead(nn.Module):
     half of its work.
     """
 
-    def __init__(self, head: MultiScaleHead, sides: tuple[int, int] | None = None) -> None:
-        """Take over the weights of a head.
-
-        Args:
-            head: With its norm folded (`fold_batch_norms`); not modified.
-            sides: Of the coarsest and the finest feature map, px, to resize by a constant matrix; None: by
-                ``interpolate``.
-        """
+    def __init__(self, head: MultiScaleHead) -> None:
+        """Take over the weights of ``head``, whose norm is folded (`fold_batch_norms`); it is not modified."""
         super().__init__()
         mix, classify = head.mix, head.conv_seg
         assert mix.bias is not None
@@ -59,27 +50,16 @@ class MarginHead(nn.Module):
         self.mix_fine = _convolution(mix.weight[:, :fine], mix.bias)
         self.mix_coarsest = _convolution(mix.weight[:, fine:], None)
         self.margin = _convolution(classify.weight[1:] - classify.weight[:1], classify.bias[1:] - classify.bias[:1])
-        self.resize_matrix: Tensor | None
-        self.register_buffer("resize_matrix", None if sides is None else bilinear_matrix(*sides))
 
     def forward(self, scales: list[Tensor]) -> Tensor:
         """Return (n, 1, h, w) margins of feature maps of which the first is (n, c, h, w), the finest."""
         size = (scales[0].shape[2], scales[0].shape[3])
         resized = [interpolate(scale, size, mode="bilinear", align_corners=False) for scale in scales[1:-1]]
         coarsest: Tensor = self.mix_coarsest(scales[-1])
-        if self.resize_matrix is None:
-            added = interpolate(coarsest, size, mode="bilinear", align_corners=False)
-        else:
-            added = (coarsest.flatten(2) @ self.resize_matrix).reshape(-1, coarsest.shape[1], *size)
+        added = interpolate(coarsest, size, mode="bilinear", align_corners=False)
         mixed: Tensor = self.mix_fine(torch.cat([scales[0], *resized], dim=1))
         margins: Tensor = self.margin((mixed + added).relu_())
         return margins
-
-
-def bilinear_matrix(side: int, resized: int) -> Tensor:
-    """Return (side², resized²) float32 B: ``x.flatten(2) @ B`` is x, (n, c, side, side), resized bilinearly."""
-    units = torch.eye(side * side).view(1, side * side, side, side)
-    return interpolate(units, (resized, resized), mode="bilinear", align_corners=False).view(side * side, -1)
 
 
 def fold_batch_norms(module: nn.Module) -> None:

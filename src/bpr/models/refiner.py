@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
-from bpr.models.backends import Predict, as_network, best_patches_per_forward, make_predict
+from bpr.models.backends import Predict, as_network, best_patches_per_forward, check_backend, make_predict
 from bpr.models.losses import patch_cross_entropy
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
@@ -73,7 +73,7 @@ class PatchRefiner(pl.LightningModule):
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.inference = inference or Inference()
-        self._predict: dict[int, Predict] = {}
+        self._predict: Predict | None = None
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
@@ -102,8 +102,9 @@ class PatchRefiner(pl.LightningModule):
             metrics.reset()
 
     def on_predict_start(self) -> None:
-        """Forget how the network was run before: weights or device may have changed."""
-        self._predict = {}
+        """Forget how the network was run before: weights or device may have changed. Check how it is run now."""
+        check_backend(self.inference.backend, self.device)
+        self._predict = None
 
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedImages:
         """Refine the masks of a batch of images; what is returned pastes the last round."""
@@ -112,7 +113,7 @@ class PatchRefiner(pl.LightningModule):
         return refine(batch.images, as_network(self.predict_patches, self.device), how.method, most)
 
     def predict_patches(self, images: Tensor, coarse: Tensor) -> Tensor:
-        """Foreground probability by the chosen backend, which is prepared when the first patches of a size come.
+        """Foreground probability by the chosen backend, which is prepared when the first patches come.
 
         Args:
             images: (n, 3, s, s) uint8.
@@ -121,11 +122,10 @@ class PatchRefiner(pl.LightningModule):
         Returns:
             (n, s, s) float32 in [0, 1].
         """
-        side = images.shape[-1]
-        if side not in self._predict:
+        if self._predict is None:
             how = self.inference
-            self._predict[side] = make_predict(self.segmenter, how.backend, side, how.cache, self.device)
-        return self._predict[side](images, coarse)
+            self._predict = make_predict(self.segmenter, how.backend, self.device, how.cache)
+        return self._predict(images, coarse)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """The optimizer, and the scheduler with the step as its unit."""

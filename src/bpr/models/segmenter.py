@@ -43,7 +43,7 @@ class PatchSegmenter(nn.Module):
         Raises:
             ValueError: If ``backbone`` is no HRNet that timm knows, or ``input_size`` no positive multiple of
                 32.
-            RuntimeError: If the pretrained weights cannot be had.
+            RuntimeError: If the pretrained weights cannot be downloaded.
         """
         super().__init__()
         check_input_size(input_size)
@@ -107,7 +107,7 @@ class PatchSegmenter(nn.Module):
         return scales
 
     def margin_to_probability(self, margins: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return (n, *size) probabilities of margins, (n, 1, h, w) float: logit of foreground less that of background.
+        """Return (n, *size) probabilities of margins, (n, 1, h, w) float: foreground logit minus background logit.
 
         They go to ``input_size`` first, as the logits of the paper's implementation do.
         """
@@ -188,7 +188,7 @@ def _create_backbone(name: str, pretrained: bool) -> nn.Module:
         if not pretrained:
             raise
         raise RuntimeError(
-            f"the ImageNet weights of {name!r} could not be had ({type(error).__name__}: {error}); "
+            f"the ImageNet weights of {name!r} could not be downloaded ({type(error).__name__}: {error}); "
             "connect to the hub once, or train from scratch with model.net.pretrained=false"
         ) from error
     conv1 = backbone.get_submodule("conv1")

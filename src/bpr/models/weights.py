@@ -32,6 +32,9 @@ _RELEASED_NAMES: Final = {
 _RELEASED_NETWORKS: Final = {270: ("hrnet_w18_small_v2", 128), 720: ("hrnet_w48", 256)}
 """Channels of the head -> backbone and input size, for the networks that the authors released."""
 
+SUFFIXES: Final = (".ckpt", ".pth", ".safetensors")
+"""Of the files that are understood."""
+
 _SHIPPED: Final = Path(__file__).parent / "shipped"
 _COUNTER: Final = "num_batches_tracked"
 _SHOWN: Final = 3
@@ -42,7 +45,7 @@ class CheckpointError(ValueError):
 
 
 def resolve_checkpoint(name: str | Path) -> Path:
-    """The file of a checkpoint that is given by its path, or by the name of weights that ship with this package.
+    """The file of a checkpoint that is given by its path, or by the name of bundled weights.
 
     Raises:
         CheckpointError: If it is neither.
@@ -50,10 +53,10 @@ def resolve_checkpoint(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
-    if str(name) not in shipped:
-        raise CheckpointError(f"{name}: no such file, and no weights of that name ship; there are {[*shipped]}")
-    return shipped[str(name)]
+    bundled = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
+    if str(name) not in bundled:
+        raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")
+    return bundled[str(name)]
 
 
 def load_segmenter(path: str | Path, input_size: int | None = None) -> PatchSegmenter:
@@ -71,7 +74,7 @@ def load_segmenter(path: str | Path, input_size: int | None = None) -> PatchSegm
 
     Raises:
         ValueError: If ``input_size`` is no positive multiple of 32.
-        CheckpointError: If the file is missing, unreadable or has another layout.
+        CheckpointError: If the file is missing, unreadable, has another layout or holds values that are not finite.
     """
     if input_size is not None:
         check_input_size(input_size)
@@ -153,6 +156,7 @@ def _build(
         raise CheckpointError(f"{path}: the config in it, {dict(config)}, builds no network: {error}") from error
     expected = {names.get(name, name): tensor for name, tensor in segmenter.state_dict().items()}
     _check_layout(path, entries, expected)
+    _check_finite(path, entries)
     ours = {theirs: name for name, theirs in names.items()}
     # Counters are absent from files older than torch 0.4.1. Batch norm needs them only where its momentum is
     # None, which is nowhere here, so that a missing one may stay 0. All else must be there.
@@ -182,6 +186,16 @@ def _check_layout(path: Path, entries: Mapping[str, Tensor], expected: Mapping[s
             f"{path}: its entries are not those of this network: {'; '.join(problems)}. Use a checkpoint of "
             "train.py, a .safetensors file of save_segmenter, or a .pth that the authors released (HRNet-18s "
             "or HRNet-48)"
+        )
+
+
+def _check_finite(path: Path, entries: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if an entry holds NaN or infinity: every mask would be decided by them, silently."""
+    broken = [name for name, value in entries.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise CheckpointError(
+            f"{path}: {broken[0]} holds values that are not finite ({len(broken)} of {len(entries)} entries do): the "
+            "training diverged or the file is damaged; use an earlier checkpoint, or copy the file again"
         )
 
 
