@@ -1,10 +1,10 @@
 """The Lightning module: trains a patch segmenter, and predicts patches with it."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -41,7 +41,7 @@ class PatchRefiner(pl.LightningModule):
     and tensors only, and the configuration that rebuilds the network.
 
     Args:
-        segmenter: The network.
+        segmenter: The network, or its `PatchSegmenter.config`, as `load_from_checkpoint` finds it in a checkpoint.
         optimizer: Makes the optimizer from the parameters; None if the module only predicts.
         scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
         patches_per_forward: In prediction, the network sees at most so many patches at a time; by default as many as
@@ -52,7 +52,7 @@ class PatchRefiner(pl.LightningModule):
 
     def __init__(
         self,
-        segmenter: PatchSegmenter,
+        segmenter: PatchSegmenter | Mapping[str, Any],
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         patches_per_forward: int | None = None,
@@ -60,6 +60,8 @@ class PatchRefiner(pl.LightningModule):
         cache: Path | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(segmenter, PatchSegmenter):
+            segmenter = PatchSegmenter(**segmenter)
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.patches_per_forward = patches_per_forward
@@ -89,7 +91,7 @@ class PatchRefiner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the whole validation set."""
         for prefix, metrics in (("val/", self._refined), ("val/coarse_", self._coarse)):
-            self.log_dict({prefix + name: value.float() for name, value in metrics.compute().items()}, prog_bar=True)
+            self.log_dict({prefix + name: value for name, value in metrics.compute().items()}, prog_bar=True)
             metrics.reset()
 
     def on_predict_start(self) -> None:
