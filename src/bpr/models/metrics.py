@@ -23,7 +23,7 @@ class PatchMetrics(Metric):
     def __init__(self, tolerance: int = 1) -> None:
         super().__init__()
         self._tolerance = tolerance
-        self.add_state("sums", torch.zeros(8, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(8, dtype=torch.int64), dist_reduce_fx="sum")
         self.sums: Tensor
 
     def update(self, predicted: Tensor, true: Tensor) -> None:
@@ -39,11 +39,13 @@ class PatchMetrics(Metric):
             true_edge & _dilate(edge, self._tolerance),
             true_edge,
         )
-        self.sums += torch.stack([count.sum() for count in counts]).to(self.sums)
+        self.sums += torch.stack([count.sum() for count in counts])
 
     def compute(self) -> dict[str, Tensor]:
         """``iou``, ``accuracy`` and ``boundary_f``, each in [0, 1]; 0 where there was nothing to compare."""
-        intersection, union, correct, total, found, edge, found_true, true_edge = self.sums
+        intersection, union, correct, total, found, edge, found_true, true_edge = (
+            self.sums.float()
+        )  # Apple GPUs have no float64
         precision, recall = found / edge.clamp(min=1), found_true / true_edge.clamp(min=1)
         return {
             "iou": intersection / union.clamp(min=1),

@@ -1,10 +1,10 @@
 """The Lightning module: trains a patch segmenter, and refines masks with it."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -56,7 +56,7 @@ class PatchRefiner(pl.LightningModule):
     and tensors only, and the configuration that rebuilds the network.
 
     Args:
-        segmenter: The network.
+        segmenter: The network, or its `PatchSegmenter.config`, as `load_from_checkpoint` finds it in a checkpoint.
         optimizer: Makes the optimizer from the parameters; None if the module only predicts.
         scheduler: Makes a scheduler that is stepped after every batch; None keeps the learning rate.
         inference: How it is applied in prediction.
@@ -64,12 +64,14 @@ class PatchRefiner(pl.LightningModule):
 
     def __init__(
         self,
-        segmenter: PatchSegmenter,
+        segmenter: PatchSegmenter | Mapping[str, Any],
         optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
         scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         inference: Inference | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(segmenter, Mapping):
+            segmenter = PatchSegmenter(**segmenter)
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.inference = inference or Inference()
@@ -98,7 +100,7 @@ class PatchRefiner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the whole validation set."""
         for prefix, metrics in (("val/", self._refined), ("val/coarse_", self._coarse)):
-            self.log_dict({prefix + name: value.float() for name, value in metrics.compute().items()}, prog_bar=True)
+            self.log_dict({prefix + name: value for name, value in metrics.compute().items()}, prog_bar=True)
             metrics.reset()
 
     def on_predict_start(self) -> None:
