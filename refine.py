@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
     from bpr.data.stored_records import StoredRecords
-    from bpr.evaluation.scores import Evaluation
     from bpr.refine.inputs import RefinementInput
     from bpr.refine.run import FinishedRun, RefinementRun
 
@@ -38,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     from bpr.formats.errors import FormatError
     from bpr.models.weights import CheckpointError
     from bpr.refine.settings import check_settings, choose_input
-    from bpr.report import write_report
+    from bpr.report.outcome import show_outcome
     from bpr.structures import SettingError
 
     try:
@@ -47,11 +46,9 @@ def main(cfg: DictConfig) -> None:
         OmegaConf.resolve(cfg)
         finished = refine(cfg)
         if finished is not None:
-            if cfg.contact_sheet:
-                print_contact_sheet(finished)
-            scores = print_scores(finished, cfg.dilation_ratio)
-            if cfg.report:
-                print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
+            settings = OmegaConf.to_yaml(cfg) if cfg.report else None
+            for line in show_outcome(finished, cfg.dilation_ratio, cfg.contact_sheet, settings):
+                print(line)
     except SIGTERMException:
         sys.exit(128 + signal.SIGTERM)
     except (FormatError, CheckpointError, SettingError, ModuleNotFoundError, OSError) as error:
@@ -86,12 +83,14 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
 
     from bpr.refine.inputs import choose_output, read_input
     from bpr.refine.run import RefinementRun
-    from bpr.report import report_path
+    from bpr.report.outcome import check_contact_sheet_path, check_report_path
 
     given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
     output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
     if cfg.report:
-        report_path(output)  # known to be usable before the work begins
+        check_report_path(output, cfg.overwrite)
+    if cfg.contact_sheet:
+        check_contact_sheet_path(output, cfg.overwrite)
     if cfg.dilation_ratio is None:
         cfg.dilation_ratio = given.form.dilation_ratio
     settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks
@@ -135,17 +134,6 @@ def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredR
     return trainer.is_global_zero
 
 
-def print_contact_sheet(finished: FinishedRun) -> None:
-    """Write before and after as a picture beside the results, and print where."""
-    from bpr.report.contact_sheet import write_contact_sheet
-
-    output = finished.refined.path
-    sheet = output.with_name(f"{output.stem}_contact_sheet.png")
-    refined = output, finished.refined.entries
-    shown = write_contact_sheet(sheet, finished.records, refined, finished.annotations)
-    print(f"before and after: {sheet}" if shown else "no mask changed: no contact sheet")
-
-
 def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
     """The configured trainer, on no more devices than there are images (a process without one would crash)."""
     trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer])
@@ -155,18 +143,6 @@ def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
     capped = devices if trainer.accelerator.name() == "cpu" else trainer.device_ids[:devices]
     capped_trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
     return capped_trainer
-
-
-def print_scores(finished: FinishedRun, dilation_ratio: float) -> Evaluation | None:
-    """Print the table of scores before and after, and return them, where the annotation file has objects."""
-    from bpr.evaluation.scores import evaluate_results
-    from bpr.evaluation.table import format_table
-
-    if finished.annotations is None or not finished.annotations.has_truths:
-        return None
-    scores = evaluate_results(finished.refined, finished.annotations, finished.coarse, dilation_ratio)
-    print(format_table(scores))
-    return scores
 
 
 if __name__ == "__main__":

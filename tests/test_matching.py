@@ -82,6 +82,13 @@ def test_the_best_object_is_shared_by_duplicates_and_found_by_poor_masks() -> No
     predicted = [prediction(0, 10, 0.9), prediction(0, 9, 0.8), prediction(59, 99, 0.7), prediction(30, 40, 0.6)]
 
     assert pairs(best_truths(predicted, truths)) == [(0, 0), (1, 0), (2, 1)]
+    assert pairs(best_truths(predicted, truths, min_iou=0.9)) == [(0, 0)]  # 0.9 itself is not enough
+
+
+def test_of_several_objects_each_prediction_takes_the_nearest_and_of_equal_ones_the_first() -> None:
+    truths = [truth(20, 30), truth(0, 10), truth(0, 10), truth(2, 12)]
+
+    assert pairs(best_truths([prediction(1, 11, 0.5), prediction(18, 29, 0.9)], truths)) == [(0, 1), (1, 0)]
 
 
 @pytest.mark.parametrize("min_iou", [0, -1, 1.1, float("nan")])

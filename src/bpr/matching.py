@@ -19,6 +19,29 @@ class Match:
     iou: float
 
 
+def best_truths(
+    predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance], min_iou: float = 0.0
+) -> tuple[Match, ...]:
+    """The object of highest IoU for each prediction of one image, whatever the others choose (paper, section 4.1).
+
+    The rule: same class, no crowd, IoU above ``min_iou``; of equal IoU, the first object. Several predictions may
+    share an object: in training, each shows the network another coarse mask of it.
+
+    Args:
+        predicted: Of one image; may be empty.
+        truths: Of the same image; may be empty.
+        min_iou: In [0, 1].
+
+    Returns:
+        Matches in the order of ``predicted``; none for a prediction that overlaps no object of its class so much.
+    """
+    if not truths:
+        return ()
+    iou = class_iou(predicted, truths)
+    best = iou.argmax(axis=1)
+    return tuple(Match(n, int(t), float(iou[n, t])) for n, t in enumerate(best) if iou[n, t] > min_iou)
+
+
 def match_instances(
     predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance], min_iou: float = 0.5
 ) -> tuple[Match, ...]:
@@ -42,31 +65,16 @@ def match_instances(
     """
     if not 0 < min_iou <= 1:
         raise ValueError(f"min_iou must be in (0, 1], got {min_iou}")
+    if not truths:
+        return ()
     iou = class_iou(predicted, truths)
     matches = []
     for number in sorted(range(len(predicted)), key=lambda n: -predicted[n].score):
-        if not truths:
-            break
         best = int(iou[number].argmax())
         if iou[number, best] >= min_iou:
             matches.append(Match(number, best, float(iou[number, best])))
             iou[:, best] = -1  # taken
     return tuple(sorted(matches, key=lambda match: match.predicted))
-
-
-def best_truths(predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance]) -> tuple[Match, ...]:
-    """The object of highest IoU for each prediction of one image, whatever the others choose.
-
-    The rule: same class, no crowd, IoU above 0; of equal IoU, the first object. Duplicates share an object.
-
-    Returns:
-        Matches in the order of ``predicted``; none for a prediction that touches no object of its class.
-    """
-    if not truths:
-        return ()
-    iou = class_iou(predicted, truths)
-    best = iou.argmax(axis=1)
-    return tuple(Match(n, int(t), float(iou[n, t])) for n, t in enumerate(best) if iou[n, t] > 0)
 
 
 def class_iou(predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance]) -> NDArray[np.float64]:

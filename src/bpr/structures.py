@@ -126,19 +126,27 @@ class CoarseInstance:
 
 @dataclass(frozen=True, slots=True)
 class TrueInstance:
-    """One annotated object; ``crowd`` marks a region of many objects that is never matched."""
+    """One annotated object.
+
+    Attributes:
+        rle: The mask, as large as its image.
+        category: Category id, as in the file.
+        crowd: Whether it is a region of many objects, which is never matched.
+        area: px^2, as annotated (COCO: of the polygons); None: its number of mask pixels.
+    """
 
     rle: Rle
     category: int
     crowd: bool = False
+    area: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Federated:
-    """What is known of an image of which not all objects are annotated (LVIS, Gupta et al., CVPR 2019, section 3).
+class ClassCoverage:
+    """Which classes were checked in an image that is not exhaustively annotated (LVIS, Gupta et al., CVPR 2019).
 
     Attributes:
-        negative: Classes that are known to be absent. Of the others, only those with an object in the image count.
+        negative: Classes known to be absent. Of the others, only those with an object in the image were checked.
         not_exhaustive: Classes of which some objects are not annotated: a prediction without one may be right.
     """
 
@@ -179,11 +187,12 @@ class ImageRecord:
 
     Attributes:
         image_id: Id in the annotation and result files.
-        path: Where the image is.
+        path: Where the image is; where only masks are compared, its name as annotated.
         size: (h, w) of the masks, px; the decoded image must have it too.
-        exif: What to do with its EXIF orientation.
         instances: Predicted masks, in the order of the file; may be empty.
         truths: Annotated objects, empty where there is no ground truth.
+        exif: What to do with its EXIF orientation.
+        coverage: Which classes were checked; None where all objects are annotated.
     """
 
     image_id: int | str
@@ -192,6 +201,7 @@ class ImageRecord:
     instances: tuple[CoarseInstance, ...] = ()
     truths: tuple[TrueInstance, ...] = ()
     exif: ExifUse = ExifUse.auto
+    coverage: ClassCoverage | None = None
 
     def __post_init__(self) -> None:
         if min(self.size) < 1:

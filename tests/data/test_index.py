@@ -4,39 +4,14 @@ import numpy as np
 import pytest
 
 from bpr.data.index import build_index, cached_index, digest
-from bpr.data.matching import match_truths
 from bpr.data.records import training_records
 from bpr.formats.coco import read_annotations
-from bpr.structures import PatchSpec, TrueInstance
+from bpr.structures import PatchSpec
 
 
 @pytest.fixture
 def records(toy_coco):
     return training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
-
-
-def test_every_prediction_meets_its_own_disc(records):
-    for record in records:
-        matched, ious = match_truths(record.instances, record.truths)
-        assert matched.tolist() == [0, 1, 2]
-        assert (ious > 0.5).all()
-
-
-def test_class_threshold_and_crowds_limit_the_matching(records):
-    record = records[0]
-    other_class = [replace(t, category=9) for t in record.truths]
-    crowds = [replace(t, crowd=True) for t in record.truths]
-    for truths in (other_class, crowds, ()):
-        assert match_truths(record.instances, truths)[0].tolist() == [-1, -1, -1]
-    assert match_truths(record.instances, record.truths, min_iou=0.99)[0].tolist() == [-1, -1, -1]
-    assert match_truths((), record.truths)[0].shape == (0,)
-
-
-def test_the_best_of_several_objects_is_taken(records):
-    record = records[0]
-    same = [TrueInstance(t.rle, 1) for t in record.truths]
-    instances = [replace(i, category=1) for i in record.instances]
-    assert match_truths(instances, same[::-1])[0].tolist() == [2, 1, 0]
 
 
 def test_index_names_boxes_on_the_boundary_of_matched_predictions(records):

@@ -15,13 +15,22 @@ from pycocotools.cocoeval import COCOeval
 
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.images import EvaluatedImage, read_ground_truth, read_predictions, with_predictions
-from bpr.structures import CoarseInstance, Federated, TrueInstance
+from bpr.evaluation.images import read_annotated_predictions
+from bpr.structures import ClassCoverage, CoarseInstance, ImageRecord, TrueInstance
 
 
-def read(files: Any) -> list[EvaluatedImage]:
-    annotations, images = read_ground_truth(files.annotations)
-    return with_predictions(images, read_predictions(files.results, annotations))
+def read(files: Any) -> list[ImageRecord]:
+    return read_annotated_predictions(files.results, files.annotations)
+
+
+def image_of(
+    number: int | str,
+    predicted: tuple[CoarseInstance, ...] = (),
+    truths: tuple[TrueInstance, ...] = (),
+    coverage: ClassCoverage | None = None,
+) -> ImageRecord:
+    """An image of 40 x 50 px."""
+    return ImageRecord(number, Path(f"{number}.jpg"), (40, 50), predicted, truths, coverage=coverage)
 
 
 class BoundaryEval(COCOeval):
@@ -110,8 +119,7 @@ def test_ap_of_a_class_is_that_of_its_objects_alone(make_files: Callable[..., An
         alone["annotations"] = [a for a in alone["annotations"] if a["category_id"] == category]
         only = files.annotations.with_name("only.json")
         only.write_text(json.dumps(alone))
-        annotations, images = read_ground_truth(only)
-        found = average_precision(with_predictions(images, read_predictions(files.results, annotations)))
+        found = average_precision(read_annotated_predictions(files.results, only))
 
         assert found.ap == pytest.approx(per_class[category])
 
@@ -138,8 +146,8 @@ def test_sizes_without_objects_are_none_and_crowds_alone_give_none() -> None:
     mask[5:15, 5:15] = True
     rle = rle_codec.encode(mask)
     prediction = (CoarseInstance(rle, 1, 0.5, 0),)
-    one = EvaluatedImage("a", (40, 50), prediction, (TrueInstance(rle, 1),), (100.0,))
-    crowd = EvaluatedImage("a", (40, 50), prediction, (TrueInstance(rle, 1, crowd=True),), (100.0,))
+    one = image_of("a", prediction, (TrueInstance(rle, 1),))
+    crowd = image_of("a", prediction, (TrueInstance(rle, 1, crowd=True),))
 
     assert figures(average_precision([one])) == [1, 1, 1, 1, None, None]
     assert average_precision([crowd]) == AveragePrecision(None, None, None, None, None, None, {})
@@ -149,27 +157,27 @@ def test_an_empty_mask_is_a_false_positive() -> None:
     mask = np.ones((40, 50), np.bool_)
     empty, full = rle_codec.encode(~mask), rle_codec.encode(mask)
     predicted = (CoarseInstance(empty, 1, 0.9, 0), CoarseInstance(full, 1, 0.5, 1))
-    image = EvaluatedImage(1, (40, 50), predicted, (TrueInstance(full, 1),), (2000.0,))
+    image = image_of(1, predicted, (TrueInstance(full, 1),))
 
     assert average_precision([image]).ap == pytest.approx(0.5)  # precision at every recall
     assert boundary_average_precision([image]).ap == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
-    ("federated", "expected"),
+    ("coverage", "expected"),
     [
         (None, 0.5),  # the better prediction of class 2 has no object
-        (Federated(frozenset(), frozenset()), 1.0),  # class 2 was not looked for in that image
-        (Federated(frozenset({2}), frozenset()), 0.5),  # it was, and is not there
+        (ClassCoverage(frozenset(), frozenset()), 1.0),  # class 2 was not checked in that image
+        (ClassCoverage(frozenset({2}), frozenset()), 0.5),  # it was, and is not there
     ],
 )
-def test_lvis_counts_predictions_only_of_classes_that_were_looked_for(
-    federated: Federated | None, expected: float
+def test_lvis_counts_predictions_only_of_classes_that_were_checked(
+    coverage: ClassCoverage | None, expected: float
 ) -> None:
     code = rle_codec.encode(np.ones((40, 50), np.bool_))
-    other = None if federated is None else Federated(frozenset(), frozenset())
-    first = EvaluatedImage(1, (40, 50), (CoarseInstance(code, 2, 0.5, 0),), (TrueInstance(code, 2),), (2000.0,), other)
-    second = EvaluatedImage(2, (40, 50), (CoarseInstance(code, 2, 0.9, 1),), (), (), federated)
+    other = None if coverage is None else ClassCoverage(frozenset(), frozenset())
+    first = image_of(1, (CoarseInstance(code, 2, 0.5, 0),), (TrueInstance(code, 2),), other)
+    second = image_of(2, (CoarseInstance(code, 2, 0.9, 1),), (), coverage)
 
     assert average_precision([first, second]).ap == pytest.approx(expected)
     assert boundary_average_precision([first, second]).ap == pytest.approx(expected)
@@ -182,18 +190,19 @@ def test_lvis_forgives_predictions_of_classes_that_are_not_annotated_exhaustivel
     code, wrong = rle_codec.encode(mask), rle_codec.encode(~half)
     predicted = (CoarseInstance(wrong, 1, 0.9, 0), CoarseInstance(code, 1, 0.5, 1))
     for known, expected in ((frozenset[int](), 0.5), (frozenset({1}), 1.0)):
-        federated = Federated(frozenset(), known)
-        image = EvaluatedImage(1, (40, 50), predicted, (TrueInstance(code, 1),), (2000.0,), federated)
+        image = image_of(1, predicted, (TrueInstance(code, 1),), ClassCoverage(frozenset(), known))
         assert average_precision([image]).ap == pytest.approx(expected)
 
 
 def test_the_area_of_the_annotation_decides_the_size() -> None:
     rle = rle_codec.encode(np.ones((40, 50), np.bool_))
-    image = EvaluatedImage(1, (40, 50), (CoarseInstance(rle, 1, 0.9, 0),), (TrueInstance(rle, 1),), (1e5,))
+    predicted = (CoarseInstance(rle, 1, 0.9, 0),)
 
-    found = average_precision([image])
+    found = average_precision([image_of(1, predicted, (TrueInstance(rle, 1, area=1e5),))])
+    by_pixels = average_precision([image_of(1, predicted, (TrueInstance(rle, 1),))])
 
     assert (found.medium, found.large) == (None, 1)
+    assert (by_pixels.medium, by_pixels.large) == (1, None)  # 2000 px
 
 
 def test_nothing_is_printed(make_files: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
@@ -206,9 +215,8 @@ def test_nothing_is_printed(make_files: Callable[..., Any], capfd: pytest.Captur
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1, float("nan")])
 def test_a_dilation_ratio_outside_its_range_is_refused(ratio: float) -> None:
-    image = EvaluatedImage(1, (4, 5), (), (), ())
     with pytest.raises(ValueError, match="dilation_ratio"):
-        boundary_average_precision([image], ratio)
+        boundary_average_precision([image_of(1)], ratio)
 
 
 def test_no_image_is_refused() -> None:
@@ -218,9 +226,7 @@ def test_no_image_is_refused() -> None:
 
 def test_the_coarse_masks_of_coco_val_have_their_published_figures(shared_dir: Path) -> None:
     folder = shared_dir / "data" / "coco_val"
-    annotations, images = read_ground_truth(folder / "instances.json")
-    results = folder / "coarse_yolov5n_seg.json"
-    images = with_predictions(images, read_predictions(results, annotations))
+    images = read_annotated_predictions(folder / "coarse_yolov5n_seg.json", folder / "instances.json")
 
     found, boundary = average_precision(images), boundary_average_precision(images)
 

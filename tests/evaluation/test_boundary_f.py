@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bpr import rle as rle_codec
-from bpr.evaluation.boundary_f import boundary_f, boundary_f_of_rles, boundary_tolerance, inner_boundary
+from bpr.evaluation.boundary_f import boundary_f, boundary_f_of_rles, boundary_tolerance
 from bpr.structures import Mask
 
 TOLERANCES = st.sampled_from([0, 1, 1.5, 2, 3])
@@ -106,14 +106,6 @@ def test_masks_without_a_boundary_agree_only_if_they_are_equal() -> None:
     assert boundary_f(empty, full, 1) == boundary_f(full, empty, 1) == 0
     assert boundary_f(empty, square, 1) == boundary_f(square, full, 1) == 0
     assert boundary_f(np.zeros((0, 0), np.bool_), np.zeros((0, 0), np.bool_), 1) == 1
-
-
-def test_the_border_of_the_image_is_no_boundary() -> None:
-    half = np.zeros((6, 8), np.bool_)
-    half[:, :4] = True
-
-    assert np.argwhere(inner_boundary(half)).tolist() == [[y, 3] for y in range(6)]
-    assert not inner_boundary(np.ones((6, 8), np.bool_)).any()
 
 
 def test_a_square_that_is_moved_by_one_pixel_is_within_one_pixel() -> None:

@@ -14,7 +14,7 @@ MASKS = [{"image_id": "a", "category_id": 1, "score": 1.0, "segmentation": CODE,
 
 def annotated(*classes):
     truths = tuple(TrueInstance(CODE, category) for category in classes)
-    images = {5: AnnotatedImage("folder/a.jpg", (2, 3), truths, (6.0,) * len(truths))}
+    images = {5: AnnotatedImage("folder/a.jpg", (2, 3), truths)}
     return Annotations(Path("truth.json"), images, {category: f"class {category}" for category in classes})
 
 

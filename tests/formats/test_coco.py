@@ -8,7 +8,7 @@ from bpr import rle
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import prediction_format
-from bpr.structures import Federated
+from bpr.structures import ClassCoverage
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
@@ -134,8 +134,8 @@ def test_lvis_images_are_named_by_their_url(tmp_path):
 def test_lvis_says_which_classes_were_looked_for(tmp_path):
     image = {**IMAGE, "neg_category_ids": [3, 5], "not_exhaustive_category_ids": [7]}
     read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
-    assert read.images[1].federated == Federated(frozenset({3, 5}), frozenset({7}))
-    assert coco.read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].federated is None
+    assert read.images[1].coverage == ClassCoverage(frozenset({3, 5}), frozenset({7}))
+    assert coco.read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].coverage is None
     with pytest.raises(FormatError, match=r"images\[0\]: 'neg_category_ids' must be a list of category ids"):
         coco.read_annotations(write(tmp_path / "c.json", {"images": [{**image, "neg_category_ids": ["x"]}]}))
 

@@ -1,142 +1,89 @@
-import json
-
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image as PillowImage
+from PIL import Image
 
 from bpr import rle
-from bpr.data.records import refinement_records
-from bpr.formats.coco import read_annotations, read_results, write_results
-from bpr.formats.errors import FormatError
-from bpr.report import contact_sheet
-from bpr.report.contact_sheet import PANEL, Example, crop_window, draw_sheet, write_contact_sheet
+from bpr.report.contact_sheet import PANEL, choose_instances, draw_sheet, write_contact_sheet
+from bpr.report.pictures import COLOURS, Panel
+
+NAMES = {1: "disc"}
+LEFT, TOP = 12, 64  # of the first picture
 
 
-def example(height=40, width=40, true=True, caption="a ring, score 0.50"):
-    image = np.full((height, width, 3), 90, np.uint8)
-    masks = []
-    for grow in (4, 2, 0):
-        mask = np.zeros((height, width), np.bool_)
-        mask[10 - grow : 25 + grow, 10 - grow : 25 + grow] = True
-        masks.append(mask)
-    return Example(image, masks[0], masks[1], masks[2] if true else None, caption)
+def example(*titles, size=(40, 40), caption="a ring, score 0.50"):
+    return caption, [Panel(title, Image.new("RGB", size, (90, 90, 90))) for title in ("image", *titles)]
+
+
+def grow(n, coarse, truth):
+    """The first mask of each image is another one: its first columns are inverted."""
+    if n % 3:
+        return coarse
+    mask = rle.decode(coarse)
+    mask[:, :2] ^= True
+    return rle.encode(mask)
 
 
 def pixels_of(sheet, colour):
-    return np.argwhere((sheet == colour).all(axis=2))
+    return np.argwhere((np.asarray(sheet) == colour).all(axis=2))
 
 
-def test_each_outline_is_in_the_panel_of_its_mask_and_nowhere_else():
-    sheet = draw_sheet([[example()]])
-    extents = []
-    for position, colour in enumerate((contact_sheet._COARSE, contact_sheet._REFINED, contact_sheet._TRUE), start=1):
-        found = pixels_of(sheet, colour)
-        left = 12 + position * (PANEL + 4)
-        below_label = found[found[:, 0] > 12 + 26 * 2 + 20]
-        assert below_label[:, 1].min() >= left
-        assert found[:, 1].max() < left + PANEL
-        extents.append(np.ptp(below_label[:, 1]) + 1)
-    scale = PANEL / 40
-    assert extents == pytest.approx(
-        [23 * scale, 19 * scale, 15 * scale], abs=2
-    )  # half a pixel of the crop on each side
-
-
-def test_the_first_panel_shows_the_image_without_outlines():
-    sheet = draw_sheet([[example()]])
-    panel = sheet[64 : 64 + PANEL, 12 : 12 + PANEL]
-    assert (panel[25:] == 90).all()
+def test_each_picture_is_in_the_middle_of_its_own_cell():
+    sheet = draw_sheet([[example("coarse", size=(40, PANEL))]])
+    found = pixels_of(sheet, (90, 90, 90))
+    found = found[found[:, 0] > TOP + 25]  # below the titles
+    columns = sorted(set(found[:, 1].tolist()))
+    first, second = LEFT + (PANEL - 40) // 2, LEFT + PANEL + 4 + (PANEL - 40) // 2
+    assert columns == [*range(first, first + 40), *range(second, second + 40)]
 
 
 def test_ground_truth_has_a_column_only_where_it_is_known():
-    known, unknown = example(), example(true=False)
+    known, unknown = example("coarse", "refined", "ground truth"), example("coarse", "refined")
     with_truth, without = draw_sheet([[known]]), draw_sheet([[unknown]])
-    assert with_truth.shape[1] - without.shape[1] == PANEL + 4
+    assert with_truth.width - without.width == PANEL + 4
     mixed = draw_sheet([[known, unknown], [unknown]])
-    assert mixed.shape[1] == 2 * with_truth.shape[1]
-    assert mixed.shape[0] > with_truth.shape[0]
+    assert mixed.width == 2 * with_truth.width
+    assert mixed.height > with_truth.height
 
 
 def test_long_captions_are_cut_off_at_their_example():
     short, long = (draw_sheet([[example(caption=caption)]]) for caption in ("short", "wide " * 100))
-    assert short.shape == long.shape
-    assert (long[12 + 26 : 12 + 2 * 26, -12:] == 250).all()
+    assert short.size == long.size
+    assert (np.asarray(long)[12 + 26 : TOP, -12:] == 250).all()
 
 
-def test_a_narrow_crop_keeps_its_shape():
-    sheet = draw_sheet([[example(40, 30)]])
-    panel = sheet[64 : 64 + PANEL, 12 : 12 + PANEL]
-    covered = (panel[30:] == 90).all(axis=(0, 2))
-    assert covered.sum() == round(PANEL * 30 / 40)
-    assert not covered[0]
-    assert not covered[-1]
+def test_of_each_image_the_two_masks_that_changed_most_by_score_are_chosen(finish):
+    changes = finish(refine=lambda n, coarse, truth: truth).changes
+    rows = choose_instances(changes, 8)
+    assert [row[0].record.image_id for row in rows] == [10, 11, 12, 13]
+    for row in rows:
+        of_image = [c for c in changes if c.record.image_id == row[0].record.image_id]
+        amounts = sorted((c.coarse.score * (1 - c.iou_with_coarse) for c in of_image), reverse=True)
+        assert [c.coarse.score * (1 - c.iou_with_coarse) for c in row] == amounts[:2]
 
 
-def test_a_sheet_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one example"):
-        draw_sheet([[]])
+def test_images_are_spread_evenly_over_those_that_changed(finish):
+    changes = finish(refine=grow).changes
+    assert [[c.coarse.position for c in row] for row in choose_instances(changes, 2)] == [[0], [9]]
+    assert [[c.coarse.position for c in row] for row in choose_instances(changes, 8)] == [[0], [3], [6], [9]]
 
 
-@given(
-    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
-    corners=st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=3),
-)
-def test_a_crop_lies_in_the_image_holds_the_boxes_and_is_square_where_it_can_be(size, corners):
-    boxes = []
-    for a, b, c, d in corners:
-        (x1, x2), (y1, y2) = sorted([int(a * size[1]), int(b * size[1])]), sorted([int(c * size[0]), int(d * size[0])])
-        boxes.append((x1, y1, x2, y2))
-    x1, y1, x2, y2 = crop_window(boxes, size)
-    assert 0 <= x1 < x2 <= size[1]
-    assert 0 <= y1 < y2 <= size[0]
-    assert all(x1 <= box[0] and y1 <= box[1] and x2 >= box[2] and y2 >= box[3] for box in boxes)
-    assert x2 - x1 == y2 - y1 or x2 - x1 == size[1] or y2 - y1 == size[0]
-
-
-@pytest.fixture
-def run(toy_coco, tmp_path):
-    """Toy records and a results file in which the first mask of every image is another one."""
-    entries = read_results(toy_coco.predictions)
-    records = refinement_records(toy_coco.images, toy_coco.predictions, entries)
-    refined = [dict(entry) for entry in entries]
-    for record in records:
-        first = record.instances[0]
-        mask = rle.decode(first.rle)
-        mask[:, :2] ^= True
-        refined[first.position]["segmentation"] = rle.encode(mask)
-    path = tmp_path / "refined.json"
-    write_results(path, refined)
-    return records, (path, read_results(path))
-
-
-def test_what_changed_is_written_with_the_best_object_of_its_class(toy_coco, run, tmp_path):
+def test_what_changed_is_written_with_its_object(finish, tmp_path):
     sheet = tmp_path / "sheet.png"
-    shown = write_contact_sheet(sheet, *run, read_annotations(toy_coco.annotations))
-    assert shown == 4
-    with PillowImage.open(sheet) as picture:
-        drawn = np.asarray(picture)
-    assert len(pixels_of(drawn, contact_sheet._TRUE)) > 100
+    assert write_contact_sheet(sheet, finish(refine=grow).changes, NAMES) == 4
+    with Image.open(sheet) as picture:
+        for colour in COLOURS.values():
+            assert len(pixels_of(picture, colour)) > 100
     assert [path.name for path in tmp_path.glob("sheet*")] == ["sheet.png"]
 
 
-def test_ground_truth_is_not_needed_and_the_number_of_images_is_limited(run, tmp_path):
-    assert write_contact_sheet(tmp_path / "sheet.png", *run, max_images=2) == 2
-    with PillowImage.open(tmp_path / "sheet.png") as picture:
-        drawn = np.asarray(picture)
-    assert len(pixels_of(drawn, contact_sheet._TRUE)) == 0
-    assert len(pixels_of(drawn, contact_sheet._COARSE)) > 100
+def test_ground_truth_is_not_needed(finish, tmp_path):
+    changes = finish(refine=grow, annotated=False).changes
+    assert write_contact_sheet(tmp_path / "sheet.png", changes, {}, max_images=2) == 2
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert len(pixels_of(picture, COLOURS["ground truth"])) == 0
+        assert len(pixels_of(picture, COLOURS["coarse"])) > 100
 
 
-def test_nothing_is_written_where_no_mask_changed(toy_coco, run, tmp_path):
-    same = (toy_coco.predictions, read_results(toy_coco.predictions))
-    assert write_contact_sheet(tmp_path / "sheet.png", run[0], same) == 0
+def test_nothing_is_written_where_no_mask_changed(finish, tmp_path):
+    changes = finish(refine=lambda n, coarse, truth: coarse).changes
+    assert write_contact_sheet(tmp_path / "sheet.png", changes, NAMES) == 0
     assert not (tmp_path / "sheet.png").exists()
-
-
-def test_a_wrong_mask_is_reported_with_its_file_and_entry(run, tmp_path):
-    records, (path, entries) = run
-    entries[0] = json.loads(json.dumps(entries[0])) | {"segmentation": {"size": [1, 1], "counts": "0"}}
-    with pytest.raises(FormatError, match=r"refined\.json.*entry 0"):
-        write_contact_sheet(tmp_path / "sheet.png", records, (path, entries))

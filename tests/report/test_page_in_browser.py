@@ -102,6 +102,6 @@ def test_without_annotations_there_is_a_page_too(toy_coco, tmp_path, browser):
     assert "refined.html" in printed
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     links = [link.get_dom_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "nav a")]
-    assert links == ["#summary", "#histogram", "#changed", "#times", "#settings"]
+    assert links == ["#summary", "#histogram", "#changed", "#settings"]
     assert all(browser.find_elements(By.CSS_SELECTOR, link) for link in links)
     assert all(image.get_property("naturalWidth") > 0 for image in browser.find_elements(By.TAG_NAME, "img"))

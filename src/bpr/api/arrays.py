@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bpr.patches.cutting import bounding_box
+from bpr.patches.windows import bounding_box
 
 MaskStack = NDArray[np.bool_]
 """(n, h, w) bool."""

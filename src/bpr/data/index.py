@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle
-from bpr.data.matching import match_truths
 from bpr.formats.files import replacing
+from bpr.matching import best_truths
 from bpr.patches.cutting import propose_boxes
 from bpr.patches.windows import working_window
 from bpr.structures import ImageRecord, PatchSpec
@@ -51,15 +51,15 @@ def build_index(records: Iterable[ImageRecord], spec: PatchSpec, min_iou: float 
     """Propose the patches of every prediction that matches an annotated object with IoU > ``min_iou``."""
     corners, patch_counts, table, unmatched = [], [], [], 0
     for image, record in enumerate(records):
-        matched, ious = match_truths(record.instances, record.truths, min_iou)
-        unmatched += int((matched < 0).sum())
-        for coarse in np.flatnonzero(matched >= 0):
-            code = record.instances[coarse].rle
+        matches = best_truths(record.instances, record.truths, min_iou)
+        unmatched += len(record.instances) - len(matches)
+        for match in matches:
+            code = record.instances[match.predicted].rle
             window = working_window(rle.bounding_box(code), record.size, spec.size)
             boxes = propose_boxes(rle.decode(code, window), spec, window[:2], record.size)
             corners.append(boxes[:, :2].astype(np.int32))
             patch_counts.append(len(boxes))
-            table.append((image, coarse, matched[coarse], ious[coarse]))
+            table.append((image, match.predicted, match.true, match.iou))
     columns = np.array(table, np.float64).reshape(-1, 4).T
     return PatchIndex(
         corners=np.concatenate([np.zeros((0, 2), np.int32), *corners]),

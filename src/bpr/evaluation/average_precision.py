@@ -10,7 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
-from bpr.evaluation.images import EvaluatedImage
+from bpr.structures import ImageRecord
 
 _log = logging.getLogger(__name__)
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
@@ -41,15 +41,16 @@ class AveragePrecision:
     per_class: dict[int, float]
 
 
-def average_precision(images: Sequence[EvaluatedImage]) -> AveragePrecision:
+def average_precision(images: Sequence[ImageRecord]) -> AveragePrecision:
     """AP by mask IoU over all ``images``, also those without predictions.
 
     As COCO's, with at most the 100 best predictions of a class in an image. A prediction is as small or large
     as its mask, not as its box (pycocotools takes the box where a result has one): a refined mask is then
     judged by itself. Predictions of classes without any object do not count.
 
-    For federated images (LVIS) its rules hold: predictions of classes that were not looked for do not count, unmatched
-    ones of classes that are not annotated exhaustively neither, and an image has at most its 300 best predictions.
+    For images that are not exhaustively annotated (LVIS) its rules hold: predictions of classes that were not checked
+    do not count, unmatched ones of classes that are not annotated exhaustively neither, and an image has at most its
+    300 best predictions.
 
     Raises:
         ValueError: If there is no image.
@@ -57,7 +58,7 @@ def average_precision(images: Sequence[EvaluatedImage]) -> AveragePrecision:
     return _average_precision(images, "segm", {})
 
 
-def boundary_average_precision(images: Sequence[EvaluatedImage], dilation_ratio: float = 0.02) -> AveragePrecision:
+def boundary_average_precision(images: Sequence[ImageRecord], dilation_ratio: float = 0.02) -> AveragePrecision:
     """As `average_precision`, with the lesser of mask IoU and boundary IoU (Cheng et al., CVPR 2021).
 
     The boundary region of a mask is what ``d`` erosions by 3x3 take from it, beyond the image being
@@ -75,21 +76,21 @@ def boundary_average_precision(images: Sequence[EvaluatedImage], dilation_ratio:
     return _average_precision(images, "boundary", {"boundary_dilation_ratio": dilation_ratio})
 
 
-def _average_precision(images: Sequence[EvaluatedImage], kind: str, options: dict[str, float]) -> AveragePrecision:
+def _average_precision(images: Sequence[ImageRecord], kind: str, options: dict[str, float]) -> AveragePrecision:
     if not images:
         raise ValueError("average precision needs at least one image")
-    federated = any(image.federated is not None for image in images)
-    true, predicted = _datasets([_best(image) for image in images] if federated else images)
+    lvis = any(image.coverage is not None for image in images)
+    true, predicted = _datasets([_keep_best(image) for image in images] if lvis else images)
     evaluator = COCOeval_faster(
         _coco(true),
         _coco(predicted),
         kind,
         print_function=_log.debug,
         rle_iou_max_workers=1,
-        lvis_style=federated,
+        lvis_style=lvis,
         **options,
     )
-    if federated:
+    if lvis:
         evaluator.params.maxDets = [_LVIS_PREDICTIONS]
     evaluator.evaluate()
     evaluator.accumulate()
@@ -108,16 +109,16 @@ def _average_precision(images: Sequence[EvaluatedImage], kind: str, options: dic
     )
 
 
-def _best(image: EvaluatedImage) -> EvaluatedImage:
-    """The image with its best predictions, as many as LVIS allows, of classes that were looked for in it.
+def _keep_best(image: ImageRecord) -> ImageRecord:
+    """The image with its best predictions, as many as LVIS allows, of classes that were checked in it.
 
     The library leaves out the others itself, but fails on them in Boundary AP.
     """
-    best = sorted(image.predicted, key=lambda predicted: -predicted.score)[:_LVIS_PREDICTIONS]
-    if image.federated is not None:
-        known = image.federated.negative | {truth.category for truth in image.truths}
-        best = [predicted for predicted in best if predicted.category in known]
-    return replace(image, predicted=tuple(sorted(best, key=lambda predicted: predicted.position)))
+    best = sorted(image.instances, key=lambda instance: -instance.score)[:_LVIS_PREDICTIONS]
+    if image.coverage is not None:
+        checked = image.coverage.negative | {truth.category for truth in image.truths}
+        best = [instance for instance in best if instance.category in checked]
+    return replace(image, instances=tuple(sorted(best, key=lambda instance: instance.position)))
 
 
 def _mean(precision: NDArray[np.float64]) -> float | None:
@@ -125,7 +126,7 @@ def _mean(precision: NDArray[np.float64]) -> float | None:
     return float(counted.mean()) if counted.size else None
 
 
-def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _datasets(images: Sequence[ImageRecord]) -> tuple[dict[str, Any], dict[str, Any]]:
     """COCO datasets of the objects and of the predictions.
 
     Images are numbered in the order of their ids, since predictions of equal score are ranked by it; objects
@@ -134,10 +135,10 @@ def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[st
     ordered = sorted(images, key=lambda image: (isinstance(image.image_id, str), image.image_id))
     numbered = list(enumerate(ordered, start=1))
     listed = [
-        {"id": number, "height": image.size[0], "width": image.size[1], **_looked_for(image)}
+        {"id": number, "height": image.size[0], "width": image.size[1], **_checked_classes(image)}
         for number, image in numbered
     ]
-    # LVIS also groups classes by frequency, which is not used here, but wanted by the library.
+    # LVIS also groups classes by frequency, unused here, but required by faster-coco-eval.
     categories = [
         {"id": c, "frequency": "f"} for c in sorted({truth.category for image in images for truth in image.truths})
     ]
@@ -147,16 +148,16 @@ def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[st
             "category_id": t.category,
             "segmentation": t.rle,
             "iscrowd": int(t.crowd),
-            "area": area,
+            "area": float(rle_codec.area(t.rle)) if t.area is None else t.area,
         }
         for n, image in numbered
-        for t, area in zip(image.truths, image.areas, strict=True)
+        for t in image.truths
     ]
     predictions = [
         {"image_id": n, "category_id": p.category, "segmentation": p.rle, "iscrowd": 0, "score": p.score}
         | {"area": float(rle_codec.area(p.rle))}
         for n, image in numbered
-        for p in image.predicted
+        for p in image.instances
     ]
     true, predicted = (
         {
@@ -169,12 +170,12 @@ def _datasets(images: Sequence[EvaluatedImage]) -> tuple[dict[str, Any], dict[st
     return true, predicted
 
 
-def _looked_for(image: EvaluatedImage) -> dict[str, list[int]]:
-    if image.federated is None:
+def _checked_classes(image: ImageRecord) -> dict[str, list[int]]:
+    if image.coverage is None:
         return {}
     return {
-        "neg_category_ids": sorted(image.federated.negative),
-        "not_exhaustive_category_ids": sorted(image.federated.not_exhaustive),
+        "neg_category_ids": sorted(image.coverage.negative),
+        "not_exhaustive_category_ids": sorted(image.coverage.not_exhaustive),
     }
 
 

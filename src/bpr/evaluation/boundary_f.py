@@ -1,4 +1,8 @@
-"""Boundary F-measure of a predicted mask: how much of the two contours lies close to each other."""
+"""Boundary F of an instance: how much of the contours of two masks lies close to each other.
+
+``val/boundary_f`` of a training (`bpr.models.metrics`) is another figure: the pooled patch boundary F, over the pixels
+of all validation patches, within a chessboard distance.
+"""
 
 import math
 
@@ -7,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
+from bpr.patches.boundary import inner_boundary
 from bpr.patches.windows import working_window
 from bpr.structures import Mask, Rle, Size, Window
 
@@ -72,18 +77,6 @@ def boundary_f_of_rles(predicted: Rle, true: Rle, tolerance: float | None = None
     window = _common_window(predicted, true)
     radius = boundary_tolerance((height, width)) if tolerance is None else tolerance
     return boundary_f(rle_codec.decode(predicted, window), rle_codec.decode(true, window), radius)
-
-
-def inner_boundary(mask: Mask) -> Mask:
-    """Mark the foreground pixels that have a background 4-neighbour; beyond the array there is none.
-
-    Returns:
-        (h, w) bool; all false for an empty and for a full mask.
-    """
-    if mask.size == 0:
-        return np.zeros(mask.shape, np.bool_)
-    eroded = cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    return np.asarray(mask & (eroded == 0))
 
 
 def _share_near(boundary: Mask, other: Mask, disk: NDArray[np.uint8]) -> float:

@@ -1,27 +1,30 @@
-"""How much a refiner of boundaries could win: masks with the true boundary (paper, table 1).
+"""AP of masks that a refiner must beat, and of those it could at best reach.
 
-``python -m bpr.evaluation.bounds RESULTS ANNOTATIONS --distance 1 2 3`` prints AP for each distance.
+``python -m bpr.evaluation.bounds RESULTS ANNOTATIONS --distance 1 2 3 --erode 1`` prints both in one table. To beat:
+every mask eroded by a pixel or two, since segmenters tend to draw masks a little too large; a refiner that gains less
+has learnt nothing about boundaries. To reach: masks whose boundary is the true one (paper, table 1).
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+import cv2
 import numpy as np
 
 from bpr import rle as rle_codec
 from bpr.command import exit_code, parser
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
-from bpr.evaluation.images import EvaluatedImage, read_annotated_predictions
+from bpr.evaluation.images import read_annotated_predictions
 from bpr.evaluation.table import percent
 from bpr.matching import best_truths
 from bpr.patches.boundary import boundary_band
-from bpr.structures import Rle
+from bpr.patches.windows import working_window
+from bpr.structures import ImageRecord, Rle
 
 
-def oracle_masks(images: Sequence[EvaluatedImage], distance: int) -> list[EvaluatedImage]:
+def oracle_masks(images: Sequence[ImageRecord], distance: int) -> list[ImageRecord]:
     """Replace the pixels within ``distance`` of the predicted boundaries by the matched objects.
 
     Each prediction is matched to the object of its class with the highest IoU above 0 (`best_truths`), so
@@ -29,17 +32,17 @@ def oracle_masks(images: Sequence[EvaluatedImage], distance: int) -> list[Evalua
 
     Args:
         images: Predictions and objects; not modified.
-        distance: px, >= 0; 0 changes nothing. See `boundary_band`.
+        distance: px, >= 1. See `boundary_band`.
 
     Returns:
         The same images with other predicted masks.
 
     Raises:
-        ValueError: If the distance is negative.
+        ValueError: If the distance is below 1.
     """
-    if distance < 0:
-        raise ValueError(f"distance must be at least 0 px, got {distance}")
-    return [_oracle_image(image, distance) if distance else image for image in images]
+    if distance < 1:
+        raise ValueError(f"distance must be at least 1 px, got {distance}")
+    return [_correct_image(image, distance) for image in images]
 
 
 def oracle_mask(predicted: Rle, true: Rle, distance: int) -> Rle:
@@ -48,48 +51,80 @@ def oracle_mask(predicted: Rle, true: Rle, distance: int) -> Rle:
     Works in the bounding box of the prediction, grown by the distance.
     """
     height, width = predicted["size"]
-    x1, y1, x2, y2 = rle_codec.bounding_box(predicted)
-    grow = distance + 1  # one more, so that the window ends in background and the band in it is whole
-    window = (max(x1 - grow, 0), max(y1 - grow, 0), min(x2 + grow, width), min(y2 + grow, height))
+    # one px more, so that the window ends in background and the band in it is whole
+    window = working_window(rle_codec.bounding_box(predicted), (height, width), distance + 1)
     mask = rle_codec.decode(predicted, window)
-    refined = np.where(boundary_band(mask, distance), rle_codec.decode(true, window), mask)
-    return rle_codec.encode(refined, window, (height, width))
+    corrected = np.where(boundary_band(mask, distance), rle_codec.decode(true, window), mask)
+    return rle_codec.encode(corrected, window, (height, width))
+
+
+def eroded_masks(images: Sequence[ImageRecord], pixels: int) -> list[ImageRecord]:
+    """The same images with all predicted masks eroded by ``pixels`` px, see `eroded_mask`."""
+    return [
+        replace(image, instances=tuple(replace(i, rle=eroded_mask(i.rle, pixels)) for i in image.instances))
+        for image in images
+    ]
+
+
+def eroded_mask(mask: Rle, pixels: int) -> Rle:
+    """``mask`` without the pixels that have background within ``pixels`` px (chessboard distance).
+
+    The border of the image is not background. A mask that would vanish stays as it is.
+    """
+    height, width = mask["size"]
+    window = working_window(rle_codec.bounding_box(mask), (height, width), 1)
+    inside = rle_codec.decode(mask, window).view(np.uint8)
+    if not inside.size:
+        return mask
+    eroded = cv2.erode(inside, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)).astype(np.bool_)
+    return rle_codec.encode(eroded, window, (height, width)) if eroded.any() else mask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the upper bounds that the command line asks for; 0, or 2 if a file cannot be used."""
-    options = parser("bpr.evaluation.bounds", "AP of masks with a perfect boundary.")
+    """Print the bounds that the command line asks for; 0, or 2 if a file cannot be used."""
+    options = parser("bpr.evaluation.bounds", "AP of masks to beat (eroded) and to reach (with the true boundary).")
     options.add_argument(
         "--distance",
         type=_pixels,
-        nargs="+",
+        nargs="*",
         default=[1, 2, 3],
         metavar="D",
         help="correct all pixels within D px of the predicted boundary (default: 1 2 3)",
     )
+    options.add_argument(
+        "--erode", type=_pixels, nargs="*", default=[1], metavar="P", help="erode every mask by P px (default: 1)"
+    )
     chosen = options.parse_args(arguments)
-    return exit_code(lambda: _print_table(chosen.results, chosen.annotations, chosen.distance, chosen.dilation_ratio))
+
+    def work() -> None:
+        images = read_annotated_predictions(chosen.results, chosen.annotations)
+        print("| masks                  |    AP |  AP50 |  AP75 | Boundary AP |")
+        print("| ---------------------- | ----: | ----: | ----: | ----------: |")
+        for name, masks in _rows(images, chosen.erode, chosen.distance):
+            ap, boundary = average_precision(masks), boundary_average_precision(masks, chosen.dilation_ratio)
+            cells = [percent(score) for score in (ap.ap, ap.ap50, ap.ap75, boundary.ap)]
+            print(f"| {name:<22} | {cells[0]:>5} | {cells[1]:>5} | {cells[2]:>5} | {cells[3]:>11} |", flush=True)
+
+    return exit_code(work)
 
 
-def _oracle_image(image: EvaluatedImage, distance: int) -> EvaluatedImage:
-    predicted = list(image.predicted)
-    for match in best_truths(image.predicted, image.truths):
-        instance = predicted[match.predicted]
+def _rows(
+    images: Sequence[ImageRecord], erode: Sequence[int], distances: Sequence[int]
+) -> Iterator[tuple[str, Sequence[ImageRecord]]]:
+    yield "as predicted", images
+    for pixels in erode:
+        yield f"to beat: eroded {pixels} px", eroded_masks(images, pixels)
+    for distance in distances:
+        yield f"to reach: oracle {distance} px", oracle_masks(images, distance)
+
+
+def _correct_image(image: ImageRecord, distance: int) -> ImageRecord:
+    instances = list(image.instances)
+    for match in best_truths(image.instances, image.truths):
+        instance = instances[match.predicted]
         rle = oracle_mask(instance.rle, image.truths[match.true].rle, distance)
-        predicted[match.predicted] = replace(instance, rle=rle)
-    return replace(image, predicted=tuple(predicted))
-
-
-def _print_table(results: Path, annotations: Path, distances: Sequence[int], dilation_ratio: float) -> None:
-    _, images = read_annotated_predictions(results, annotations)
-    print("| masks          |    AP |  AP50 |  AP75 | Boundary AP |")
-    print("| -------------- | ----: | ----: | ----: | ----------: |")
-    for distance in [0, *distances]:
-        masks = oracle_masks(images, distance)
-        ap, boundary = average_precision(masks), boundary_average_precision(masks, dilation_ratio)
-        cells = [percent(score) for score in (ap.ap, ap.ap50, ap.ap75, boundary.ap)]
-        name = f"oracle {distance} px" if distance else "as predicted"
-        print(f"| {name:<14} | {cells[0]:>5} | {cells[1]:>5} | {cells[2]:>5} | {cells[3]:>11} |", flush=True)
+        instances[match.predicted] = replace(instance, rle=rle)
+    return replace(image, instances=tuple(instances))
 
 
 def _pixels(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Annotation and result files side by side, checked against each other, image by image."""
+"""Predictions and annotated objects side by side, image by image, checked against each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.places import entry_rle, place
 from bpr.formats.predictions import prediction_format, read_annotations
-from bpr.structures import CoarseInstance, Federated, Size, TrueInstance
+from bpr.structures import CoarseInstance, ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,72 +22,83 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluatedImage:
-    """What was predicted in one image, and what is there.
+class PredictedImages:
+    """The images of a results file with the masks in it, parsed once and kept; ``path`` is for messages."""
 
-    Attributes:
-        image_id: As in the files.
-        size: (h, w), px.
-        predicted: In the order of the results file; may be empty.
-        truths: In the order of the annotation file; may be empty.
-        areas: Of each truth, px^2; decides whether the object is small, medium or large.
-        federated: Which classes were looked for, where not all objects are annotated (LVIS).
-    """
-
-    image_id: int | str
-    size: Size
-    predicted: tuple[CoarseInstance, ...]
-    truths: tuple[TrueInstance, ...]
-    areas: tuple[float, ...]
-    federated: Federated | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.areas) != len(self.truths):
-            raise ValueError(f"image {self.image_id}: {len(self.areas)} areas for {len(self.truths)} objects")
+    path: Path
+    records: Sequence[ImageRecord]
 
 
-def read_ground_truth(path: str | Path) -> tuple[Annotations, list[EvaluatedImage]]:
-    """Read an annotation file as images without predictions, in the order of the file.
+def read_predictions(path: str | Path, annotations: Annotations) -> Results:
+    """Read predictions in any format, with the ids of ``annotations``.
 
     Raises:
-        FormatError: If the file is wrong, or no object is annotated.
+        FormatError: If a file is wrong.
     """
-    annotations = read_annotations(path)
-    return annotations, annotated_images(annotations)
+    path = Path(path)
+    entries = prediction_format(path).read(path, lambda: {Path(i.file_name).stem for i in annotations.images.values()})
+    return Results(path, aligned(entries, annotations))
 
 
-def annotated_images(annotations: Annotations) -> list[EvaluatedImage]:
-    """The images of an annotation file, without predictions, in its order.
+def predicted_images(results: Results, annotations: Annotations) -> PredictedImages:
+    """The images that have predictions, each with those in the order of the file; the file is read once.
 
     Raises:
-        FormatError: If no object is annotated.
+        FormatError: If it predicts in an image that is not annotated, or a mask does not have the size of its image.
+    """
+    instances: dict[int | str, list[CoarseInstance]] = {}
+    for number, entry in enumerate(results.entries):
+        image_id = entry["image_id"]
+        if image_id not in annotations.images:
+            raise FormatError(*place(results.path, number, entry), _not_annotated(image_id, annotations))
+        rle = entry_rle(results.path, number, entry, annotations.images[image_id].size)
+        instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
+        instances.setdefault(image_id, []).append(instance)
+    named = {image_id: annotations.images[image_id] for image_id in instances}
+    records = [ImageRecord(i, Path(a.file_name), a.size, tuple(instances[i])) for i, a in named.items()]
+    return PredictedImages(results.path, records)
+
+
+def with_masks(coarse: PredictedImages, refined: Results) -> PredictedImages:
+    """The same images with the masks of the results file that was made from them; the file is read once.
+
+    Raises:
+        FormatError: If a mask does not have the size of its image.
+    """
+    sizes = {instance.position: record.size for record in coarse.records for instance in record.instances}
+    masks = [entry_rle(refined.path, number, e, sizes[number]) for number, e in enumerate(refined.entries)]
+    records = [
+        replace(record, instances=tuple(replace(i, rle=masks[i.position]) for i in record.instances))
+        for record in coarse.records
+    ]
+    return PredictedImages(refined.path, records)
+
+
+def with_truths(images: PredictedImages, annotations: Annotations) -> list[ImageRecord]:
+    """All annotated images with their objects and predictions, in the order of the annotation file.
+
+    Raises:
+        FormatError: If no object is annotated, or an image with predictions is not.
     """
     if not annotations.has_truths:
         problem = "no object is annotated, so there is nothing to compare with; give a file with ground truth"
         raise FormatError(annotations.path, None, problem)
+    predicted = {record.image_id: record for record in images.records}
+    for image_id in predicted:
+        if image_id not in annotations.images:
+            raise FormatError(images.path, None, _not_annotated(image_id, annotations))
     return [
-        EvaluatedImage(image_id, image.size, (), image.truths, image.areas, image.federated)
+        replace(
+            predicted.get(image_id) or ImageRecord(image_id, Path(image.file_name), image.size),
+            truths=image.truths,
+            coverage=image.coverage,
+        )
         for image_id, image in annotations.images.items()
     ]
 
 
-def read_predictions(path: str | Path, annotations: Annotations) -> Results:
-    """Read predictions in any format, whose images are all in ``annotations``.
-
-    Raises:
-        FormatError: If a file is wrong, or predicts in an image that is not annotated.
-    """
-    path = Path(path)
-    entries = prediction_format(path).read(path, lambda: {Path(i.file_name).stem for i in annotations.images.values()})
-    results = Results(path, aligned(entries, annotations))
-    check_images(results, annotations)
-    return results
-
-
-def read_annotated_predictions(
-    results: str | Path, annotations: str | Path
-) -> tuple[Annotations, list[EvaluatedImage]]:
-    """Read a results file with its ground truth, as images with predictions in the order of the annotation file.
+def read_annotated_predictions(results: str | Path, annotations: str | Path) -> list[ImageRecord]:
+    """Read a results file with its ground truth: all annotated images, in the order of the annotation file.
 
     Raises:
         FormatError: If a file is wrong, no object is annotated, or a prediction is of an image that is not annotated.
@@ -95,59 +106,35 @@ def read_annotated_predictions(
     truth = read_annotations(annotations)
     predicted = read_predictions(results, truth)
     truth = comparable(truth, predicted.entries)
-    return truth, with_predictions(annotated_images(truth), predicted)
+    return with_truths(predicted_images(predicted, truth), truth)
 
 
-def check_images(results: Results, annotations: Annotations) -> None:
-    """Check that all images of a results file are in ``annotations``.
-
-    Raises:
-        FormatError: If it predicts in an image that is not annotated.
-    """
-    for number, entry in enumerate(results.entries):
-        if entry["image_id"] not in annotations.images:
-            problem = (
-                f"image_id {entry['image_id']!r} is not among the {len(annotations.images)} images of "
-                f"{annotations.path} (ids such as {next(iter(annotations.images))!r}); "
-                "give the annotation file that the results were made for"
-            )
-            raise FormatError(*place(results.path, number, entry), problem)
-
-
-def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list[EvaluatedImage]:
-    """The same images with the predictions of a results file, each image's in the order of the file.
-
-    Args:
-        images: Annotated images; their predictions, if any, are left out.
-        results: From `read_predictions`.
-
-    Raises:
-        FormatError: If a mask is invalid or does not have the size of its image.
-    """
-    sizes = {image.image_id: image.size for image in images}
-    predicted: dict[int | str, list[CoarseInstance]] = {image_id: [] for image_id in sizes}
-    for number, entry in enumerate(results.entries):
-        image_id = entry["image_id"]
-        rle = entry_rle(results.path, number, entry, sizes[image_id])
-        instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
-        predicted[image_id].append(instance)
-    return [replace(image, predicted=tuple(predicted[image.image_id])) for image in images]
-
-
-def check_same_predictions(
-    path: str | Path, entries: Sequence[Entry], coarse_path: str | Path, coarse: Sequence[Entry]
-) -> None:
+def check_same_predictions(refined: PredictedImages, coarse: PredictedImages) -> None:
     """Check that two results files hold the same predictions with other masks, entry by entry.
 
     Raises:
         FormatError: If they differ in their number of entries, or in an entry's image or class.
     """
-    path, remedy = Path(path), "compare a refined file with the coarse file that it was made from"
-    for number, (entry, before) in enumerate(zip(entries, coarse, strict=False)):
-        for name in ("image_id", "category_id"):
-            if entry[name] != before[name]:
-                problem = f"{name} is {entry[name]!r}, but {before[name]!r} in {coarse_path}; {remedy}"
-                raise FormatError(path, f"entry {number}", problem)
-    if len(entries) != len(coarse):
-        problem = f"has {len(entries)} predictions, but {coarse_path} has {len(coarse)}; {remedy}"
-        raise FormatError(path, None, problem)
+    remedy = "compare a refined file with the coarse file that it was made from"
+    entries, before = _by_position(refined), _by_position(coarse)
+    for number, (ours, theirs) in enumerate(zip(entries, before, strict=False)):
+        for name, value, expected in zip(("image_id", "category_id"), ours, theirs, strict=True):
+            if value != expected:
+                problem = f"{name} is {value!r}, but {expected!r} in {coarse.path}; {remedy}"
+                raise FormatError(refined.path, f"entry {number}", problem)
+    if len(entries) != len(before):
+        problem = f"has {len(entries)} predictions, but {coarse.path} has {len(before)}; {remedy}"
+        raise FormatError(refined.path, None, problem)
+
+
+def _by_position(images: PredictedImages) -> list[tuple[int | str, int]]:
+    """Image and class of each prediction, in the order of the results file."""
+    found = {i.position: (record.image_id, i.category) for record in images.records for i in record.instances}
+    return [found[position] for position in sorted(found)]
+
+
+def _not_annotated(image_id: int | str, annotations: Annotations) -> str:
+    return (
+        f"image_id {image_id!r} is not among the {len(annotations.images)} images of {annotations.path} (ids such as "
+        f"{next(iter(annotations.images), None)!r}); give the annotation file that the results were made for"
+    )

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
 from bpr.evaluation.boundary_f import boundary_f_of_rles
-from bpr.evaluation.images import EvaluatedImage
 from bpr.matching import Match, match_instances
+from bpr.structures import ImageRecord
 
-UNCHANGED = 0.001
+MIN_IOU: Final = 0.5
+"""Mask IoU from which a prediction and an object match."""
+UNCHANGED: Final = 0.001
 """A score that changes by at most this counts as unchanged."""
 
 
@@ -21,12 +24,14 @@ class InstanceScores:
 
     Attributes:
         position: (n,) index of the prediction in its results file.
+        category: (n,) its class.
         true: (n,) index of the object among those of its image.
         iou: (n,) mask IoU, in [0, 1].
-        boundary_f: (n,) boundary F, in [0, 1].
+        boundary_f: (n,) `bpr.evaluation.boundary_f.boundary_f`, in [0, 1].
     """
 
     position: NDArray[np.int64]
+    category: NDArray[np.int64]
     true: NDArray[np.int64]
     iou: NDArray[np.float64]
     boundary_f: NDArray[np.float64]
@@ -41,28 +46,29 @@ class Shares:
     unchanged: float
 
 
-def match_all(images: Sequence[EvaluatedImage], min_iou: float = 0.5) -> list[tuple[Match, ...]]:
-    """`match_instances` of each image."""
-    return [match_instances(image.predicted, image.truths, min_iou) for image in images]
+def match_all(images: Sequence[ImageRecord]) -> list[tuple[Match, ...]]:
+    """`match_instances` of each image, from an IoU of `MIN_IOU` on."""
+    return [match_instances(image.instances, image.truths, MIN_IOU) for image in images]
 
 
-def score_matches(images: Sequence[EvaluatedImage], matches: Sequence[tuple[Match, ...]]) -> InstanceScores:
+def score_matches(images: Sequence[ImageRecord], matches: Sequence[tuple[Match, ...]]) -> InstanceScores:
     """Score the matched masks of each image.
 
     Args:
         images: Predictions and objects; may be other masks of the predictions that were matched.
         matches: For each image, pairs of its predictions and objects.
     """
-    position, iou, f = [], [], []
-    for image, pairs in zip(images, matches, strict=True):
-        for pair in pairs:
-            predicted, true = image.predicted[pair.predicted].rle, image.truths[pair.true].rle
-            position.append(image.predicted[pair.predicted].position)
-            iou.append(float(rle_codec.iou([predicted], [true])[0, 0]))
-            f.append(boundary_f_of_rles(predicted, true))
-    true_index = [pair.true for pairs in matches for pair in pairs]
+    scored = [
+        (image.instances[pair.predicted], image.truths[pair.true].rle, pair.true)
+        for image, pairs in zip(images, matches, strict=True)
+        for pair in pairs
+    ]
     return InstanceScores(
-        np.array(position, np.int64), np.array(true_index, np.int64), np.array(iou, np.float64), np.array(f, np.float64)
+        position=np.array([instance.position for instance, *_ in scored], np.int64),
+        category=np.array([instance.category for instance, *_ in scored], np.int64),
+        true=np.array([number for *_, number in scored], np.int64),
+        iou=np.array([rle_codec.iou([i.rle], [truth])[0, 0] for i, truth, _ in scored], np.float64),
+        boundary_f=np.array([boundary_f_of_rles(i.rle, truth) for i, truth, _ in scored], np.float64),
     )
 
 

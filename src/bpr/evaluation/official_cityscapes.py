@@ -3,10 +3,11 @@
 import copy
 import importlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -72,15 +73,23 @@ def official_scores(predictions: str | Path, ground_truth: str | Path) -> Offici
 
 def _run(script: Any, settings: Any, lists: list[str], truths: list[str]) -> Any:
     """The averages that the script prints, without the files that it leaves in the working directory."""
-
-    def in1d(values: Any, among: Any) -> Any:  # version 2.2 of the script calls it; NumPy 2.4 has removed it
-        return np.isin(values, among).ravel()
-
-    with mock.patch.object(np, "in1d", in1d, create=True):
+    with _in1d():
         script.setInstanceLabels(settings)
         instances = script.getGtInstances(truths, settings)
         matches = script.matchGtWithPreds(lists, truths, instances, settings)
         return script.computeAverages(script.evaluateMatches(matches, settings), settings)
+
+
+@contextmanager
+def _in1d() -> Iterator[None]:
+    """``np.in1d``, which version 2.2 of the script calls, and NumPy 2.4 has removed."""
+    added = {} if hasattr(np, "in1d") else {"in1d": lambda values, among: np.isin(values, among).ravel()}
+    vars(np).update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            delattr(np, name)
 
 
 def format_official(scores: OfficialScores, before: OfficialScores | None = None) -> str:

@@ -1,19 +1,17 @@
 """One report on a results file: AP, Boundary AP and boundary F, beside those of the coarse masks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.images import (
-    EvaluatedImage,
-    Results,
-    annotated_images,
-    check_images,
+    PredictedImages,
     check_same_predictions,
+    predicted_images,
     read_predictions,
-    with_predictions,
+    with_truths,
 )
 from bpr.evaluation.instances import (
     InstanceScores,
@@ -26,6 +24,7 @@ from bpr.formats.alignment import comparable
 from bpr.formats.coco import Annotations
 from bpr.formats.predictions import read_annotations
 from bpr.matching import Match
+from bpr.structures import ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,6 @@ class Evaluation:
         annotations: The annotation file.
         against: The results file it is compared with, if any.
         dilation_ratio: Of Boundary AP.
-        min_iou: From which a prediction and an object match.
         images: Number of annotated images.
         predictions: Number of predictions.
         unscored: How many of them are of a class without an annotated object, and enter no figure.
@@ -64,15 +62,15 @@ class Evaluation:
         iou_shares: How the mask IoU of the matched instances changed.
         boundary_f_shares: How their boundary F changed.
         class_names: By category id, as far as the annotation file names them.
-        instances: Of ``results``, one by one.
-        instances_before: The same instances in ``against``.
+        records: The annotated images with the predictions of ``results``.
+        instances: Scores of the matched ones of these, one by one.
+        instances_before: Of the same instances in ``against``.
     """
 
     results: Path
     annotations: Path
     against: Path | None
     dilation_ratio: float
-    min_iou: float
     images: int
     predictions: int
     unscored: int
@@ -82,35 +80,31 @@ class Evaluation:
     iou_shares: Shares | None
     boundary_f_shares: Shares | None
     class_names: dict[int, str]
+    records: Sequence[ImageRecord]
     instances: InstanceScores
     instances_before: InstanceScores | None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON knows it: all scores in [0, 1], AP of the classes as a list ``classes``, no instances."""
-        content = asdict(self) | {name: _text(getattr(self, name)) for name in ("results", "annotations", "against")}
-        names = content.pop("class_names")
-        del content["instances"], content["instances_before"]
+        left_out = {"class_names", "records", "instances", "instances_before"}
+        content = {f.name: _primitive(getattr(self, f.name)) for f in fields(self) if f.name not in left_out}
         for scores in (content["scores"], content["before"]):
             if scores is not None:
                 mask, boundary = (scores[kind].pop("per_class") for kind in ("mask", "boundary"))
                 scores["classes"] = [
-                    {"id": c, "name": names.get(c, str(c)), "ap": ap, "boundary_ap": boundary[c]}
+                    {"id": c, "name": self.class_names.get(c, str(c)), "ap": ap, "boundary_ap": boundary[c]}
                     for c, ap in mask.items()
                 ]
         return content
 
 
 def evaluate(
-    results: str | Path,
-    annotations: str | Path,
-    against: str | Path | None = None,
-    dilation_ratio: float = 0.02,
-    min_iou: float = 0.5,
+    results: str | Path, annotations: str | Path, against: str | Path | None = None, dilation_ratio: float = 0.02
 ) -> Evaluation:
     """Score predictions in any format over all images of a COCO annotation file or Cityscapes ground truth.
 
     With ``against``, predictions are matched to objects once, by the coarse masks (`match_instances`), and the
-    refined masks are scored on the same pairs: else a mask that refinement lifts above ``min_iou`` would lower
+    refined masks are scored on the same pairs: else a mask that refinement lifts above the least IoU would lower
     the mean.
 
     Args:
@@ -118,46 +112,44 @@ def evaluate(
         annotations: Ground truth.
         against: The coarse masks that ``results`` were made from, entry by entry.
         dilation_ratio: Of Boundary AP: 0.02 for COCO, 0.005 for Cityscapes; in (0, 1).
-        min_iou: From which mask IoU a prediction and an object match; in (0, 1].
 
     Raises:
         FormatError: If a file is wrong, or they do not belong together; names file, entry and remedy.
-        ValueError: If a number is out of its range.
+        ValueError: If the dilation ratio is out of its range.
     """
     truth = read_annotations(annotations)
-    judged, *rest = (read_predictions(p, truth) for p in (results, against) if p is not None)
-    truth = comparable(truth, judged.entries)
-    return evaluate_results(judged, truth, rest[0] if rest else None, dilation_ratio, min_iou)
+    read = [read_predictions(path, truth) for path in (results, against) if path is not None]
+    truth = comparable(truth, read[0].entries)
+    refined, *coarse = (predicted_images(predictions, truth) for predictions in read)
+    return evaluate_images(refined, truth, coarse[0] if coarse else None, dilation_ratio)
 
 
-def evaluate_results(
-    results: Results,
+def evaluate_images(
+    refined: PredictedImages,
     annotations: Annotations,
-    against: Results | None = None,
+    coarse: PredictedImages | None = None,
     dilation_ratio: float = 0.02,
-    min_iou: float = 0.5,
 ) -> Evaluation:
     """`evaluate`, of files that have been read."""
-    images, entries = annotated_images(annotations), results.entries
-    check_images(results, annotations)
-    refined, coarse = with_predictions(images, results), None
-    if against is not None:
-        check_images(against, annotations)
-        check_same_predictions(results.path, entries, against.path, against.entries)
-        coarse = with_predictions(images, against)
-    matches = match_all(refined if coarse is None else coarse, min_iou)
-    scores, instances = _score(refined, matches, dilation_ratio)
-    before, instances_before = (None, None) if coarse is None else _score(coarse, matches, dilation_ratio)
-    scored = {t.category for image in images for t in image.truths if not t.crowd}
+    images = with_truths(refined, annotations)
+    if coarse is None:
+        before, instances_before, matches = None, None, match_all(images)
+    else:
+        check_same_predictions(refined, coarse)
+        coarse_images = with_truths(coarse, annotations)
+        matches = match_all(coarse_images)
+        before, instances_before = _score(coarse_images, matches, dilation_ratio)
+    scores, instances = _score(images, matches, dilation_ratio)
+    annotated = {truth.category for image in images for truth in image.truths if not truth.crowd}
+    predictions = [instance for image in images for instance in image.instances]
     return Evaluation(
-        results=results.path,
+        results=refined.path,
         annotations=annotations.path,
-        against=None if against is None else against.path,
+        against=None if coarse is None else coarse.path,
         dilation_ratio=dilation_ratio,
-        min_iou=min_iou,
         images=len(images),
-        predictions=len(entries),
-        unscored=sum(entry["category_id"] not in scored for entry in entries),
+        predictions=len(predictions),
+        unscored=sum(instance.category not in annotated for instance in predictions),
         matched=len(instances.iou),
         scores=scores,
         before=before,
@@ -166,13 +158,14 @@ def evaluate_results(
             None if instances_before is None else compare(instances_before.boundary_f, instances.boundary_f)
         ),
         class_names=annotations.categories,
+        records=images,
         instances=instances,
         instances_before=instances_before,
     )
 
 
 def _score(
-    images: Sequence[EvaluatedImage], matches: Sequence[tuple[Match, ...]], dilation_ratio: float
+    images: Sequence[ImageRecord], matches: Sequence[tuple[Match, ...]], dilation_ratio: float
 ) -> tuple[Scores, InstanceScores]:
     instances = score_matches(images, matches)
     mean_iou, mean_f = (
@@ -182,5 +175,7 @@ def _score(
     return Scores(average_precision(images), boundary, mean_iou, mean_f), instances
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _primitive(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return asdict(value) if isinstance(value, Scores | Shares) else value

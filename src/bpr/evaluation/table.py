@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from bpr.evaluation.instances import UNCHANGED
+from bpr.evaluation.instances import MIN_IOU, UNCHANGED
 from bpr.evaluation.scores import Evaluation, Scores
 
 ABSENT = "\N{EN DASH}"
@@ -49,7 +49,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
     lines = [
         predictions,
         f"Boundary AP with dilation ratio {evaluation.dilation_ratio:g}",
-        f"{evaluation.matched} matched instances (IoU{masks} >= {evaluation.min_iou:g})",
+        f"{evaluation.matched} matched instances (IoU{masks} >= {MIN_IOU:g})",
     ]
     for name, shares in (("mask IoU", evaluation.iou_shares), ("boundary F", evaluation.boundary_f_shares)):
         if shares is not None:

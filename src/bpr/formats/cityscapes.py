@@ -149,9 +149,7 @@ def read_ground_truth(folder: str | Path) -> Annotations:
         name = path.name.removesuffix(INSTANCES_SUFFIX)
         ids = read_labels(path)
         truths = [_truth(ids, int(value)) for value in np.unique(ids) if _label(int(value)) in LABELS]
-        images[name] = AnnotatedImage(
-            image_file(name), (ids.shape[0], ids.shape[1]), tuple(truths), tuple(rle_codec.area(t.rle) for t in truths)
-        )
+        images[name] = AnnotatedImage(image_file(name), (ids.shape[0], ids.shape[1]), tuple(truths))
     return Annotations(folder, images, dict(LABELS))
 
 

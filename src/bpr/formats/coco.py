@@ -16,7 +16,7 @@ from bpr import rle as rle_codec
 from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import open_text, replacing
-from bpr.structures import Federated, Rle, Size, TrueInstance
+from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,13 @@ class AnnotatedImage:
         file_name: As in the file.
         size: (h, w), px.
         truths: Annotated objects, in the order of the file.
-        areas: Of each object, px^2: the field ``area`` (COCO: of the polygons), else its number of mask pixels.
-        federated: Of LVIS, which classes were looked for; None where all objects are annotated.
+        coverage: Of LVIS, which classes were checked; None where all objects are annotated.
     """
 
     file_name: str
     size: Size
     truths: tuple[TrueInstance, ...]
-    areas: tuple[float, ...]
-    federated: Federated | None = None
+    coverage: ClassCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def read_annotations(path: str | Path) -> Annotations:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise FormatError(path, None, "expected a COCO annotation file: an object with a list 'images'")
     sizes: dict[int | str, tuple[str, Size]] = {}
-    federated: dict[int | str, Federated | None] = {}
+    coverage: dict[int | str, ClassCoverage | None] = {}
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
         image_id = _field(path, where, image, "id", (int, str))
@@ -80,12 +78,11 @@ def read_annotations(path: str | Path) -> Annotations:
         if image_id in sizes:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
         sizes[image_id] = (_file_name(path, where, image), size)
-        federated[image_id] = _federated(path, where, image)
+        coverage[image_id] = _coverage(path, where, image)
     for name in ("annotations", "categories"):
         if not isinstance(content.get(name, []), list):
             raise FormatError(path, name, f"must be a list, got {type(content[name]).__name__}")
     truths: dict[int | str, list[TrueInstance]] = {image_id: [] for image_id in sizes}
-    areas: dict[int | str, list[float]] = {image_id: [] for image_id in sizes}
     for number, annotation in enumerate(content.get("annotations", [])):
         where = f"annotations[{number}]"
         image_id = _field(path, where, annotation, "image_id", (int, str))
@@ -93,16 +90,13 @@ def read_annotations(path: str | Path) -> Annotations:
             raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
         rle = _rle(path, where, annotation, sizes[image_id][1])
         category = _field(path, where, annotation, "category_id", (int,))
-        truths[image_id].append(TrueInstance(rle, category, bool(annotation.get("iscrowd", 0))))
-        areas[image_id].append(_area(path, where, annotation, rle))
+        crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
+        truths[image_id].append(TrueInstance(rle, category, crowd, area))
     categories = {
         _field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
         for number, category in enumerate(content.get("categories", []))
     }
-    images = {
-        i: AnnotatedImage(name, size, tuple(truths[i]), tuple(areas[i]), federated[i])
-        for i, (name, size) in sizes.items()
-    }
+    images = {i: AnnotatedImage(name, size, tuple(truths[i]), coverage[i]) for i, (name, size) in sizes.items()}
     return Annotations(path, images, categories)
 
 
@@ -235,7 +229,7 @@ def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
     return name
 
 
-def _federated(path: Path, where: str, image: Mapping[str, Any]) -> Federated | None:
+def _coverage(path: Path, where: str, image: Mapping[str, Any]) -> ClassCoverage | None:
     names = ("neg_category_ids", "not_exhaustive_category_ids")
     if not any(name in image for name in names):
         return None
@@ -243,7 +237,7 @@ def _federated(path: Path, where: str, image: Mapping[str, Any]) -> Federated | 
     for name, classes in zip(names, lists, strict=True):
         if not isinstance(classes, list) or not all(isinstance(c, int) for c in classes):
             raise FormatError(path, where, f"'{name}' must be a list of category ids, got {classes!r:.60}")
-    return Federated(*map(frozenset, lists))
+    return ClassCoverage(*map(frozenset, lists))
 
 
 def _field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
@@ -265,10 +259,10 @@ def _count(path: Path, where: str, entry: object, name: str) -> int:
     return value
 
 
-def _area(path: Path, where: str, annotation: Mapping[str, Any], rle: Rle) -> float:
+def _area(path: Path, where: str, annotation: Mapping[str, Any]) -> float | None:
     area = annotation.get("area")
     if area is None:
-        area = rle_codec.area(rle)
+        return None
     if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
         problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
         raise FormatError(path, where, problem)

@@ -30,13 +30,16 @@ def boundary_strength(mask: Mask, image_border: bool = False) -> NDArray[np.uint
     return np.minimum(count, 9 - count)
 
 
-def boundary_pixels(mask: Mask, image_border: bool = False) -> Mask:
-    """Mark the pixels on both sides of the boundary: a 3x3 neighbour differs (see `boundary_strength`).
+def inner_boundary(mask: Mask) -> Mask:
+    """Mark the foreground pixels that have a background 4-neighbour; beyond the array there is none.
 
     Returns:
-        (h, w) bool.
+        (h, w) bool; all false for an empty and for a full mask.
     """
-    return boundary_strength(mask, image_border) > 0
+    if mask.size == 0:
+        return np.zeros(mask.shape, np.bool_)
+    eroded = cv2.erode(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return np.asarray(mask & (eroded == 0))
 
 
 def boundary_band(mask: Mask, width: int) -> Mask:

@@ -1,5 +1,1 @@
-"""One HTML page that shows what a refinement did; needs no network, no script, and no other file."""
-
-from bpr.report.page import report_path, write_report
-
-__all__ = ["report_path", "write_report"]
+"""What a refinement did, shown: scores as a table, one HTML page, and a sheet of pictures before and after."""

@@ -1,7 +1,6 @@
 """The scores of each class, before and after refinement."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +8,6 @@ from numpy.typing import NDArray
 
 from bpr.evaluation.instances import InstanceScores
 from bpr.evaluation.scores import Evaluation, Scores
-from bpr.formats.coco import Annotations
-from bpr.formats.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,50 +25,42 @@ class ClassRow:
     """One class that has an object.
 
     Attributes:
-        category: Id.
         name: As the annotation file names it, else the id.
         objects: Annotated, without crowds.
         predictions: Of the class.
         matched: Of these, how many stand for an object (`match_instances`).
-        before: Of the coarse masks; None if there are none to compare with.
-        after: Of the judged masks.
+        before: Of the coarse masks.
+        after: Of the refined masks.
     """
 
-    category: int
     name: str
     objects: int
     predictions: int
     matched: int
-    before: ClassScores | None
+    before: ClassScores
     after: ClassScores
 
 
-def class_rows(evaluation: Evaluation, annotations: Annotations, entries: Sequence[Entry]) -> list[ClassRow]:
-    """The classes that have an object, the most frequent first.
-
-    Args:
-        evaluation: What `bpr.evaluation.scores.evaluate` found.
-        annotations: What it compared with.
-        entries: The predictions it judged.
-    """
-    objects = Counter(t.category for image in annotations.images.values() for t in image.truths if not t.crowd)
-    predictions = Counter(entry["category_id"] for entry in entries)
-    of_class = np.array([entries[p]["category_id"] for p in evaluation.instances.position], np.int64)
-    before, instances_before = evaluation.before, evaluation.instances_before
-    return [
-        ClassRow(
-            category,
-            evaluation.class_names.get(category, str(category)),
-            count,
-            predictions[category],
-            int((of_class == category).sum()),
-            None
-            if before is None or instances_before is None
-            else _scores(before, instances_before, of_class == category, category),
-            _scores(evaluation.scores, evaluation.instances, of_class == category, category),
+def class_rows(evaluation: Evaluation) -> list[ClassRow]:
+    """The classes that have an object, the most frequent first; the evaluation must be beside coarse masks."""
+    objects = Counter(t.category for record in evaluation.records for t in record.truths if not t.crowd)
+    predictions = Counter(i.category for record in evaluation.records for i in record.instances)
+    assert evaluation.before is not None
+    assert evaluation.instances_before is not None
+    rows = []
+    for category, count in sorted(objects.items(), key=lambda item: (-item[1], item[0])):
+        chosen = evaluation.instances.category == category
+        rows.append(
+            ClassRow(
+                name=evaluation.class_names.get(category, str(category)),
+                objects=count,
+                predictions=predictions[category],
+                matched=int(chosen.sum()),
+                before=_scores(evaluation.before, evaluation.instances_before, chosen, category),
+                after=_scores(evaluation.scores, evaluation.instances, chosen, category),
+            )
         )
-        for category, count in sorted(objects.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    return rows
 
 
 def _scores(scores: Scores, instances: InstanceScores, chosen: NDArray[np.bool_], category: int) -> ClassScores:

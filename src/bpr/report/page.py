@@ -1,27 +1,32 @@
 """The page itself: what stands in it, and writing it."""
 
+import base64
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
+from PIL.Image import Image
 
 from bpr.evaluation.scores import Evaluation
 from bpr.evaluation.table import percent, percents, remarks, table_rows
-from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.refine.run import FinishedRun
-from bpr.report.changes import InstanceChange, instance_changes, made_better, made_worse, most_changed
-from bpr.report.classes import ClassRow, ClassScores, class_rows
-from bpr.report.histogram import gain_histogram, kept_histogram
+from bpr.report.changes import InstanceChange, made_better, made_worse, most_changed
+from bpr.report.classes import ClassRow, class_rows
+from bpr.report.histogram import gain_histogram, similarity_histogram
 from bpr.report.pictures import COLOURS, Panel, panels_of
 
 SHOWN: Final = 12
 """Instances in each gallery; bounds the size of the page and the number of images that are decoded again."""
-_BAR_HEIGHT: Final = 160
+GENERATOR: Final = '<meta name="generator" content="bpr">'
+"""In the head of the page, by which it is known for one of this package."""
+_BAR_HEIGHT: Final = 160  # px
+_JPEG_QUALITY: Final = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +39,56 @@ class Gallery:
     shown: Sequence[tuple[InstanceChange, Sequence[Panel]]]
 
 
-def report_path(output: Path) -> Path:
-    """Where the page for a results file goes: beside it, with the same stem.
-
-    Raises:
-        FormatError: If that is the results file itself.
-    """
-    path = output.with_suffix(".html")
-    if path == output:
-        raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
-    return path
-
-
-def write_report(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown: int = SHOWN) -> Path:
-    """Write the page beside the refined results, and give its path.
+def write_report(
+    path: Path,
+    run: FinishedRun,
+    changes: Sequence[InstanceChange],
+    evaluation: Evaluation | None,
+    settings: str,
+    shown: int = SHOWN,
+) -> None:
+    """Write the page.
 
     Args:
+        path: The file; replaced if it exists.
         run: What was refined.
-        evaluation: Of its results with the coarse masks, where there is ground truth.
+        changes: All its predictions before and after.
+        evaluation: Of its results beside the coarse masks, where there is ground truth.
         settings: The whole configuration as text.
         shown: Instances in each gallery, at most.
 
     Raises:
-        FormatError: If an image that is shown cannot be decoded.
+        bpr.formats.errors.FormatError: If an image that is shown cannot be decoded.
         OSError: If the page cannot be written; an older one is then still whole.
     """
-    path = report_path(run.refined.path)
-    page = render(run, evaluation, settings, shown)
+    page = render(run, changes, evaluation, settings, shown)
     with replacing(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8", errors="replace")  # JSON may hold half a surrogate pair
-    return path
 
 
-def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown: int = SHOWN) -> str:
+def render(
+    run: FinishedRun,
+    changes: Sequence[InstanceChange],
+    evaluation: Evaluation | None,
+    settings: str,
+    shown: int = SHOWN,
+) -> str:
     """The page as text; arguments as in `write_report`."""
-    changes = instance_changes(run, evaluation)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent}
+    environment.filters |= {"percent": percent, "data_uri": _data_uri}
     source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    rows = [] if evaluation is None else class_rows(evaluation)
     return environment.from_string(source).render(
         title=run.refined.path.name,
+        generator=GENERATOR,
         version=version("bpr"),
         summary=_summary(run),
         left=sorted(run.summary.skipped.items()),
         scores=None if evaluation is None else table_rows(evaluation),
         remarks=[] if evaluation is None else remarks(evaluation),
-        classes=[] if evaluation is None or run.annotations is None else _class_cells(run, evaluation),
+        classes=[(row, _cells(row)) for row in rows],
         galleries=_galleries(changes, evaluation is not None, shown),
         histogram=_histogram(changes, evaluation is not None),
-        stages=_stages(run),
-        elapsed=run.elapsed,
         settings=settings,
         names={} if run.annotations is None else run.annotations.categories,
         colours={title: "#{:02x}{:02x}{:02x}".format(*colour) for title, colour in COLOURS.items()},
@@ -92,7 +97,7 @@ def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown
 
 def _summary(run: FinishedRun) -> list[tuple[str, str]]:
     summary = run.summary
-    rows = [
+    rows: list[tuple[str, object]] = [
         ("Coarse masks", run.coarse.path),
         ("Refined masks", run.refined.path),
         ("Annotations", "none" if run.annotations is None else run.annotations.path),
@@ -101,27 +106,22 @@ def _summary(run: FinishedRun) -> list[tuple[str, str]]:
         ("Refined", f"{summary.refined:,}"),
         ("Masks changed", f"{summary.changed:,}"),
         ("Patches", f"{summary.patches:,}"),
+        ("Time", f"{run.elapsed:.1f} s"),
         ("Left as they are", f"{sum(summary.skipped.values()):,}"),
     ]
     return [(name, str(value)) for name, value in rows]
 
 
-def _class_cells(run: FinishedRun, evaluation: Evaluation) -> list[tuple[ClassRow, list[str]]]:
-    assert run.annotations is not None
-    rows = class_rows(evaluation, run.annotations, run.refined.entries)
-    return [(row, _scores(row.before, row.after)) for row in rows]
-
-
-def _scores(before: ClassScores | None, after: ClassScores) -> list[str]:
+def _cells(row: ClassRow) -> list[str]:
     """Before, after and change of each score of a class."""
-    assert before is not None
-    pairs = (
-        (before.ap, after.ap),
-        (before.boundary_ap, after.boundary_ap),
-        (before.mask_iou, after.mask_iou),
-        (before.boundary_f, after.boundary_f),
-    )
-    return [cell for pair in pairs for cell in percents(*pair)]
+    pairs = zip(astuple(row.before), astuple(row.after), strict=True)
+    return [cell for before, after in pairs for cell in percents(before, after)]
+
+
+def _data_uri(picture: Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _galleries(changes: Sequence[InstanceChange], judged: bool, shown: int) -> list[Gallery]:
@@ -142,17 +142,12 @@ def _galleries(changes: Sequence[InstanceChange], judged: bool, shown: int) -> l
 
 def _histogram(changes: Sequence[InstanceChange], judged: bool) -> dict[str, Any]:
     if judged:
-        gains = [change.gain for change in changes if change.judgement is not None]
+        gains = [change.gain for change in changes if change.match is not None]
         title, histogram, axis = "Change of IoU", gain_histogram(gains), "change of the IoU with the object, in points"
         remark = f"{len(gains):,} matched instances; left of the middle: worse, right: better."
     else:
-        title, histogram = "IoU of coarse and refined masks", kept_histogram([change.kept for change in changes])
+        title, histogram = "IoU of coarse and refined masks", similarity_histogram([c.iou_with_coarse for c in changes])
         remark, axis = f"{len(changes):,} instances.", "IoU of the coarse and the refined mask, in percent"
     highest = max([bar.count for bar in histogram.bars] + [1])
     bars = [(bar, round(_BAR_HEIGHT * bar.count / highest, 1)) for bar in histogram.bars]
     return {"title": title, "axis": axis, "remark": remark, "bars": bars, "ticks": histogram.ticks}
-
-
-def _stages(run: FinishedRun) -> list[tuple[str, str, str]]:
-    total = sum(run.summary.seconds.values())
-    return [(stage, f"{spent:.1f}", f"{spent / max(total, 1e-9):.0%}") for stage, spent in run.summary.seconds.items()]

@@ -1,45 +1,44 @@
 """Pictures of one instance: its surroundings, and outlines drawn on them."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import ImageFilter
 
 from bpr import rle as rle_codec
 from bpr.data.images import read_image
-from bpr.evaluation.boundary_f import inner_boundary
 from bpr.patches.windows import working_window
 from bpr.report.changes import InstanceChange
 from bpr.structures import Image, Mask, Rle, Size, Window
 
 COLOURS: Final = {"coarse": (255, 150, 0), "refined": (0, 220, 255), "ground truth": (255, 80, 220)}
 """RGB of the outlines; they differ in lightness too, for those who do not tell the colours apart."""
-_SIDE: Final = 280  # px, longer side of a picture
+SIDE: Final = 280
+"""Longer side of a picture, px."""
 _MAX_ZOOM: Final = 8
 _MARGIN: Final = 0.12  # of the longer side of the instance
-_JPEG_QUALITY: Final = 85
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture as a ``data:`` URI; ``size`` is its (h, w), px; ``empty`` says that it has no outline to show."""
+    """One picture, RGB; ``empty`` says that it has no outline to show."""
 
     title: str
-    uri: str
-    size: Size
+    picture: PillowImage.Image
     empty: bool = False
 
 
-def panels_of(changes: Sequence[InstanceChange]) -> list[list[Panel]]:
+def panels_of(changes: Sequence[InstanceChange], side: int = SIDE) -> list[list[Panel]]:
     """The pictures of each instance: image, coarse, refined and, where it is known, true outline.
 
     Each image is decoded once, and one image at a time is in memory.
+
+    Args:
+        changes: The instances.
+        side: Longer side of a picture, px; small instances are not magnified that far.
 
     Raises:
         bpr.formats.errors.FormatError: If an image cannot be decoded.
@@ -52,29 +51,30 @@ def panels_of(changes: Sequence[InstanceChange]) -> list[list[Panel]]:
         record = changes[numbers[0]].record
         pixels = read_image(record.path, record.size, record.exif)
         for number in numbers:
-            panels[number] = draw_panels(pixels, changes[number])
+            panels[number] = draw_panels(pixels, changes[number], side)
     return panels
 
 
-def draw_panels(pixels: Image, change: InstanceChange) -> list[Panel]:
+def draw_panels(pixels: Image, change: InstanceChange, side: int = SIDE) -> list[Panel]:
     """The pictures of one instance.
 
     Args:
         pixels: (h, w, 3), the whole image.
         change: An instance in it.
+        side: Longer side of a picture, px.
     """
     masks = {"coarse": change.coarse.rle, "refined": change.refined}
-    if change.judgement is not None:
-        masks["ground truth"] = change.judgement.true
+    if change.match is not None:
+        masks["ground truth"] = change.match.true
     window = crop_window(list(masks.values()), change.record.size)
     x1, y1, x2, y2 = window
-    zoom = min(_SIDE / max(x2 - x1, y2 - y1), _MAX_ZOOM)
-    size = (max(round(zoom * (y2 - y1)), 1), max(round(zoom * (x2 - x1)), 1))
-    view = _resized(pixels[y1:y2, x1:x2], size, cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)
-    panels = [_panel("image", view)]
+    zoom = min(side / max(x2 - x1, y2 - y1), _MAX_ZOOM)
+    size = (max(round(zoom * (x2 - x1)), 1), max(round(zoom * (y2 - y1)), 1))
+    view = PillowImage.fromarray(pixels[y1:y2, x1:x2]).resize(size, PillowImage.Resampling.BICUBIC)
+    panels = [Panel("image", view)]
     for title, rle in masks.items():
         mask = rle_codec.decode(rle, window)
-        panels.append(_panel(title, outline(view, mask, COLOURS[title]), empty=not mask.any()))
+        panels.append(Panel(title, outline(view, mask, COLOURS[title]), empty=not mask.any()))
     return panels
 
 
@@ -86,24 +86,13 @@ def crop_window(masks: Sequence[Rle], size: Size) -> Window:
     return working_window((x1, y1, x2, y2), size, max(round(_MARGIN * max(x2 - x1, y2 - y1)), 6))
 
 
-def outline(view: Image, mask: Mask, colour: tuple[int, int, int]) -> Image:
-    """A copy of ``view`` with the outline of a mask, which is stretched to its size; it has a thin dark rim."""
-    stretched = _resized(mask.view(np.uint8), (view.shape[0], view.shape[1]), cv2.INTER_NEAREST)
-    edge = inner_boundary(stretched > 0).astype(np.uint8)
-    line = cv2.dilate(edge, np.ones((2, 2), np.uint8))
-    rim = cv2.dilate(line, np.ones((3, 3), np.uint8))
-    drawn = view.copy()
-    drawn[rim > 0] = drawn[rim > 0] // 3
-    drawn[line > 0] = colour
-    return drawn
-
-
-def _resized(array: NDArray[np.uint8], size: Size, interpolation: int) -> Image:
-    return np.asarray(cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=interpolation), np.uint8)
-
-
-def _panel(title: str, pixels: Image, empty: bool = False) -> Panel:
-    buffer = io.BytesIO()
-    PillowImage.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Panel(title, uri, (pixels.shape[0], pixels.shape[1]), empty)
+def outline(view: PillowImage.Image, mask: Mask, colour: tuple[int, int, int]) -> PillowImage.Image:
+    """A copy of ``view`` with a line of 2 px just inside a mask, which is stretched to it, and a dark rim around."""
+    body = PillowImage.fromarray(mask).convert("L").resize(view.size, PillowImage.Resampling.NEAREST)
+    inside = np.asarray(body) > 0
+    line = inside & (np.asarray(body.filter(ImageFilter.MinFilter(5))) == 0)
+    rim = np.asarray(PillowImage.fromarray(line).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
+    drawn = np.array(view)
+    drawn[rim] //= 3
+    drawn[line] = colour
+    return PillowImage.fromarray(drawn)
