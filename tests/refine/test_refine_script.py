@@ -13,7 +13,7 @@ from filelock import FileLock
 from bpr import rle
 from bpr.data.datasets import RefinementDataset
 from bpr.data.records import refinement_records
-from bpr.formats.coco import read_results
+from bpr.formats.predictions import read_predictions
 from bpr.patches.pasting import paste
 from bpr.refine.writer import EMPTIED, paste_image
 from bpr.structures import PatchSpec
@@ -147,7 +147,7 @@ def test_bad_input_ends_in_a_message_without_a_trace(toy_coco, tmp_path, weights
 
 
 def test_a_mask_of_which_nothing_would_be_left_is_kept_and_counted(toy_coco):
-    records = refinement_records(toy_coco.images, toy_coco.predictions, read_results(toy_coco.predictions))
+    records = refinement_records(toy_coco.images, read_predictions(toy_coco.predictions))
     layout = RefinementDataset(records[:1], PatchSpec(32))[0].layout
     nothing = np.zeros((layout.patches, 32, 32), np.float32)
     kept = paste_image(layout, nothing)

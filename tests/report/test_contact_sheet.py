@@ -8,8 +8,10 @@ from PIL import Image as PillowImage
 
 from bpr import rle
 from bpr.data.records import refinement_records
-from bpr.formats.coco import read_annotations, read_results, write_results
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import read_results, write_results
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import read_predictions
 from bpr.report import contact_sheet
 from bpr.report.contact_sheet import PANEL, Example, crop_window, draw_sheet, write_contact_sheet
 
@@ -99,7 +101,7 @@ def test_a_crop_lies_in_the_image_holds_the_boxes_and_is_square_where_it_can_be(
 def run(toy_coco, tmp_path):
     """Toy records and a results file in which the first mask of every image is another one."""
     entries = read_results(toy_coco.predictions)
-    records = refinement_records(toy_coco.images, toy_coco.predictions, entries)
+    records = refinement_records(toy_coco.images, read_predictions(toy_coco.predictions))
     refined = [dict(entry) for entry in entries]
     for record in records:
         first = record.instances[0]

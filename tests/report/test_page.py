@@ -9,11 +9,12 @@ import pytest
 
 from bpr import rle as rle_codec
 from bpr.data.records import refinement_records
-from bpr.evaluation.images import Results
 from bpr.evaluation.scores import evaluate_results
 from bpr.evaluation.table import table_rows
-from bpr.formats.coco import read_annotations, read_results, refined_entry
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import FORMAT, read_results, refined_entry
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 from bpr.refine.results import RefinementSummary
 from bpr.refine.run import FinishedRun
 from bpr.report import pictures as crops_module
@@ -33,8 +34,9 @@ def finished(toy, annotated=True, refine=lambda n, rle, truth: rle):
     entries = read_results(toy.predictions)
     truths = [truth.rle for image in annotations.images.values() for truth in image.truths]
     refined = [refined_entry(e, refine(n, e["segmentation"], truths[n])) for n, e in enumerate(entries)]
-    coarse, refined = Results(toy.predictions, entries), Results(toy.root / "refined.json", refined)
-    records = refinement_records(toy.images, toy.predictions, entries, annotations)
+    coarse = Predictions(toy.predictions, FORMAT, entries)
+    refined = Predictions(toy.root / "refined.json", FORMAT, refined)
+    records = refinement_records(toy.images, coarse, annotations)
     run = FinishedRun(records, coarse, refined, annotations if annotated else None, SUMMARY, 4.5)
     return run, (evaluate_results(refined, annotations, coarse) if annotated else None)
 

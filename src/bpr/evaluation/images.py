@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpr.formats.alignment import aligned, comparable
-from bpr.formats.coco import Annotations
+from bpr.formats import predictions as any_format
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.places import entry_rle, place
-from bpr.formats.predictions import prediction_format, read_annotations
+from bpr.formats.image_names import without_suffix
+from bpr.formats.predictions import Predictions
 from bpr.structures import CoarseInstance, Federated, Size, TrueInstance
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a results file holds; ``path`` is for messages."""
-
-    path: Path
-    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +63,14 @@ def annotated_images(annotations: Annotations) -> list[EvaluatedImage]:
     ]
 
 
-def read_predictions(path: str | Path, annotations: Annotations) -> Results:
+def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
     """Read predictions in any format, whose images are all in ``annotations``.
 
     Raises:
         FormatError: If a file is wrong, or predicts in an image that is not annotated.
     """
-    path = Path(path)
-    entries = prediction_format(path).read(path, lambda: {Path(i.file_name).stem for i in annotations.images.values()})
-    results = Results(path, aligned(entries, annotations))
+    names = {without_suffix(image.file_name) for image in annotations.images.values()}
+    results = any_format.read_predictions(path, image_names=lambda: names).aligned(annotations)
     check_images(results, annotations)
     return results
 
@@ -94,11 +85,11 @@ def read_annotated_predictions(
     """
     truth = read_annotations(annotations)
     predicted = read_predictions(results, truth)
-    truth = comparable(truth, predicted.entries)
+    truth = predicted.comparable(truth)
     return truth, with_predictions(annotated_images(truth), predicted)
 
 
-def check_images(results: Results, annotations: Annotations) -> None:
+def check_images(results: Predictions, annotations: Annotations) -> None:
     """Check that all images of a results file are in ``annotations``.
 
     Raises:
@@ -111,10 +102,10 @@ def check_images(results: Results, annotations: Annotations) -> None:
                 f"{annotations.path} (ids such as {next(iter(annotations.images))!r}); "
                 "give the annotation file that the results were made for"
             )
-            raise FormatError(*place(results.path, number, entry), problem)
+            raise FormatError(*results.place(number, entry), problem)
 
 
-def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list[EvaluatedImage]:
+def with_predictions(images: Sequence[EvaluatedImage], results: Predictions) -> list[EvaluatedImage]:
     """The same images with the predictions of a results file, each image's in the order of the file.
 
     Args:
@@ -128,7 +119,7 @@ def with_predictions(images: Sequence[EvaluatedImage], results: Results) -> list
     predicted: dict[int | str, list[CoarseInstance]] = {image_id: [] for image_id in sizes}
     for number, entry in enumerate(results.entries):
         image_id = entry["image_id"]
-        rle = entry_rle(results.path, number, entry, sizes[image_id])
+        rle = results.rle(number, entry, sizes[image_id])
         instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
         predicted[image_id].append(instance)
     return [replace(image, predicted=tuple(predicted[image.image_id])) for image in images]

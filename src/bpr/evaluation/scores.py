@@ -8,7 +8,6 @@ from typing import Any
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.images import (
     EvaluatedImage,
-    Results,
     annotated_images,
     check_images,
     check_same_predictions,
@@ -22,9 +21,8 @@ from bpr.evaluation.instances import (
     match_all,
     score_matches,
 )
-from bpr.formats.alignment import comparable
-from bpr.formats.coco import Annotations
-from bpr.formats.predictions import read_annotations
+from bpr.formats.annotations import Annotations, read_annotations
+from bpr.formats.predictions import Predictions
 from bpr.matching import Match
 
 
@@ -126,14 +124,14 @@ def evaluate(
     """
     truth = read_annotations(annotations)
     judged, *rest = (read_predictions(p, truth) for p in (results, against) if p is not None)
-    truth = comparable(truth, judged.entries)
+    truth = judged.comparable(truth)
     return evaluate_results(judged, truth, rest[0] if rest else None, dilation_ratio, min_iou)
 
 
 def evaluate_results(
-    results: Results,
+    results: Predictions,
     annotations: Annotations,
-    against: Results | None = None,
+    against: Predictions | None = None,
     dilation_ratio: float = 0.02,
     min_iou: float = 0.5,
 ) -> Evaluation:

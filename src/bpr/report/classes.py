@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bpr.evaluation.instances import InstanceScores
 from bpr.evaluation.scores import Evaluation, Scores
-from bpr.formats.coco import Annotations
+from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 
 

@@ -11,7 +11,8 @@ from PIL import ImageDraw, ImageFilter, ImageFont
 
 from bpr import rle
 from bpr.data.images import read_image
-from bpr.formats.coco import Annotations, result_rle
+from bpr.formats.annotations import Annotations
+from bpr.formats.coco import result_rle
 from bpr.formats.entries import Entry
 from bpr.formats.files import replacing
 from bpr.matching import best_truths
