@@ -22,7 +22,7 @@ from bpr.config import register_schemas
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
-    from bpr.data.stored_records import StoredRecords
+    from bpr.data.records import StoredRecords
     from bpr.refine.inputs import RefinementInput
     from bpr.refine.run import FinishedRun, RefinementRun
 
@@ -57,7 +57,6 @@ def main(cfg: DictConfig) -> None:
 
 def refine(cfg: DictConfig) -> FinishedRun | None:
     """Predict the images that are left and merge; None in all processes but the one that wrote the results."""
-    from bpr.evaluation.images import Results
     from bpr.models.weights import resolve_checkpoint
     from bpr.refine.run import FinishedRun, format_summary
 
@@ -65,16 +64,15 @@ def refine(cfg: DictConfig) -> FinishedRun | None:
     checkpoint = resolve_checkpoint(cfg.ckpt)
     given, run = open_run(cfg, checkpoint)
     left = run.remaining(given.records)
-    if left and not predict(cfg, checkpoint, run, left, len(given.entries)):
+    if left and not predict(cfg, checkpoint, run, left, len(given.predictions.entries)):
         return None
-    merged, summary = run.finish(given.entries, len(given.records), given.write)
+    refined, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
     elapsed = time.perf_counter() - start
     print(format_summary(summary, elapsed))
     if left:
         print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
     print(f"refined masks: {run.output}")
-    coarse, refined = Results(given.predictions, given.entries), Results(run.output, merged)
-    return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)
+    return FinishedRun(given.records, given.predictions, refined, given.annotations, summary, elapsed)
 
 
 def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, RefinementRun]:
@@ -92,14 +90,14 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
     if cfg.contact_sheet:
         check_contact_sheet_path(output, cfg.overwrite)
     if cfg.dilation_ratio is None:
-        cfg.dilation_ratio = given.form.dilation_ratio
+        cfg.dilation_ratio = given.predictions.format.dilation_ratio
     settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks
     settings |= {
         "patch": dict(cfg.patch),
         "rounds": list(cfg.rounds),
         "images": [str(path.resolve()) for path in given.records.paths],
     }
-    run = RefinementRun(output, [given.predictions, checkpoint], settings)
+    run = RefinementRun(output, [given.predictions.path, checkpoint], settings)
     if getattr(rank_zero_only, "rank", 0) == 0:
         run.claim()
     if cfg.overwrite:

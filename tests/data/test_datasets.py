@@ -12,7 +12,7 @@ from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.images import read_image
 from bpr.data.index import build_index
 from bpr.data.records import training_records
-from bpr.formats.coco import read_annotations
+from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.patches.engine import Method
 from bpr.structures import CoarseInstance, ImageRecord, PatchSpec, Round

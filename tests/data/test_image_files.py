@@ -48,7 +48,7 @@ def test_names_are_those_of_images_at_any_depth(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "city" / "b.png")
     (tmp_path / "notes.txt").write_text("no image")
-    assert image_names(tmp_path, tmp_path / "elsewhere") == {"a", "b"}
+    assert image_names(tmp_path, tmp_path / "elsewhere") == {"a", "city/b"}
 
 
 def test_masks_below_the_folder_of_images_are_no_images(tmp_path):

@@ -8,7 +8,9 @@ from PIL import Image
 from bpr import rle
 from bpr.data.images import as_rgb, image_sizes, read_image
 from bpr.data.records import refinement_records
+from bpr.formats import coco
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 from bpr.structures import ExifUse
 
 SIZE = (20, 30)
@@ -92,7 +94,7 @@ def test_half_a_turn_is_applied_unless_it_is_to_be_ignored(tmp_path, pixels):
 def test_predictions_on_either_frame_find_their_image(tmp_path, pixels, size, exif):
     turned(tmp_path, pixels, 6)
     entry = {"image_id": "a", "category_id": 1, "score": 1.0, "segmentation": rle.encode(np.ones(size, bool))}
-    record = refinement_records(tmp_path, tmp_path / "r.json", [entry], exif=exif)[0]
+    record = refinement_records(tmp_path, Predictions(tmp_path / "r.json", coco.FORMAT, [entry]), exif=exif)[0]
     assert record.size == size
     assert read_image(record.path, record.size, record.exif).shape[:2] == size
 
@@ -139,7 +141,7 @@ def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"hello")
     with pytest.raises(FormatError, match=r"a\.png: cannot be decoded"):
         read_image(tmp_path / "a.png", SIZE)
-    with pytest.raises(FormatError, match=r"a\.png: is not a readable image"):
+    with pytest.raises(FormatError, match=r"a\.png: cannot be decoded"):
         image_sizes(tmp_path / "a.png")
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from bpr.data.index import build_index, cached_index, digest
 from bpr.data.records import training_records
-from bpr.formats.coco import read_annotations
+from bpr.formats.annotations import read_annotations
 from bpr.structures import PatchSpec
 
 

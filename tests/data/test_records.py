@@ -9,14 +9,17 @@ from PIL import Image
 from bpr import rle
 from bpr.data.images import read_image
 from bpr.data.records import refinement_records, training_records
-from bpr.formats.coco import open_results, read_annotations, read_results
+from bpr.formats import coco
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import open_results, read_results
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 
 
 def records(toy, annotated=False, entries=None):
     annotations = read_annotations(toy.annotations) if annotated else None
     entries = read_results(toy.predictions) if entries is None else entries
-    return refinement_records(toy.images, toy.predictions, entries, annotations)
+    return refinement_records(toy.images, Predictions(toy.predictions, coco.FORMAT, entries), annotations)
 
 
 def test_images_are_found_by_id_as_well_as_by_annotation(toy_coco):

@@ -6,56 +6,20 @@ import pytest
 
 from bpr import rle
 from bpr.formats import coco
+from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import prediction_format
-from bpr.structures import ClassCoverage
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
+LINES = [
+    {"image_id": n, "category_id": 1, "score": 0.5, "segmentation": {"size": [1, 1], "counts": "1"}} for n in (3, 1)
+]
 
 
 def write(path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
-
-
-def test_annotations_of_all_three_encodings_become_the_same_rle(tmp_path):
-    mask = rle.decode(rle.from_segmentation(SQUARE, (5, 6)))
-    code = rle.encode(mask)
-    uncompressed = {"size": [5, 6], "counts": rle.counts_of(code).tolist()}
-    entries = [{"image_id": 1, "category_id": 3, "segmentation": s} for s in (SQUARE, uncompressed, code)]
-    entries[1]["iscrowd"] = 1
-    read = coco.read_annotations(write(tmp_path / "a.json", {"images": [IMAGE], "annotations": entries}))
-    truths = read.images[1].truths
-    assert [t.rle for t in truths] == [code] * 3
-    assert [t.crowd for t in truths] == [False, True, False]
-    assert read.has_truths
-
-
-def test_a_file_that_only_lists_images_has_no_truths(tmp_path):
-    assert not coco.read_annotations(write(tmp_path / "a.json", {"images": [IMAGE]})).has_truths
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "is not JSON"),
-        ([], "expected a COCO annotation file"),
-        ({"images": [{"id": 1}]}, r"images\[0\]: 'height' is missing"),
-        ({"images": [IMAGE, IMAGE]}, r"images\[1\]: image id 1 occurs twice"),
-        ({"images": [{**IMAGE, "width": 0}]}, "'width' must be at least 1 px"),
-        ({"images": [IMAGE], "annotations": [{"image_id": 2}]}, r"annotations\[0\]: image_id 2 is not among"),
-        (
-            {"images": [IMAGE], "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[1, 2]]}]},
-            r"annotations\[0\]: segmentation: a polygon",
-        ),
-    ],
-)
-def test_errors_in_annotations_name_file_and_entry(tmp_path, content, message):
-    path = write(tmp_path / "broken.json", content)
-    with pytest.raises(FormatError, match=message) as error:
-        coco.read_annotations(path)
-    assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -118,26 +82,10 @@ def test_a_failed_write_leaves_the_older_file_whole(tmp_path):
 def test_real_files_are_read(shared_dir):
     for name in ("coco_val", "pedestrians_train"):
         folder = shared_dir / "data" / name
-        annotations = coco.read_annotations(folder / "instances.json")
+        annotations = read_annotations(folder / "instances.json")
         for number, entry in enumerate(coco.read_results(folder / "coarse_yolov5n_seg.json")):
             size = annotations.images[entry["image_id"]].size
             assert coco.result_rle(folder, number, entry, size)["size"] == list(size)
-
-
-def test_lvis_images_are_named_by_their_url(tmp_path):
-    image = {key: value for key, value in IMAGE.items() if key != "file_name"}
-    image |= {"coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg", "neg_category_ids": [1]}
-    read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
-    assert next(iter(read.images.values())).file_name == "val2017/000000397133.jpg"
-
-
-def test_lvis_says_which_classes_were_looked_for(tmp_path):
-    image = {**IMAGE, "neg_category_ids": [3, 5], "not_exhaustive_category_ids": [7]}
-    read = coco.read_annotations(write(tmp_path / "a.json", {"images": [image]}))
-    assert read.images[1].coverage == ClassCoverage(frozenset({3, 5}), frozenset({7}))
-    assert coco.read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].coverage is None
-    with pytest.raises(FormatError, match=r"images\[0\]: 'neg_category_ids' must be a list of category ids"):
-        coco.read_annotations(write(tmp_path / "c.json", {"images": [{**image, "neg_category_ids": ["x"]}]}))
 
 
 def test_gzipped_results_are_results_too(tmp_path):
@@ -152,6 +100,50 @@ def test_gzipped_results_are_results_too(tmp_path):
 @pytest.mark.parametrize("depth", [100_000])
 def test_json_that_is_nested_too_deeply_is_an_error(tmp_path, depth):
     path = write(tmp_path / "deep.json", "[" * depth)
-    for read in (coco.read_results, coco.read_annotations):
+    for read in (coco.read_results, read_annotations):
         with pytest.raises(FormatError, match=r"deep\.json: is not JSON"):
             read(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_entries_round_trip_in_order(tmp_path, name):
+    path = tmp_path / name
+    coco.write_json_lines(path, LINES)
+    assert list(coco.open_json_lines(path)) == LINES
+    assert coco.is_json_lines(path)
+    assert (path.read_bytes()[:2] == b"\x1f\x8b") == name.endswith("gz")
+
+
+def test_a_results_file_is_no_json_lines_file(tmp_path):
+    path = tmp_path / "a.json"
+    for content in (LINES, {"images": [], "annotations": []}):
+        path.write_text(json.dumps(content, indent=1))
+        assert not coco.is_json_lines(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"image_id": 1', "line 1: is not JSON"),
+        ('\n{"image_id": 1}', "line 2: 'category_id' is missing"),
+        ("[1]", "line 1: expected an object"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, text, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text + "\n")
+    with pytest.raises(FormatError, match=message):
+        list(coco.open_json_lines(path))
+
+
+def test_a_file_that_was_cut_off_is_named(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(LINES[0]).encode())[:-12])
+    with pytest.raises(FormatError, match=r"a\.jsonl\.gz: cannot be read"):
+        list(coco.open_json_lines(path))
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in LINES), encoding="utf-8-sig")
+    assert list(coco.open_json_lines(path)) == LINES

@@ -13,7 +13,6 @@ from bpr.formats import coco
 from bpr.formats import entries as stored
 from bpr.formats.entries import StoredEntries, array_spans
 from bpr.formats.errors import FormatError
-from bpr.formats.json_lines import open_json_lines
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 OBJECTS = st.dictionaries(st.text(), SCALARS | st.lists(SCALARS))
@@ -79,7 +78,7 @@ def test_a_gzipped_file_is_unpacked_for_as_long_as_it_is_used(tmp_path, monkeypa
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n\n" for entry in entries(3)).encode()))
-    found = open_json_lines(path)
+    found = coco.open_json_lines(path)
     assert list(found) == entries(3)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         assert process.submit(list, found).result() == entries(3)
@@ -96,7 +95,7 @@ def test_nothing_is_left_of_a_gzipped_file_that_was_cut_off(tmp_path, monkeypatc
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(entries(1)[0]).encode())[:-10])
     with pytest.raises(FormatError, match=r"r\.jsonl\.gz: cannot be read"):
-        open_json_lines(path)
+        coco.open_json_lines(path)
     gc.collect()
     assert not list(folder.iterdir())
 

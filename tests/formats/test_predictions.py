@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import prediction_format
+from bpr.formats.predictions import prediction_format, read_predictions
 
 ENTRY = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": {}}
 
@@ -43,7 +43,7 @@ def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix)
     with pytest.raises(FormatError, match=problem):
         prediction_format(tmp_path)
     with pytest.raises(FormatError, match=problem):
-        prediction_format(tmp_path, "masks").read(tmp_path, lambda: {"a"})
+        read_predictions(tmp_path, "masks", lambda: {"a"})
 
 
 def test_what_is_no_format_is_refused(tmp_path):

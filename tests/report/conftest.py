@@ -1,7 +1,7 @@
 """Runs on the toy data, as they are when ``refine.py`` has written its results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ import pytest
 
 from bpr import rle as rle_codec
 from bpr.data.records import refinement_records
-from bpr.evaluation.images import PredictedImages, Results, with_masks
+from bpr.evaluation.images import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
-from bpr.formats.coco import read_annotations, read_results, refined_entry
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import FORMAT, read_results, refined_entry
+from bpr.formats.predictions import Predictions
 from bpr.refine.results import RefinementSummary
 from bpr.refine.run import FinishedRun
 from bpr.report.changes import instance_changes
@@ -68,11 +70,12 @@ def finish(toy_coco):
         truths = [truth.rle for image in annotations.images.values() for truth in image.truths]
         refined = [refined_entry(e, refine(n, e["segmentation"], truths[n])) for n, e in enumerate(entries)]
         output = Path(output or toy_coco.root / "refined.json")
-        coarse, results = Results(toy_coco.predictions, Counted(entries)), Results(output, Counted(refined))
-        records = refinement_records(toy_coco.images, toy_coco.predictions, entries, annotations)
+        coarse = Predictions(toy_coco.predictions, FORMAT, Counted(entries))
+        results = Predictions(output, FORMAT, Counted(refined))
+        records = refinement_records(toy_coco.images, replace(coarse, entries=entries), annotations)
         run = FinishedRun(records, coarse, results, annotations if annotated else None, SUMMARY, 4.5)
         before = PredictedImages(coarse.path, list(records))
-        after = with_masks(before, Results(output, refined))
+        after = with_masks(before, replace(results, entries=refined))
         evaluation = evaluate_images(after, annotations, before) if annotated else None
         return Finished(run, evaluation, instance_changes(before.records, after.records, evaluation))
 

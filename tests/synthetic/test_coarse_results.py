@@ -4,13 +4,14 @@ import pytest
 
 from bpr import rle
 from bpr.formats import coco
+from bpr.formats.annotations import read_annotations
 from bpr.synthetic.coarse_masks import SimulationSpec
 from bpr.synthetic.coarse_results import simulated_results
 
 
 @pytest.fixture
 def annotations(toy_coco):
-    return coco.read_annotations(toy_coco.annotations)
+    return read_annotations(toy_coco.annotations)
 
 
 def make(annotations, cache, count=2, spec=None, seed=0):

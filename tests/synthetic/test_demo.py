@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bpr import rle
-from bpr.formats.coco import read_annotations, read_json, read_results, result_rle
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import read_results, result_rle
+from bpr.formats.json_fields import read_json
 from bpr.synthetic import demo
 from bpr.synthetic import scene as demo_scene
 from bpr.synthetic.demo import DemoFiles, make_demo

@@ -128,7 +128,7 @@ def refine_workload(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, 
     loaded = perf_counter()
     run = predict(refiner, given.records, spec, device, output)
     predicted = perf_counter()
-    _, summary = run.finish(given.entries, len(given.records), given.write)
+    _, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
     end = perf_counter()
     load = loaded - start + summary.seconds.get("load", 0.0)
     stages = {**summary.seconds, "load": load, "write": end - predicted}
@@ -173,7 +173,7 @@ def start_up(workload: Workload, ckpt: str, device: str) -> StartUp:
         RuntimeError: If it fails.
     """
     with TemporaryDirectory() as folder:
-        entry = dict(next(iter(read_input(workload.images, workload.predictions).entries)))
+        entry = dict(next(iter(read_input(workload.images, workload.predictions).predictions.entries)))
         one = Path(folder) / "one.json"
         write_results(one, [entry])
         command = [sys.executable, "-m", "bpr.benchmark.first_patches", f"images={workload.images}"]

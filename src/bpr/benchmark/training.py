@@ -20,8 +20,8 @@ from bpr.data.datasets import PatchDataset
 from bpr.data.index import build_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
+from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import read_annotations
 from bpr.structures import PatchSpec
 
 GROUP: Final = 4

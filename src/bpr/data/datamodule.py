@@ -15,8 +15,8 @@ from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.index import PatchIndex, cached_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
+from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import read_annotations
 from bpr.patches.engine import Method
 from bpr.structures import ImageRecord, PatchSpec
 from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 from typing import Any, Final
-from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
+from bpr.formats.decoding import opened_image
 from bpr.formats.errors import FormatError
 from bpr.structures import ExifUse, Image, Size
 
@@ -37,23 +37,17 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
     Raises:
         FormatError: If it cannot be decoded or has another size than its masks.
     """
-    try:
-        with _opened(path) as file:
-            stored, oriented = _sizes(file)
-            turn = exif is ExifUse.apply or (exif is ExifUse.auto and oriented == tuple(size))
-            if turn:
-                ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
-            image = _pixels(file)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
-    if image.shape[:2] != tuple(size):
-        also = f" (as stored {stored})" if stored != oriented else ""
-        raise FormatError(
-            path,
-            None,
-            f"is {image.shape[:2]}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?",
-        )
-    return image
+    with opened_image(path) as file:
+        stored, oriented = _sizes(file)
+        turn = exif is ExifUse.apply or (exif is ExifUse.auto and oriented == tuple(size))
+        found = oriented if turn else stored
+        if found != tuple(size):
+            also = f" (as stored {stored})" if stored != oriented else ""
+            problem = f"is {found}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?"
+            raise FormatError(path, None, problem)
+        if turn:
+            ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
+        return _pixels(file)
 
 
 def image_sizes(path: Path) -> tuple[Size, Size]:
@@ -62,11 +56,8 @@ def image_sizes(path: Path) -> tuple[Size, Size]:
     Raises:
         FormatError: If it is no image.
     """
-    try:
-        with _opened(path) as file:
-            return _sizes(file)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise FormatError(path, None, f"is not a readable image ({error})") from error
+    with opened_image(path) as file:
+        return _sizes(file)
 
 
 def as_rgb(image: Any) -> Image:
@@ -89,12 +80,6 @@ def as_rgb(image: Any) -> Image:
             f"channels come last: transpose an image that is (3, h, w)"
         )
     return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
-
-
-def _opened(path: Path) -> PillowImage.Image:
-    """The opened file, however large: the files are the user's own, and Pillow's limit is against strangers'."""
-    with mock.patch.object(PillowImage, "MAX_IMAGE_PIXELS", None):
-        return PillowImage.open(path)
 
 
 def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:

@@ -2,24 +2,99 @@
 
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bpr.data.image_files import ImageFinder
 from bpr.data.images import image_sizes
-from bpr.data.stored_records import Positions, StoredRecords
-from bpr.formats import coco
-from bpr.formats.alignment import aligned, comparable
-from bpr.formats.entries import Entry
+from bpr.formats.annotations import Annotations
+from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.formats.errors import FormatError
-from bpr.formats.places import entry_rle, named_place, place
-from bpr.formats.predictions import prediction_format
+from bpr.formats.image_names import without_suffix
+from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 
-def training_records(images: Path, annotated: coco.Annotations, predictions: Sequence[Path]) -> list[ImageRecord]:
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Which entries belong to which image, for n images and m entries.
+
+    Attributes:
+        entries: (m,) int64, positions in the results file, image by image, increasing within each.
+        bounds: (n + 1,) int64; those of image i are ``entries[bounds[i]:bounds[i + 1]]``.
+    """
+
+    entries: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, images: NDArray[np.int64], count: int) -> Self:
+        """From the image (0 to ``count`` - 1) of each entry, (m,)."""
+        order = np.argsort(images, kind="stable")
+        return cls(order, np.searchsorted(images[order], np.arange(count + 1)))
+
+    def __getitem__(self, image: int) -> list[int]:
+        """Positions of the entries of an image."""
+        found: list[int] = self.entries[self.bounds[image] : self.bounds[image + 1]].tolist()
+        return found
+
+
+@dataclass(frozen=True)
+class StoredRecords(LazySequence[ImageRecord]):
+    """A sequence of `ImageRecord`s, made when they are asked for: their masks stay in the predictions.
+
+    See `refinement_records`, which checks all that is in it.
+
+    Attributes:
+        predictions: What is refined.
+        positions: Of the entries of each image.
+        image_ids: Of each image.
+        paths: Of each image.
+        sizes: (h, w) of each image, px.
+        exif: What to do with the EXIF orientation of the images.
+        chosen: The images that are meant, in this order, by their place in the lists above.
+        notes: By which rules the images were found, a line each.
+    """
+
+    predictions: Predictions
+    positions: Positions
+    image_ids: Sequence[int | str]
+    paths: Sequence[Path]
+    sizes: Sequence[Size]
+    exif: ExifUse
+    chosen: Sequence[int]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def _make(self, position: int) -> ImageRecord:
+        """Read the masks of one image."""
+        image = self.chosen[position]
+        size, positions = self.sizes[image], self.positions[image]
+        instances = []
+        for number, entry in zip(positions, self._take(positions), strict=True):
+            mask = self.predictions.rle(number, entry, size)
+            instances.append(CoarseInstance(mask, entry["category_id"], float(entry["score"]), number))
+        return ImageRecord(self.image_ids[image], self.paths[image], size, tuple(instances), exif=self.exif)
+
+    def without(self, image_ids: set[int | str]) -> Self:
+        """The records of all other images, in the same order."""
+        return replace(self, chosen=[image for image in self.chosen if self.image_ids[image] not in image_ids])
+
+    def _take(self, positions: Sequence[int]) -> Iterator[Entry]:
+        entries = self.predictions.entries
+        if isinstance(entries, StoredEntries):
+            return entries.take(positions)
+        return (entries[position] for position in positions)
+
+
+def training_records(images: Path, annotated: Annotations, predictions: Sequence[Path]) -> list[ImageRecord]:
     """Records of annotated images; the predictions of several segmenters are joined image by image.
 
     Args:
@@ -35,16 +110,20 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
         raise FormatError(annotated.path, None, "has no annotations; training needs ground truth")
     instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
     first = 0
-    names = {PurePosixPath(image.file_name).stem for image in annotated.images.values()}
-    sizes = {image_id: image.size for image_id, image in annotated.images.items()}
+    names = {without_suffix(image.file_name) for image in annotated.images.values()}
     for path in predictions:
-        entries = aligned(prediction_format(path).read(path, lambda: names), annotated)
-        if comparable(annotated, entries) is not annotated:
+        found = read_predictions(path, image_names=lambda: names).aligned(annotated)
+        if found.comparable(annotated) is not annotated:
             problem = f"its masks have no class, but {annotated.path} has several; training matches masks by class"
             raise FormatError(path, None, f"{problem}: give results with classes, or annotations with one")
-        for image_id, found in _instances(path, entries, sizes, first).items():
-            instances[image_id] += found
-        first += len(entries)
+        for number, entry in enumerate(found.entries):
+            if entry["image_id"] not in annotated.images:
+                problem = f"image_id {entry['image_id']!r} is not in the annotation file: are they of one data set?"
+                raise FormatError(*found.place(number, entry), problem)
+            rle = found.rle(number, entry, annotated.images[entry["image_id"]].size)
+            instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), first + number)
+            instances[entry["image_id"]].append(instance)
+        first += len(found.entries)
     finder, needed_by = ImageFinder(images), str(annotated.path)
     return [
         ImageRecord(i, finder.named(image.file_name, needed_by), image.size, tuple(instances[i]), image.truths)
@@ -55,12 +134,11 @@ def training_records(images: Path, annotated: coco.Annotations, predictions: Seq
 
 def refinement_records(
     images: Path,
-    predictions: Path,
-    entries: Sequence[Entry],
-    annotations: coco.Annotations | None = None,
+    predictions: Predictions,
+    annotations: Annotations | None = None,
     exif: ExifUse = ExifUse.auto,
 ) -> StoredRecords:
-    """Records of all images that have predictions, in the order in which the file first names them.
+    """Records of all images that have predictions, in the order in which these first name them.
 
     Every mask is checked here, and read again when its record is asked for.
 
@@ -69,65 +147,54 @@ def refinement_records(
 
     Args:
         images: Folder of images.
-        predictions: The results file, for messages.
-        entries: Its content.
+        predictions: With the ids of ``annotations``, if given (`Predictions.aligned`).
         annotations: Where file names and sizes come from, if given; its objects are not looked at.
         exif: What to do with the EXIF orientation of the images.
 
     Raises:
         FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
     """
-    finder = ImageFinder(images, besides=predictions)
+    finder = ImageFinder(images, excluded=predictions.path)
     numbers: dict[int | str, int] = {}
     paths: list[Path] = []
     sizes: list[Size] = []
     image_of_entry = array("q")
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(predictions.entries):
         image_id = entry["image_id"]
         if image_id not in numbers:
             numbers[image_id] = len(numbers)
             path, size = _locate(finder, predictions, number, entry, annotations, exif)
             paths.append(path)
             sizes.append(size)
-        entry_rle(predictions, number, entry, sizes[numbers[image_id]])
+        predictions.rle(number, entry, sizes[numbers[image_id]])
         image_of_entry.append(numbers[image_id])
     positions = Positions.of(np.array(image_of_entry, np.int64), len(numbers))
-    return StoredRecords(predictions, entries, positions, [*numbers], paths, sizes, exif, range(len(numbers)))
+    chosen = range(len(numbers))
+    return StoredRecords(predictions, positions, [*numbers], paths, sizes, exif, chosen, finder.notes)
 
 
 def _locate(
     finder: ImageFinder,
-    predictions: Path,
+    predictions: Predictions,
     number: int,
     entry: Entry,
-    annotations: coco.Annotations | None,
+    annotations: Annotations | None,
     exif: ExifUse,
 ) -> tuple[Path, Size]:
     """The image of an entry, and the (h, w) that its masks should have."""
-    image_id, needed_by = entry["image_id"], named_place(predictions, number, entry)
+    image_id, needed_by = entry["image_id"], predictions.named_place(number, entry)
     if annotations is None:
         name = entry.get("file_name")
-        path = finder.named(name, needed_by) if name else finder.by_id(image_id, *place(predictions, number, entry))
+        if isinstance(name, str) and name:
+            path = finder.named(name, needed_by)
+        else:
+            path = finder.by_id(image_id, *predictions.place(number, entry))
         return path, _size_of(path, entry, exif)
     if image_id not in annotations.images:
         problem = f"image_id {image_id!r} is not in {annotations.path}: are they of one data set?"
-        raise FormatError(*place(predictions, number, entry), problem)
+        raise FormatError(*predictions.place(number, entry), problem)
     annotated = annotations.images[image_id]
     return finder.named(annotated.file_name, needed_by), annotated.size
-
-
-def _instances(
-    path: Path, entries: Sequence[Entry], sizes: Mapping[int | str, Size], first: int
-) -> dict[int | str, list[CoarseInstance]]:
-    found: dict[int | str, list[CoarseInstance]] = defaultdict(list)
-    for number, entry in enumerate(entries):
-        image_id = entry["image_id"]
-        if image_id not in sizes:
-            problem = f"image_id {image_id!r} is not in the annotation file: are they of one data set?"
-            raise FormatError(*place(path, number, entry), problem)
-        rle = entry_rle(path, number, entry, sizes[image_id])
-        found[image_id].append(CoarseInstance(rle, entry["category_id"], float(entry["score"]), first + number))
-    return found
 
 
 def _size_of(path: Path, entry: Entry, exif: ExifUse) -> Size:

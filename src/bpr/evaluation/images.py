@@ -4,21 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpr.formats.alignment import aligned, comparable
-from bpr.formats.coco import Annotations
-from bpr.formats.entries import Entry
+from bpr.formats import predictions as any_format
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.places import entry_rle, place
-from bpr.formats.predictions import prediction_format, read_annotations
+from bpr.formats.image_names import without_suffix
+from bpr.formats.predictions import Predictions
 from bpr.structures import CoarseInstance, ImageRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a results file holds; ``path`` is for messages."""
-
-    path: Path
-    entries: Sequence[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +20,17 @@ class PredictedImages:
     records: Sequence[ImageRecord]
 
 
-def read_predictions(path: str | Path, annotations: Annotations) -> Results:
+def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
     """Read predictions in any format, with the ids of ``annotations``.
 
     Raises:
         FormatError: If a file is wrong.
     """
-    path = Path(path)
-    entries = prediction_format(path).read(path, lambda: {Path(i.file_name).stem for i in annotations.images.values()})
-    return Results(path, aligned(entries, annotations))
+    names = {without_suffix(image.file_name) for image in annotations.images.values()}
+    return any_format.read_predictions(path, image_names=lambda: names).aligned(annotations)
 
 
-def predicted_images(results: Results, annotations: Annotations) -> PredictedImages:
+def predicted_images(results: Predictions, annotations: Annotations) -> PredictedImages:
     """The images that have predictions, each with those in the order of the file; the file is read once.
 
     Raises:
@@ -50,8 +40,8 @@ def predicted_images(results: Results, annotations: Annotations) -> PredictedIma
     for number, entry in enumerate(results.entries):
         image_id = entry["image_id"]
         if image_id not in annotations.images:
-            raise FormatError(*place(results.path, number, entry), _not_annotated(image_id, annotations))
-        rle = entry_rle(results.path, number, entry, annotations.images[image_id].size)
+            raise FormatError(*results.place(number, entry), _not_annotated(image_id, annotations))
+        rle = results.rle(number, entry, annotations.images[image_id].size)
         instance = CoarseInstance(rle, entry["category_id"], float(entry["score"]), number)
         instances.setdefault(image_id, []).append(instance)
     named = {image_id: annotations.images[image_id] for image_id in instances}
@@ -59,14 +49,14 @@ def predicted_images(results: Results, annotations: Annotations) -> PredictedIma
     return PredictedImages(results.path, records)
 
 
-def with_masks(coarse: PredictedImages, refined: Results) -> PredictedImages:
+def with_masks(coarse: PredictedImages, refined: Predictions) -> PredictedImages:
     """The same images with the masks of the results file that was made from them; the file is read once.
 
     Raises:
         FormatError: If a mask does not have the size of its image.
     """
     sizes = {instance.position: record.size for record in coarse.records for instance in record.instances}
-    masks = [entry_rle(refined.path, number, e, sizes[number]) for number, e in enumerate(refined.entries)]
+    masks = [refined.rle(number, e, sizes[number]) for number, e in enumerate(refined.entries)]
     records = [
         replace(record, instances=tuple(replace(i, rle=masks[i.position]) for i in record.instances))
         for record in coarse.records
@@ -105,7 +95,7 @@ def read_annotated_predictions(results: str | Path, annotations: str | Path) -> 
     """
     truth = read_annotations(annotations)
     predicted = read_predictions(results, truth)
-    truth = comparable(truth, predicted.entries)
+    truth = predicted.comparable(truth)
     return with_truths(predicted_images(predicted, truth), truth)
 
 

@@ -20,9 +20,7 @@ from bpr.evaluation.instances import (
     match_all,
     score_matches,
 )
-from bpr.formats.alignment import comparable
-from bpr.formats.coco import Annotations
-from bpr.formats.predictions import read_annotations
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.matching import Match
 from bpr.structures import ImageRecord
 
@@ -119,7 +117,7 @@ def evaluate(
     """
     truth = read_annotations(annotations)
     read = [read_predictions(path, truth) for path in (results, against) if path is not None]
-    truth = comparable(truth, read[0].entries)
+    truth = read[0].comparable(truth)
     refined, *coarse = (predicted_images(predictions, truth) for predictions in read)
     return evaluate_images(refined, truth, coarse[0] if coarse else None, dilation_ratio)
 

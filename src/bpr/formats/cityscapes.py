@@ -6,7 +6,6 @@ pixel that is not 0 is foreground. A text file named ``index.txt`` takes the nam
 hidden ones, are no predictions.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
-from bpr.formats.coco import AnnotatedImage, Annotations
+from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing, visible_files
+from bpr.formats.files import path_inside, replacing, visible_files
 from bpr.formats.mask_images import read_labels
+from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 from bpr.structures import TrueInstance
 
 LABELS: Final = {
@@ -67,7 +67,7 @@ def read_predictions(folder: str | Path) -> list[Entry]:
         folder: Of the text files and masks; text files are taken in the order of their paths.
 
     Returns:
-        Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
         ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
         and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) and ``line``
         are its line and the text of that.
@@ -225,12 +225,32 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
 
 
 def _mask_path(folder: Path, path: Path, where: str, given: str) -> Path:
-    """The mask that a line names; links are not followed, so that it is written back under the same name."""
-    if Path(given).is_absolute():
-        raise FormatError(path, where, f"{given} is an absolute path; give it relative to the text file")
-    inside = Path(os.path.normpath(path.parent.relative_to(folder) / given))
-    if inside.parts[:1] == ("..",):
-        raise FormatError(path, where, f"{given} leads out of {folder}; put the masks into the folder")
-    if not (folder / inside).is_file():
-        raise FormatError(path, where, f"{folder / inside} is missing; put it there or take the line out")
-    return folder / inside
+    """The mask that a line names, under the name that it is written back with."""
+    try:
+        mask = folder / path_inside(given, path.parent.relative_to(folder))
+    except ValueError as error:
+        raise FormatError(path, where, str(error)) from error
+    if not mask.is_file():
+        raise FormatError(path, where, f"{mask} is missing; put it there or take the line out")
+    return mask
+
+
+def _read(path: Path, _options: ReadOptions) -> Content:
+    return Content(read_predictions(path))
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+    return path / entry["prediction_file"], f"line {entry['line_number']} ({path / entry['mask_file']})"
+
+
+FORMAT: Final = PredictionFormat(
+    "cityscapes",
+    "",
+    _read,
+    write_predictions,
+    _place,
+    0.005,
+    masks_in_files=True,
+    names_images=True,
+    class_names=LABELS,
+)

@@ -81,6 +81,12 @@ class StoredEntries(LazySequence[Entry]):
     def _make(self, position: int) -> Entry:
         return next(self.take([position]))
 
+    def unpacked(self, copy: "UnpackedCopy") -> "StoredEntries":
+        """The same entries in the unpacked copy of a gzipped file."""
+        moved = StoredEntries(copy.path, (), copy)
+        moved._starts, moved._lengths = self._starts, self._lengths
+        return moved
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}  # the process that made the file removes it
 

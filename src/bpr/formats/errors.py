@@ -9,9 +9,12 @@ class FormatError(ValueError):
     Args:
         path: The file.
         where: The entry in it, such as ``entry 17``; None if it is the whole file.
-        problem: What was expected, what came, how to fix it.
+        problem: What was expected, what came, how to fix it. Without it, the message ends ``path``: torch makes the
+            error of a worker process of a `DataLoader` again from nothing but the text of its traceback.
     """
 
-    def __init__(self, path: Path, where: str | None, problem: str) -> None:
-        super().__init__(f"{path}{', ' + where if where else ''}: {problem}")
-        self.path, self.where = path, where
+    def __init__(self, path: Path | str, where: str | None = None, problem: str | None = None) -> None:
+        if problem is None:
+            super().__init__(str(path).rpartition(f"{type(self).__module__}.FormatError: ")[2].strip())
+        else:
+            super().__init__(f"{path}{', ' + where if where else ''}: {problem}")

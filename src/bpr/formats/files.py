@@ -1,11 +1,10 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
-import gzip
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, cast
+from pathlib import Path, PurePath
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -21,24 +20,37 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def path_inside(given: str, start: PurePath | None = None) -> Path:
+    """A path that a file names, relative to the folder that all of them must be in; links are not followed.
+
+    Args:
+        given: As it is named.
+        start: The folder that it is relative to, inside of that folder; by default that folder itself.
+
+    Raises:
+        ValueError: If it is absolute, or leads out of the folder.
+    """
+    if Path(given).anchor:
+        raise ValueError(f"{given} is an absolute path; give it relative")
+    inside = Path(os.path.normpath((start or PurePath()) / given))
+    if inside.parts[:1] in ((), ("..",)):
+        raise ValueError(f"{given} leads out of the folder; put the file into it")
+    return inside
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
 
-    The folder is made if it is missing. Processes that write the same file at the same time do not meet.
+    The folder is made if it is missing. The name is unique on all hosts that share the folder.
 
     Raises:
         OSError: If the file cannot be written; an older ``path`` is then still whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{path.name[:40]}.{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
     try:
         yield unfinished
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def open_text(path: Path, gzipped: bool) -> IO[str]:
-    """A UTF-8 file to write to, gzipped or not."""
-    return cast(IO[str], gzip.open(path, "wt", encoding="utf-8") if gzipped else path.open("w", encoding="utf-8"))

@@ -2,21 +2,25 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from bpr import rle as rle_codec
+from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
+from bpr.formats.image_names import ImageNames, beginnings, without_suffix
+from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
+VOC_VOID: Final = 255
+"""Value of the outlines of objects in the label images of PASCAL VOC."""
 _LOSSY_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
 
@@ -25,49 +29,53 @@ def is_mask_folder(path: Path) -> bool:
     return bool(_mask_files(path))
 
 
-def read_mask_images(folder: str | Path, names: Collection[str]) -> list[Entry]:
+def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: int | None = None) -> Content:
     """Read a folder of masks.
 
     A file with the name of an image (``a.png`` for ``a.jpg``) is a label image: each value but 0 is an instance.
-    Any other file is one mask (all but 0 is foreground); it belongs to the image whose name its own name starts
-    with, followed by ``_``, ``-`` or ``.`` (``a_1.png``), or else to that of its folder (``a/1.png``).
+    Any other file is one mask; it belongs to the image whose name its own name starts with, followed by ``_``, ``-``
+    or ``.`` (``a_1.png``), or else to that of its folder (``a/1.png``). Folders that both the mask and the image are
+    in must have the same names (``bear/00000.png`` is not of ``camel/00000.jpg``).
+
+    In a file with one mask, all but 0 is foreground; if it has more than two values, it is soft, and foreground is
+    what is at least half of the range (128 of 8 bits, 32,768 of 16, 0.5 of floating point).
 
     Args:
         folder: Of the masks; files are taken in the order of their paths, hidden ones left out.
-        names: Of the images, without suffix.
+        names: Of the images, relative to their folder and without suffix.
+        ignore_label: Value of label images that is no instance; its pixels are written back as they are.
 
     Returns:
-        Entries such as `bpr.formats.coco.read_results` gives: ``image_id`` is the name of the image without
-        suffix, ``category_id`` and ``score`` are 1; ``mask_file`` is the file, ``value`` the value in it (None
-        for a file with one mask).
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
+        and ``score`` are 1; ``mask_file`` is the file, ``value`` the value in it (None for a file with one mask).
+        Notes on soft masks and on what looks like void.
 
     Raises:
-        FormatError: If there is no mask, or a file belongs to no image, cannot be decoded, or has several channels.
+        FormatError: If there is no mask, or a file belongs to no image or several, cannot be decoded, has several
+            channels, or is soft without a pixel at half of the range.
     """
-    folder, names = Path(folder), frozenset(names)
+    folder, images = Path(folder), ImageNames(names)
     entries: list[Entry] = []
+    soft, void = list[str](), list[str]()
     files = _mask_files(folder)
     for path in files:
-        image_id, values = _image_of(path, names), read_labels(path)
-        found: Sequence[int | None] = [None]
-        if path.stem == image_id:
-            found = [int(value) for value in np.unique(values) if value != 0]
-        for value in found:
-            mask = values != 0 if value is None else values == value
-            entries.append(
-                {
-                    "image_id": image_id,
-                    "category_id": 1,
-                    "score": 1.0,
-                    "segmentation": rle_codec.encode(mask),
-                    "mask_file": path.relative_to(folder).as_posix(),
-                    "value": value,
-                }
-            )
+        name = path.relative_to(folder).as_posix()
+        image, labelled = _image_of(path, name, images)
+        values = read_labels(path)
+        if labelled:
+            masks = _instances(path, values, ignore_label)
+            void += [name] if ignore_label is None and _has_void(masks) else []
+        else:
+            mask, is_soft = _foreground(path, values)
+            masks = {None: mask}
+            soft += [name] if is_soft else []
+        for value, mask in masks.items():
+            entry = {"image_id": image, "category_id": 1, "score": 1.0, "segmentation": rle_codec.encode(mask)}
+            entries.append({**entry, "mask_file": name, "value": value})
     if not files:
         refuse_lossy_masks(folder)
         raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
-    return entries
+    return Content(entries, _notes(soft, void))
 
 
 def refuse_lossy_masks(folder: Path) -> None:
@@ -86,7 +94,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     """Write entries of `read_mask_images`, perhaps with other masks, to files of the same names and pixel types.
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
-    to the last one in the order of the values. Files without an instance are written too.
+    to the last one in the order of the values. Values that are no instance, and files without one, stay as they are.
 
     Args:
         folder: Made if missing.
@@ -107,60 +115,81 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         _save_like(path, painted, Path(folder) / name)
 
 
-def _mask_files(folder: Path) -> list[Path]:
-    return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
-
-
-def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
-    """Write values with the mode and palette of the original."""
-    image = PillowImage.fromarray(values)
-    with PillowImage.open(original) as opened:
-        if opened.mode == "P":
-            image.putpalette(opened.getpalette() or [])
-        elif opened.mode == "1":
-            image = PillowImage.fromarray(values != 0)
-    with replacing(target) as unfinished:
-        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
-
-
 def read_labels(path: Path) -> NDArray[Any]:
-    """(h, w) of an integer type: the values of an image with one channel, of a palette image the indices.
+    """(h, w): the values of an image with one channel, of a palette image the indices.
 
     Raises:
         FormatError: If it cannot be decoded, or has several channels.
     """
-    try:
-        with PillowImage.open(path) as image:
-            array = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow raises all of them
-        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    with opened_image(path) as image:
+        array = np.asarray(image)
     if array.ndim != 2:
         problem = f"must have one channel, got shape {array.shape}; colours are no labels, save a grey or palette image"
         raise FormatError(path, None, problem)
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
-def start_among(names: Collection[str], stem: str) -> str | None:
-    """The longest of ``names`` that a file name without suffix is, or starts with, followed by ``_``, ``-`` or ``.``.
-
-    Returns:
-        None if there is none.
-    """
-    if stem in names:
-        return stem
-    starts = [stem[:end] for end, letter in enumerate(stem) if letter in "_-."]
-    return max((start for start in starts if start in names), key=len, default=None)
+def _mask_files(folder: Path) -> list[Path]:
+    return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
 
 
-def _image_of(path: Path, names: frozenset[str]) -> str:
-    name = start_among(names, path.stem)
-    if name is not None:
-        return name
-    if path.parent.name in names:
-        return path.parent.name
-    raise FormatError(
-        path, None, f"belongs to none of the {len(names)} images: name it, or its folder, after its image"
-    )
+def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
+    """The image of a mask file, and whether the file has the name of the image and so is a label image."""
+    own = PurePosixPath(without_suffix(name))
+    meant = [own.with_name(start).as_posix() for start in beginnings(own.name)]
+    meant += [own.parent.as_posix()] if own.parent.name else []
+    for tried in meant:
+        found = images.find(tried)
+        if len(found) == 1:
+            return found[0], tried == meant[0]
+        if found:
+            problem = f"may belong to {', '.join(sorted(found)[:3])}; put it into a folder with the name of its image's"
+            raise FormatError(path, None, problem)
+    problem = f"belongs to none of the {len(images)} images: name it, or its folder, after its image"
+    elsewhere = [other for tried in meant for other in images.alike(tried)]
+    if elsewhere:
+        problem += f" ({', '.join(sorted(elsewhere)[:3])} is in another folder)"
+    raise FormatError(path, None, problem)
+
+
+def _instances(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, NDArray[np.bool_]]:
+    if not np.issubdtype(values.dtype, np.integer):
+        raise FormatError(path, None, f"is a label image of {values.dtype}, but labels are integers; save it as such")
+    labels = (int(value) for value in np.unique(values))
+    return {label: values == label for label in labels if label not in (0, ignore_label)}
+
+
+def _has_void(labels: Iterable[int | None]) -> bool:
+    """Whether the values of a label image are small ones without a gap, and 255."""
+    *small, last = [*labels] or [None]
+    return last == VOC_VOID and bool(small) and small == list(range(1, len(small) + 1)) and len(small) < VOC_VOID - 1
+
+
+def _foreground(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], bool]:
+    """(h, w), and whether the mask is soft."""
+    distinct = np.unique(values)
+    if len(distinct) <= 2:
+        return values != 0, False
+    half = {"u": 1 << 8 * values.dtype.itemsize - 1, "f": 0.5}.get(values.dtype.kind, 1 << 15)  # "I" holds 16 bits
+    if distinct[-1] < half:
+        problem = (
+            f"has {len(distinct)} values, but none is at least {half}, half of the range of a soft mask: "
+            "give a label image the name of its image; take a soft mask without an object out of the folder"
+        )
+        raise FormatError(path, None, problem)
+    return values >= half, True
+
+
+def _notes(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    if soft:
+        notes.append(f"{len(soft)} soft masks were thresholded at half of their range, such as {soft[0]}")
+    if void:
+        notes.append(
+            f"warning: {len(void)} label images have the value 255 beside small ones, such as {void[0]}; "
+            "it is taken as an instance: if it is void, as in PASCAL VOC, give ignore_label=255"
+        )
+    return tuple(notes)
 
 
 def _mask_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
@@ -169,10 +198,45 @@ def _mask_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> N
 
 
 def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    painted = np.zeros_like(before)
     masks = [(entry["value"], rle_codec.decode(entry["segmentation"])) for entry in entries]
+    ignored = ~np.isin(before, [0, *(value for value, _ in masks)])
+    painted = np.zeros_like(before)
     for value, mask in masks:
         painted[mask] = value
     for value, mask in masks:
         painted[mask & (before == value)] = value
+    painted[ignored] = before[ignored]
     return painted
+
+
+def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
+    """Write values with the mode and palette of the original."""
+    image = PillowImage.fromarray(values)
+    with opened_image(original) as opened:
+        if opened.mode == "P":
+            image.putpalette(opened.getpalette() or [])
+        elif opened.mode == "1":
+            image = PillowImage.fromarray(values != 0)
+    with replacing(target) as unfinished:
+        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
+
+
+def _read(path: Path, options: ReadOptions) -> Content:
+    return read_mask_images(path, options.image_names(), options.ignore_label)
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
+    return path / entry["mask_file"], None if entry["value"] is None else f"value {entry['value']}"
+
+
+FORMAT: Final = PredictionFormat(
+    "masks",
+    "",
+    _read,
+    write_mask_images,
+    _place,
+    masks_in_files=True,
+    has_classes=False,
+    names_images=True,
+    has_label_images=True,
+)

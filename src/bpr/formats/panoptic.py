@@ -4,6 +4,7 @@ Only things are refined; stuff stays, but gives way where a refined thing grows 
 """
 
 import json
+from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
 from bpr import rle as rle_codec
-from bpr.formats.coco import read_json
+from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
+from bpr.formats.files import path_inside, replacing
+from bpr.formats.json_fields import field, items, read_json, score
+from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""
+_COLOURS: Final = 1 << 24
 
 _Ids = NDArray[np.int64]
 
@@ -31,7 +34,7 @@ def is_panoptic(path: Path) -> bool:
     if not path.is_file() or path.suffix != ".json" or not path.with_suffix("").is_dir():
         return False
     with path.open("rb") as file:
-        return file.read(64).lstrip().startswith(b"{")
+        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
 def read_panoptic(path: str | Path) -> list[Entry]:
@@ -42,7 +45,7 @@ def read_panoptic(path: str | Path) -> list[Entry]:
             (``id``, ``isthing``); the PNGs are in the folder ``NAME``.
 
     Returns:
-        Entries such as `bpr.formats.coco.read_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
+        Entries such as `bpr.formats.coco.open_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
         its id and ``png_file`` its file. Crowd segments are left out.
 
     Raises:
@@ -57,7 +60,7 @@ def read_panoptic(path: str | Path) -> list[Entry]:
         chosen = [s for s in annotation["segments_info"] if s["category_id"] in things and not s.get("iscrowd", 0)]
         if not chosen:
             continue
-        ids = read_ids(path.with_suffix("") / annotation["file_name"])
+        ids = read_ids(_png_folder(path) / path_inside(annotation["file_name"]))
         for segment in chosen:
             mask = ids == segment["id"]
             if not mask.any():
@@ -90,18 +93,21 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
         source: The file that they were read from.
 
     Raises:
+        FormatError: If the PNGs would go into the folder that they were read from.
         OSError: If a file cannot be written.
     """
     path, source = Path(path), Path(source)
+    if _png_folder(path).resolve() == _png_folder(source).resolve():
+        raise FormatError(path, None, f"would replace the PNGs in {_png_folder(source)}; give another name")
     content = _content(source)
     of_file: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in entries:
         of_file[entry["png_file"]].append(entry)
     annotations = []
     for annotation in content["annotations"]:
-        name = annotation["file_name"]
-        ids = repainted(read_ids(source.with_suffix("") / name), of_file[name])
-        with replacing(path.with_suffix("") / name) as unfinished:
+        name, inside = annotation["file_name"], path_inside(annotation["file_name"])
+        ids = repainted(read_ids(_png_folder(source) / inside), of_file[name])
+        with replacing(_png_folder(path) / inside) as unfinished:
             colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
             PillowImage.fromarray(colours).save(unfinished, format="PNG")
         segments = [_updated(segment, ids) for segment in annotation["segments_info"]]
@@ -131,13 +137,10 @@ def read_ids(path: Path) -> _Ids:
     Raises:
         FormatError: If it is missing, cannot be decoded or is no colour image.
     """
-    try:
-        with PillowImage.open(path) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                raise FormatError(path, None, f"must be a colour image whose colours are segment ids, got {image.mode}")
-            colours = np.asarray(image.convert("RGB"), np.int64)
-    except (UnidentifiedImageError, OSError) as error:
-        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    with opened_image(path) as image:
+        if image.mode not in ("RGB", "RGBA"):
+            raise FormatError(path, None, f"must be a colour image whose colours are segment ids, got {image.mode}")
+        colours = np.asarray(image.convert("RGB"), np.int64)
     ids: _Ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
     return ids
 
@@ -156,20 +159,73 @@ def _updated(segment: Mapping[str, Any], ids: _Ids) -> dict[str, Any] | None:
     return updated
 
 
+def _png_folder(path: Path) -> Path:
+    return path.with_suffix("")
+
+
 def _content(path: Path) -> dict[str, Any]:
+    """The JSON file, in which all fields that are used here have been checked."""
+    if not path.suffix:
+        raise FormatError(path, None, "has no suffix; a panoptic file is NAME.json, beside a folder NAME of PNGs")
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise FormatError(path, None, "expected a COCO panoptic file: an object with a list 'annotations'")
-    categories = content.get("categories")
-    if not isinstance(categories, list) or not all(
-        isinstance(c, dict) and {"id", "isthing"} <= set(c) for c in categories
-    ):
-        raise FormatError(path, "categories", "must list 'id' and 'isthing'; copy them from the annotation file")
+    categories = _category_ids(path, content)
+    for number, image in enumerate(items(path, content, "images")):
+        field(path, f"images[{number}]", image, "id", (int, str))
+        field(path, f"images[{number}]", {"file_name": "", **image}, "file_name", (str,))
+    annotation_of: dict[str, int] = {}
     for number, annotation in enumerate(content["annotations"]):
-        missing = {"image_id", "file_name", "segments_info"} - set(annotation if isinstance(annotation, dict) else ())
-        if missing:
-            raise FormatError(path, f"annotations[{number}]", f"{', '.join(sorted(missing))} is missing")
-        for segment in annotation["segments_info"]:
-            if not isinstance(segment, dict) or not {"id", "category_id"} <= set(segment):
-                raise FormatError(path, f"annotations[{number}]", "a segment must have 'id' and 'category_id'")
+        name = _check_annotation(path, f"annotations[{number}]", annotation, categories)
+        if annotation_of.setdefault(name, number) != number:
+            problem = f"file_name {name} is that of annotations[{annotation_of[name]}] too; each needs a PNG of its own"
+            raise FormatError(path, f"annotations[{number}]", problem)
     return content
+
+
+def _category_ids(path: Path, content: Mapping[str, Any]) -> set[int]:
+    if not content.get("categories"):
+        raise FormatError(path, "categories", "must list 'id' and 'isthing'; copy them from the annotation file")
+    categories = set()
+    for number, category in enumerate(items(path, content, "categories")):
+        categories.add(field(path, f"categories[{number}]", category, "id", (int,)))
+        if category.get("isthing") not in (0, 1):
+            raise FormatError(path, f"categories[{number}]", "'isthing' must be 0 or 1")
+    return categories
+
+
+def _check_annotation(path: Path, where: str, annotation: object, categories: set[int]) -> str:
+    """Check the segments of one PNG; gives its path in the folder."""
+    field(path, where, annotation, "image_id", (int, str))
+    name = field(path, where, annotation, "file_name", (str,))
+    try:
+        inside = path_inside(name).as_posix()
+    except ValueError as error:
+        raise FormatError(path, where, f"file_name {error} of the PNGs, {_png_folder(path)}") from error
+    segments: set[int] = set()
+    for segment in field(path, where, annotation, "segments_info", (list,)):
+        segment_id = field(path, where, segment, "id", (int,))
+        if field(path, where, segment, "category_id", (int,)) not in categories:
+            problem = f"segment {segment_id} is of category {segment['category_id']}, which is not in 'categories'"
+            raise FormatError(path, where, f"{problem}; add it there")
+        if segment_id in segments or not VOID < segment_id < _COLOURS:
+            raise FormatError(
+                path, where, f"segment {segment_id} must be an id of 1 to {_COLOURS - 1} that occurs once"
+            )
+        segments.add(segment_id)
+        if "score" in segment:
+            score(path, f"{where}, segment {segment_id}", segment)
+    return inside
+
+
+def _read(path: Path, _options: ReadOptions) -> Content:
+    return Content(read_panoptic(path))
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+    return _png_folder(path) / entry["png_file"], f"segment {entry['segment']}"
+
+
+FORMAT: Final = PredictionFormat(
+    "panoptic", ".json", _read, write_panoptic, _place, png_folder=_png_folder, masks_in_files=True
+)

@@ -1,73 +1,150 @@
-"""The formats that predictions are read in and written back to."""
+"""Predictions in any format: read, joined with annotations, and written back with other masks."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, json_lines, mask_images, panoptic
-from bpr.formats.coco import Annotations
+from bpr.formats import cityscapes, coco, mask_images, panoptic
+from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionFormat:
-    """How predictions are read, and written with other masks.
-
-    Attributes:
-        name: As in ``format=NAME``.
-        suffix: Of what is written; empty for a folder.
-        dilation_ratio: Usual one of Boundary AP for data sets in this format.
-        read: Entries of a file or folder, as of `bpr.formats.coco.read_results`; it may ask for the names of the
-            images, without suffix. A `StoredEntries` is not held in memory.
-        write: Writes entries to a file or folder; last comes what they were read from.
-    """
-
-    name: str
-    suffix: str
-    dilation_ratio: float
-    read: Callable[[Path, Callable[[], Collection[str]]], Sequence[Entry]]
-    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], None]
-
+from bpr.formats.files import visible_files
+from bpr.formats.image_names import ImageNames, without_suffix
+from bpr.formats.prediction_format import PredictionFormat, ReadOptions
+from bpr.structures import Rle, Size
 
 FORMATS: Final = {
-    found.name: found
-    for found in (
-        PredictionFormat(
-            "coco",
-            ".json",
-            0.02,
-            lambda path, _: coco.open_results(path),
-            lambda path, e, _: coco.write_results(path, e),
-        ),
-        PredictionFormat(
-            "jsonl",
-            ".jsonl",
-            0.02,
-            lambda path, _: json_lines.open_json_lines(path),
-            lambda path, e, _: json_lines.write_json_lines(path, e),
-        ),
-        PredictionFormat(
-            "cityscapes",
-            "",
-            0.005,
-            lambda path, _: cityscapes.read_predictions(path),
-            cityscapes.write_predictions,
-        ),
-        PredictionFormat(
-            "panoptic", ".json", 0.02, lambda path, _: panoptic.read_panoptic(path), panoptic.write_panoptic
-        ),
-        PredictionFormat(
-            "masks",
-            "",
-            0.02,
-            lambda path, names: mask_images.read_mask_images(path, names()),
-            mask_images.write_mask_images,
-        ),
-    )
+    form.name: form for form in (coco.FORMAT, coco.JSON_LINES, cityscapes.FORMAT, panoptic.FORMAT, mask_images.FORMAT)
 }
 """By name."""
+ANY_CLASS: Final = 1
+"""Class of predictions of a format without classes."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions, as they were read or written.
+
+    Attributes:
+        path: File or folder.
+        format: Of it.
+        entries: One for each prediction; perhaps not in memory, then parsed at each access.
+        notes: Remarks on what was read, a line each.
+    """
+
+    path: Path
+    format: PredictionFormat
+    entries: Sequence[Entry]
+    notes: tuple[str, ...] = ()
+
+    def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
+        """The file that holds an entry, and where in it, as `bpr.formats.errors.FormatError` takes them.
+
+        Args:
+            number: Of the entry, from 0.
+            entry: The entry itself, if it is at hand.
+        """
+        return self.format.place(self.path, number, self.entries[number] if entry is None else entry)
+
+    def named_place(self, number: int, entry: Mapping[str, Any] | None = None) -> str:
+        """The same as text, to be named in a message about another file."""
+        path, where = self.place(number, entry)
+        return f"{path}, {where}" if where else f"{path}"
+
+    def rle(self, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
+        """The mask of entry ``number``, for an image of ``size`` (h, w).
+
+        Raises:
+            FormatError: If it is no valid mask of that size.
+        """
+        path, where = self.place(number, entry)
+        if self.format.masks_in_files and tuple(entry["segmentation"]["size"]) != tuple(size):
+            problem = f"the mask is {tuple(entry['segmentation']['size'])} (h, w), its image {tuple(size)}"
+            raise FormatError(path, where, f"{problem}; save it in the size of the image it was made for")
+        return segmentation_rle(path, where or "the mask", entry, size)
+
+    def files(self) -> list[Path]:
+        """All files that belong to the predictions, sorted; of a folder all that are in it but the hidden ones."""
+        found = visible_files(self.path) if self.path.is_dir() else [self.path]
+        if self.format.png_folder is not None:
+            found += visible_files(self.format.png_folder(self.path))
+        return sorted(path for path in found if path.is_file())
+
+    def write(self, output: Path, entries: Iterable[Mapping[str, Any]]) -> "Predictions":
+        """Write all entries, perhaps with other masks, in the same format.
+
+        Returns:
+            What was written, without reading it again.
+
+        Raises:
+            FormatError: If files of these predictions would be replaced.
+            OSError: If a file cannot be written.
+        """
+        kept = list(entries) if self.format.masks_in_files else entries
+        written = self.format.write(output, kept, self.path)
+        return Predictions(output, self.format, [dict(entry) for entry in kept] if written is None else written)
+
+    def aligned(self, annotations: Annotations) -> "Predictions":
+        """The same with the image and class ids of ``annotations``, if the format has none of its own.
+
+        An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
+        Predictions without classes get that of the annotations if there is only one. What cannot be found is left as it
+        is, for `bpr.data.records.refinement_records` to report.
+        """
+        if not self.format.names_images:
+            return self
+        by_name = {_image_name(image.file_name): image_id for image_id, image in annotations.images.items()}
+        names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
+        only = next(iter(ids.values())) if len(annotations.categories) == 1 else None
+        entries = []
+        for entry in self.entries:
+            image_id, category = entry["image_id"], entry["category_id"]
+            found = [] if image_id in annotations.images else names.find(image_id)
+            if len(found) == 1:
+                image_id = by_name[found[0]]
+            if category in self.format.class_names:
+                category = ids.get(self.format.class_names[category], category)
+            elif only is not None:
+                category = only
+            entries.append({**entry, "image_id": image_id, "category_id": category})
+        return replace(self, entries=entries)
+
+    def comparable(self, annotations: Annotations) -> Annotations:
+        """The annotations with all classes merged into one if the predictions have no class."""
+        if self.format.has_classes or not self.entries or len(annotations.categories) == 1:
+            return annotations
+        images = {
+            image_id: replace(image, truths=tuple(replace(truth, category=ANY_CLASS) for truth in image.truths))
+            for image_id, image in annotations.images.items()
+        }
+        return replace(annotations, images=images, categories={ANY_CLASS: "any class"})
+
+
+def read_predictions(
+    path: str | Path,
+    format: str | None = None,  # noqa: A002
+    image_names: Callable[[], Collection[str]] = frozenset,
+    ignore_label: int | None = None,
+) -> Predictions:
+    """Read predictions in any format.
+
+    Args:
+        path: File or folder.
+        format: One of `FORMATS`, to force it; by default the content decides.
+        image_names: Gives the names of the images, relative to their folder and without suffix, for masks to be named
+            after; only called if needed.
+        ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
+
+    Raises:
+        FormatError: If it is missing, wrong or in no known format, or has no label images that could have
+            an ``ignore_label``; names file, entry and remedy.
+    """
+    path = Path(path)
+    found = prediction_format(path, format)
+    if ignore_label is not None and not found.has_label_images:
+        raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
+    return Predictions(path, found, *found.read(path, ReadOptions(image_names, ignore_label)))
 
 
 def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
@@ -89,25 +166,20 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
     if path.is_dir():
         return _folder_format(path)
     if panoptic.is_panoptic(path):
-        return FORMATS["panoptic"]
-    return FORMATS["jsonl" if json_lines.is_json_lines(path) else "coco"]
+        return panoptic.FORMAT
+    return coco.JSON_LINES if coco.is_json_lines(path) else coco.FORMAT
 
 
 def _folder_format(path: Path) -> PredictionFormat:
     if cityscapes.is_prediction_folder(path):
-        return FORMATS["cityscapes"]
+        return cityscapes.FORMAT
     if mask_images.is_mask_folder(path):
-        return FORMATS["masks"]
+        return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
     raise FormatError(
         path, None, "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
     )
 
 
-def read_annotations(path: str | Path) -> Annotations:
-    """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
-
-    Raises:
-        FormatError: If it is missing, wrong, or has no ground truth in it; names file, entry and remedy.
-    """
-    return cityscapes.read_ground_truth(path) if Path(path).is_dir() else coco.read_annotations(path)
+def _image_name(file_name: str) -> str:
+    return without_suffix(file_name).removesuffix(cityscapes.IMAGE_SUFFIX.removesuffix(".png"))

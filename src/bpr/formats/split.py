@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from bpr.formats import coco
+from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.formats.json_fields import read_json
 
 
 def choose_holdout(image_ids: Sequence[int | str], count: int, seed: int = 0) -> set[int | str]:
@@ -40,9 +42,9 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
         FormatError: If a file is wrong.
         ValueError: If ``count`` does not fit.
     """
-    annotated = coco.read_annotations(annotations)
+    annotated = read_annotations(annotations)
     holdout = choose_holdout(list(annotated.images), count, seed)
-    content = coco.read_json(annotations)
+    content = read_json(annotations)
     results = {path.name: coco.read_results(path) for path in predictions}
     for name, kept in (("train", set(annotated.images) - holdout), ("holdout", holdout)):
         folder = output / name

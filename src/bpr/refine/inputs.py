@@ -1,17 +1,13 @@
 """What a refinement starts from: predictions in any format, their images, and annotations."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bpr.data.image_files import image_names
-from bpr.data.records import refinement_records
-from bpr.data.stored_records import StoredRecords
-from bpr.formats.alignment import aligned, comparable
-from bpr.formats.coco import Annotations
-from bpr.formats.entries import Entry, StoredEntries
+from bpr.data.records import StoredRecords, refinement_records
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import PredictionFormat, prediction_format, read_annotations
+from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import ExifUse
 
 
@@ -20,31 +16,14 @@ class RefinementInput:
     """Predictions, read and joined with their images.
 
     Attributes:
-        predictions: The file or folder they were read from.
-        form: Its format, in which they are written back.
-        entries: One for each prediction.
+        predictions: With the ids of the annotations, where given.
         annotations: Names of images, and perhaps ground truth, where given.
         records: The images that have predictions.
     """
 
-    predictions: Path
-    form: PredictionFormat
-    entries: Sequence[Entry]
+    predictions: Predictions
     annotations: Annotations | None
     records: StoredRecords
-
-    def write(self, output: Path, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Write the entries, perhaps with other masks, in the format of the input.
-
-        Returns:
-            The same entries, from the output if the input is not held in memory either.
-        """
-        if isinstance(self.entries, StoredEntries):
-            self.form.write(output, entries, self.predictions)
-            return self.form.read(output, list)
-        kept = list(entries)
-        self.form.write(output, kept, self.predictions)
-        return kept
 
 
 def read_input(
@@ -67,13 +46,11 @@ def read_input(
         FormatError: If a file is wrong or missing; names file, entry and remedy.
     """
     images, predictions = Path(images), Path(predictions)
-    found = prediction_format(predictions, form)
     annotated = None if annotations is None else read_annotations(annotations)
-    entries = found.read(predictions, lambda: image_names(images, predictions))
+    found = read_predictions(predictions, form, lambda: image_names(images, predictions))
     if annotated is not None:
-        entries, annotated = aligned(entries, annotated), comparable(annotated, entries)
-    records = refinement_records(images, predictions, entries, annotated, exif)
-    return RefinementInput(predictions, found, entries, annotated, records)
+        found, annotated = found.aligned(annotated), found.comparable(annotated)
+    return RefinementInput(found, annotated, refinement_records(images, found, annotated, exif))
 
 
 def choose_output(output: str | Path | None, given: RefinementInput, folder: str | Path, overwrite: bool) -> Path:
@@ -88,7 +65,7 @@ def choose_output(output: str | Path | None, given: RefinementInput, folder: str
     Raises:
         FormatError: If the output is the input or in it, of the wrong kind or suffix, or a folder with other files.
     """
-    form, predictions = given.form, given.predictions
+    form, predictions = given.predictions.format, given.predictions.path
     gzipped = ".gz" if predictions.suffix == ".gz" else ""
     path = Path(folder) / f"refined{form.suffix}{gzipped}" if output is None else Path(output)
     if path.resolve() == predictions.resolve():

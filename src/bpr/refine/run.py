@@ -9,11 +9,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bpr.data.stored_records import StoredRecords
-from bpr.evaluation.images import Results
-from bpr.formats.coco import Annotations
+from bpr.data.records import StoredRecords
+from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 from bpr.refine.results import RefinementSummary, merge_shards
 from bpr.refine.shards import discard_shards, read_shards
 from bpr.structures import ImageRecord
@@ -25,16 +25,16 @@ class FinishedRun:
 
     Attributes:
         records: Images with their coarse masks.
-        coarse: Entries of the coarse results file.
-        refined: Entries of the refined results file, in the same order.
+        coarse: The predictions.
+        refined: The refined ones, in the same order.
         annotations: Ground truth, or names only, where given.
         summary: What was done and what was skipped.
         elapsed: Wall-clock seconds.
     """
 
     records: Sequence[ImageRecord]
-    coarse: Results
-    refined: Results
+    coarse: Predictions
+    refined: Predictions
     annotations: Annotations | None
     summary: RefinementSummary
     elapsed: float
@@ -84,8 +84,8 @@ class RefinementRun:
         return records.without({line.image.image_id for line in read_shards(self.folder, self.digest)})
 
     def finish(
-        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], Sequence[Entry]]
-    ) -> tuple[Sequence[Entry], RefinementSummary]:
+        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], Predictions]
+    ) -> tuple[Predictions, RefinementSummary]:
         """Merge the shards in the order of the input, write the results file, remove the shards.
 
         Args:
@@ -94,7 +94,7 @@ class RefinementRun:
             write: Writes the entries to the output, and returns them as they can be had when the shards are gone.
 
         Returns:
-            The entries as written, and what the run did.
+            What was written, and what the run did.
 
         Raises:
             bpr.formats.errors.FormatError: If an image has not been refined.

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from bpr import rle
 from bpr.formats import coco
+from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
 
@@ -20,7 +21,7 @@ LAYOUT: Final = "simulated-1"
 
 
 def simulated_results(
-    annotations: coco.Annotations, cache: Path, masks_per_object: int, spec: SimulationSpec, seed: int
+    annotations: Annotations, cache: Path, masks_per_object: int, spec: SimulationSpec, seed: int
 ) -> Path:
     """A COCO results file with simulated coarse masks of every annotated object, from ``cache`` if it is there.
 
@@ -42,9 +43,7 @@ def simulated_results(
     return path
 
 
-def _simulate_all(
-    annotations: coco.Annotations, masks_per_object: int, spec: SimulationSpec, seed: int
-) -> Iterator[Entry]:
+def _simulate_all(annotations: Annotations, masks_per_object: int, spec: SimulationSpec, seed: int) -> Iterator[Entry]:
     images = tqdm(annotations.images.items(), desc="simulating coarse masks", unit="image", leave=False)
     for number, (image_id, image) in enumerate(images):
         rng = np.random.default_rng((seed, number))
@@ -59,7 +58,7 @@ def _simulate_all(
                 yield coco.new_entry(image_id, truth.category, coarse, 1.0)
 
 
-def _digest(annotations: coco.Annotations, masks_per_object: int, spec: SimulationSpec, seed: int) -> str:
+def _digest(annotations: Annotations, masks_per_object: int, spec: SimulationSpec, seed: int) -> str:
     """32 hexadecimal digits that change with anything that changes the masks."""
     state = hashlib.blake2b(digest_size=16)
     state.update(json.dumps([LAYOUT, masks_per_object, asdict(spec), seed]).encode())

@@ -1,0 +1,156 @@
+"""Annotation files: which images there are, and which objects are in them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bpr import rle as rle_codec
+from bpr.formats.errors import FormatError
+from bpr.formats.json_fields import field, items, read_json
+from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """An image of an annotation file.
+
+    Attributes:
+        file_name: As in the file.
+        size: (h, w), px.
+        truths: Annotated objects, in the order of the file.
+        coverage: Of LVIS, which classes were checked; None where all objects are annotated.
+    """
+
+    file_name: str
+    size: Size
+    truths: tuple[TrueInstance, ...]
+    coverage: ClassCoverage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """A COCO annotation file.
+
+    Attributes:
+        path: Where it was read.
+        images: By image id, in the order of the file.
+        categories: Names by category id.
+    """
+
+    path: Path
+    images: dict[int | str, AnnotatedImage]
+    categories: dict[int, str]
+
+    @property
+    def has_truths(self) -> bool:
+        """Whether any object is annotated (files that only list images, as for a test set, have none)."""
+        return any(image.truths for image in self.images.values())
+
+
+def read_annotations(path: str | Path) -> Annotations:
+    """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
+
+    Of a COCO file, ``annotations`` and ``categories`` may be missing; polygons and uncompressed RLE become compressed
+    RLE. LVIS files, whose images have a ``coco_url`` instead of a ``file_name``, are read too.
+
+    Raises:
+        FormatError: If it is missing or wrong; names file, entry and remedy.
+    """
+    from bpr.formats.cityscapes import read_ground_truth  # which needs the types above
+
+    path = Path(path)
+    return read_ground_truth(path) if path.is_dir() else _read_coco(path)
+
+
+def segmentation_rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
+    """The mask of an entry of a COCO file, for an image of ``size`` (h, w).
+
+    Raises:
+        FormatError: If it is no valid mask of that size.
+    """
+    if "segmentation" not in entry:
+        raise FormatError(path, where, "'segmentation' is missing")
+    try:
+        return rle_codec.from_segmentation(entry["segmentation"], size)
+    except (ValueError, TypeError, UnicodeError) as error:
+        raise FormatError(path, where, f"segmentation: {error}") from error
+
+
+def _read_coco(path: Path) -> Annotations:
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise FormatError(path, None, "expected a COCO annotation file: an object with a list 'images'")
+    images: dict[int | str, AnnotatedImage] = {}
+    for number, image in enumerate(content["images"]):
+        where = f"images[{number}]"
+        image_id = field(path, where, image, "id", (int, str))
+        size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
+        if image_id in images:
+            raise FormatError(path, where, f"image id {image_id!r} occurs twice")
+        file_name, coverage = _file_name(path, where, image), _coverage(path, where, image)
+        images[image_id] = AnnotatedImage(file_name, size, (), coverage)
+    objects = _objects(path, items(path, content, "annotations"), images)
+    categories = {
+        field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        for number, category in enumerate(items(path, content, "categories"))
+    }
+    for image_id, found in objects.items():
+        images[image_id] = replace(images[image_id], truths=tuple(found))
+    return Annotations(path, images, categories)
+
+
+def _objects(
+    path: Path, annotations: Sequence[object], images: Mapping[int | str, AnnotatedImage]
+) -> dict[int | str, list[TrueInstance]]:
+    """The objects of each image that has some."""
+    objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
+    for number, annotation in enumerate(annotations):
+        where = f"annotations[{number}]"
+        image_id = field(path, where, annotation, "image_id", (int, str))
+        assert isinstance(annotation, dict)
+        if image_id not in images:
+            raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
+        rle = segmentation_rle(path, where, annotation, images[image_id].size)
+        category = field(path, where, annotation, "category_id", (int,))
+        crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
+        objects[image_id].append(TrueInstance(rle, category, crowd, area))
+    return objects
+
+
+def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
+    """``file_name``, or for LVIS the last two parts of ``coco_url`` (``val2017/000000397133.jpg``)."""
+    if "file_name" not in image and isinstance(image.get("coco_url"), str):
+        return "/".join(image["coco_url"].split("/")[-2:])
+    name: str = field(path, where, image, "file_name", (str,))
+    return name
+
+
+def _coverage(path: Path, where: str, image: Mapping[str, Any]) -> ClassCoverage | None:
+    names = ("neg_category_ids", "not_exhaustive_category_ids")
+    if not any(name in image for name in names):
+        return None
+    lists = [image.get(name, []) for name in names]
+    for name, classes in zip(names, lists, strict=True):
+        if not isinstance(classes, list) or not all(isinstance(c, int) for c in classes):
+            raise FormatError(path, where, f"'{name}' must be a list of category ids, got {classes!r:.60}")
+    return ClassCoverage(*map(frozenset, lists))
+
+
+def _count(path: Path, where: str, entry: object, name: str) -> int:
+    value: int = field(path, where, entry, name, (int,))
+    if value < 1:
+        raise FormatError(path, where, f"'{name}' must be at least 1 px, got {value}")
+    return value
+
+
+def _area(path: Path, where: str, annotation: Mapping[str, Any]) -> float | None:
+    area = annotation.get("area")
+    if area is None:
+        return None
+    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
+        problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
+        raise FormatError(path, where, problem)
+    return float(area)

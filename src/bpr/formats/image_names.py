@@ -1,0 +1,60 @@
+"""Which image is meant by a name: of two paths, the folders that both have must agree, from the last one on."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+
+class ImageNames:
+    """Names of images, with or without folders and suffixes, to be found by names with more or fewer folders.
+
+    Args:
+        names: Relative paths with ``/``.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._alike: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            self._alike[PurePosixPath(name).name].append(name)
+
+    def __len__(self) -> int:
+        return sum(len(names) for names in self._alike.values())
+
+    def alike(self, name: str) -> list[str]:
+        """All names that end in the same last part, whatever their folders."""
+        return self._alike.get(PurePosixPath(name).name, [])
+
+    def find(self, name: str) -> list[str]:
+        """The names that agree with a name in its last part and in all folders that both have.
+
+        Returns:
+            Of these, those that share most folders: one, several if the name is ambiguous, or none.
+        """
+        shared = {other: _shared_folders(name, other) for other in self.alike(name)}
+        most = max((count for count in shared.values() if count is not None), default=None)
+        return [] if most is None else [other for other, count in shared.items() if count == most]
+
+
+def without_suffix(file_name: str) -> str:
+    """The path of an image without its suffix."""
+    path = PurePosixPath(file_name)
+    return (path.parent / path.stem).as_posix()
+
+
+def beginnings(stem: str) -> Iterator[str]:
+    """A file name without suffix, then what it starts with, followed by ``_``, ``-`` or ``.``, the longest first."""
+    yield stem
+    for end in range(len(stem) - 1, 0, -1):
+        if stem[end] in "_-.":
+            yield stem[:end]
+
+
+def _shared_folders(one: str, other: str) -> int | None:
+    """How many folders two paths share before their last part; None if they disagree in one that both have."""
+    pairs = list(zip(reversed(_folders(one)), reversed(_folders(other)), strict=False))
+    return len(pairs) if all(mine == theirs for mine, theirs in pairs) else None
+
+
+def _folders(name: str) -> tuple[str, ...]:
+    return tuple(part for part in PurePosixPath(os.path.normpath(name)).parent.parts if part not in ("/", "//", ".."))

@@ -1,0 +1,70 @@
+"""Read JSON files and check the types of their fields."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bpr.formats.errors import FormatError
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FormatError: If it is missing or no JSON.
+    """
+    try:
+        with path.open("rb") as file:
+            return json.load(file)
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise no_json(path, error) from error
+
+
+def no_json(path: Path, error: Exception) -> FormatError:
+    """The error that a file is not JSON."""
+    return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
+
+
+def field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
+    """A field of an object that is of one of ``kinds``; no kind includes bool.
+
+    Raises:
+        FormatError: If it is missing or of another type, or ``entry`` is no object.
+    """
+    if not isinstance(entry, dict):
+        raise FormatError(path, where, f"expected an object, got {type(entry).__name__}")
+    if name not in entry:
+        raise FormatError(path, where, f"'{name}' is missing; it has {sorted(map(str, entry))}")
+    value = entry[name]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise FormatError(path, where, f"'{name}' must be {expected}, got {value!r:.60}")
+    return value
+
+
+def score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
+    """The field ``score``, a finite number.
+
+    Raises:
+        FormatError: If it is missing or anything else.
+    """
+    value: float = field(path, where, entry, "score", (int, float))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FormatError(path, where, f"score must be a finite number, got {value}")
+    return value
+
+
+def items(path: Path, content: Mapping[str, Any], name: str) -> list[Any]:
+    """The list in a field that may be missing.
+
+    Raises:
+        FormatError: If it is anything else.
+    """
+    found = content.get(name, [])
+    if not isinstance(found, list):
+        raise FormatError(path, name, f"must be a list, got {type(found).__name__}")
+    return found

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+
+from bpr import rle
+from bpr.formats.annotations import read_annotations
+from bpr.formats.errors import FormatError
+from bpr.structures import ClassCoverage
+
+IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
+SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_annotations_of_all_three_encodings_become_the_same_rle(tmp_path):
+    mask = rle.decode(rle.from_segmentation(SQUARE, (5, 6)))
+    code = rle.encode(mask)
+    uncompressed = {"size": [5, 6], "counts": rle.counts_of(code).tolist()}
+    entries = [{"image_id": 1, "category_id": 3, "segmentation": s} for s in (SQUARE, uncompressed, code)]
+    entries[1]["iscrowd"] = 1
+    read = read_annotations(write(tmp_path / "a.json", {"images": [IMAGE], "annotations": entries}))
+    truths = read.images[1].truths
+    assert [t.rle for t in truths] == [code] * 3
+    assert [t.crowd for t in truths] == [False, True, False]
+    assert read.has_truths
+
+
+def test_a_file_that_only_lists_images_has_no_truths(tmp_path):
+    assert not read_annotations(write(tmp_path / "a.json", {"images": [IMAGE]})).has_truths
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ([], "expected a COCO annotation file"),
+        ({"images": [{"id": 1}]}, r"images\[0\]: 'height' is missing"),
+        ({"images": [IMAGE, IMAGE]}, r"images\[1\]: image id 1 occurs twice"),
+        ({"images": [{**IMAGE, "width": 0}]}, "'width' must be at least 1 px"),
+        ({"images": [IMAGE], "annotations": [{"image_id": 2}]}, r"annotations\[0\]: image_id 2 is not among"),
+        (
+            {"images": [IMAGE], "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[1, 2]]}]},
+            r"annotations\[0\]: segmentation: a polygon",
+        ),
+    ],
+)
+def test_errors_in_annotations_name_file_and_entry(tmp_path, content, message):
+    path = write(tmp_path / "broken.json", content)
+    with pytest.raises(FormatError, match=message) as error:
+        read_annotations(path)
+    assert str(path) in str(error.value)
+
+
+def test_lvis_images_are_named_by_their_url(tmp_path):
+    image = {key: value for key, value in IMAGE.items() if key != "file_name"}
+    image |= {"coco_url": "http://images.cocodataset.org/val2017/000000397133.jpg", "neg_category_ids": [1]}
+    read = read_annotations(write(tmp_path / "a.json", {"images": [image]}))
+    assert next(iter(read.images.values())).file_name == "val2017/000000397133.jpg"
+
+
+def test_lvis_says_which_classes_were_looked_for(tmp_path):
+    image = {**IMAGE, "neg_category_ids": [3, 5], "not_exhaustive_category_ids": [7]}
+    read = read_annotations(write(tmp_path / "a.json", {"images": [image]}))
+    assert read.images[1].coverage == ClassCoverage(frozenset({3, 5}), frozenset({7}))
+    assert read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].coverage is None
+    with pytest.raises(FormatError, match=r"images\[0\]: 'neg_category_ids' must be a list of category ids"):
+        read_annotations(write(tmp_path / "c.json", {"images": [{**image, "neg_category_ids": ["x"]}]}))
