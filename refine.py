@@ -5,27 +5,20 @@ All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo i
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
-from bpr.config import register_schemas
+from bpr.command import one_line_errors
+from bpr.config import build_trainer, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, Trainer
+    from omegaconf import DictConfig
 
-    from bpr.data.stored_records import StoredRecords
-    from bpr.evaluation.scores import Evaluation
-    from bpr.refine.inputs import RefinementInput
-    from bpr.refine.run import FinishedRun, RefinementRun
+    from bpr.refine.results import FinishedRun
+    from bpr.refine.settings import RefineSettings
 
 register_schemas()
 
@@ -33,134 +26,40 @@ register_schemas()
 @hydra.main(version_base="1.3", config_path="conf", config_name="refine")
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
+    with one_line_errors():
+        from bpr.refine.results import format_summary
+        from bpr.refine.run import open_run, predict
+        from bpr.refine.settings import RefineSettings
 
-    from bpr.formats.errors import FormatError
-    from bpr.models.weights import CheckpointError
-    from bpr.refine.settings import check_settings, choose_input
-    from bpr.report import write_report
-    from bpr.structures import SettingError
-
-    try:
-        check_settings(cfg)
-        choose_input(cfg)
-        OmegaConf.resolve(cfg)
-        finished = refine(cfg)
-        if finished is not None:
-            if cfg.contact_sheet:
-                print_contact_sheet(finished)
-            scores = print_scores(finished, cfg.dilation_ratio)
-            if cfg.report:
-                print(f"report: {write_report(finished, scores, OmegaConf.to_yaml(cfg))}")
-    except SIGTERMException:
-        sys.exit(128 + signal.SIGTERM)
-    except (FormatError, CheckpointError, SettingError, ModuleNotFoundError, OSError) as error:
-        sys.exit(f"error: {error}")
+        settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
+        make_trainer = partial(build_trainer, cfg.trainer)
+        run = open_run(settings, make_trainer)
+        if not predict(run, make_trainer):
+            return
+        finished = run.finish()
+        print(format_summary(finished.summary, finished.elapsed))
+        print(f"network: {run.checkpoint.stem}, backend {run.backend.value}")
+        print(f"refined masks: {finished.refined.path}")
+        show(finished, settings, settings.dilation_ratio or run.given.form.dilation_ratio, refine_text(cfg))
 
 
-def refine(cfg: DictConfig) -> FinishedRun | None:
-    """Predict the images that are left and merge; None in all processes but the one that wrote the results."""
-    from bpr.evaluation.images import Results
-    from bpr.models.weights import resolve_checkpoint
-    from bpr.refine.run import FinishedRun, format_summary
-
-    start = time.perf_counter()
-    checkpoint = resolve_checkpoint(cfg.ckpt)
-    given, run = open_run(cfg, checkpoint)
-    left = run.remaining(given.records)
-    if left and not predict(cfg, checkpoint, run, left, len(given.entries)):
-        return None
-    merged, summary = run.finish(given.entries, len(given.records), given.write)
-    elapsed = time.perf_counter() - start
-    print(format_summary(summary, elapsed))
-    if left:
-        print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
-    print(f"refined masks: {run.output}")
-    coarse, refined = Results(given.predictions, given.entries), Results(run.output, merged)
-    return FinishedRun(given.records, coarse, refined, given.annotations, summary, elapsed)
-
-
-def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, RefinementRun]:
-    """Read the input, and begin or go on with the run whose output it is; nothing else may write there then."""
-    from lightning_utilities.core.rank_zero import rank_zero_only  # knows the rank before there is a trainer
-
-    from bpr.refine.inputs import choose_output, read_input
-    from bpr.refine.run import RefinementRun
-    from bpr.report import report_path
-
-    given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
-    output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
-    if cfg.report:
-        report_path(output)  # known to be usable before the work begins
-    if cfg.dilation_ratio is None:
-        cfg.dilation_ratio = given.form.dilation_ratio
-    settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks
-    settings |= {"patch": dict(cfg.patch), "images": [str(path.resolve()) for path in given.records.paths]}
-    run = RefinementRun(output, [given.predictions, checkpoint], settings)
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        run.claim()
-    if cfg.overwrite:
-        run.discard()
-    return given, run
-
-
-def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredRecords, instances: int) -> bool:
-    """Refine the images that are left, on all devices; False in all processes but the first."""
-    import torch
-
-    from bpr.data.datamodule import RefinementDataModule
-    from bpr.models.backends import choose_backend
-    from bpr.models.refiner import load_refiner
-    from bpr.refine.writer import RefinementWriter
-    from bpr.structures import PatchSpec
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    spec, cache = PatchSpec(**cfg.patch), Path(cfg.paths.cache) / "onnx"
-    writer = RefinementWriter(run.folder, run.digest, cfg.threshold, keep_emptied=not spec.compat_2021)
-    trainer = build_trainer(cfg, writer, len(left))
-    if cfg.backend is None:
-        cfg.backend = choose_backend(trainer.strategy.root_device, instances)
-    refiner = load_refiner(checkpoint, cfg.input_size, cfg.patches_per_forward, cfg.backend, cache)
-    datamodule = RefinementDataModule(left, spec, cfg.images_per_batch, cfg.num_workers)
-    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
-    trainer.strategy.barrier()
-    return trainer.is_global_zero
-
-
-def print_contact_sheet(finished: FinishedRun) -> None:
-    """Write before and after as a picture beside the results, and print where."""
-    from bpr.report.contact_sheet import write_contact_sheet
-
-    output = finished.refined.path
-    sheet = output.with_name(f"{output.stem}_contact_sheet.png")
-    refined = output, finished.refined.entries
-    shown = write_contact_sheet(sheet, finished.records, refined, finished.annotations)
-    print(f"before and after: {sheet}" if shown else "no mask changed: no contact sheet")
-
-
-def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
-    """The configured trainer, on no more devices than there are images (a process without one would crash)."""
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer])
-    if trainer.world_size <= images:
-        return trainer
-    devices = min(images, trainer.num_devices)
-    capped = devices if trainer.accelerator.name() == "cpu" else trainer.device_ids[:devices]
-    capped_trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
-    return capped_trainer
-
-
-def print_scores(finished: FinishedRun, dilation_ratio: float) -> Evaluation | None:
-    """Print the table of scores before and after, and return them, where the annotation file has objects."""
+def show(finished: FinishedRun, settings: RefineSettings, dilation_ratio: float, configuration: str) -> None:
+    """Write the contact sheet and the report that are asked for, and print where; print scores before and after."""
     from bpr.evaluation.scores import evaluate_results
     from bpr.evaluation.table import format_table
+    from bpr.report import write_report
+    from bpr.report.contact_sheet import write_contact_sheet
 
-    if finished.annotations is None or not finished.annotations.has_truths:
-        return None
-    scores = evaluate_results(finished.refined, finished.annotations, finished.coarse, dilation_ratio)
-    print(format_table(scores))
-    return scores
+    output, annotations, scores = finished.refined.path, finished.annotations, None
+    if settings.contact_sheet:
+        sheet = output.with_name(f"{output.stem}_contact_sheet.png")
+        shown = write_contact_sheet(sheet, finished.records, (output, finished.refined.entries), annotations)
+        print(f"before and after: {sheet}" if shown else "no mask changed: no contact sheet")
+    if annotations is not None and annotations.has_truths:
+        scores = evaluate_results(finished.refined, annotations, finished.coarse, dilation_ratio)
+        print(format_table(scores))
+    if settings.report:
+        print(f"report: {write_report(finished, scores, configuration)}")
 
 
 if __name__ == "__main__":

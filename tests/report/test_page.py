@@ -14,8 +14,7 @@ from bpr.evaluation.scores import evaluate_results
 from bpr.evaluation.table import table_rows
 from bpr.formats.coco import read_annotations, read_results, refined_entry
 from bpr.formats.errors import FormatError
-from bpr.refine.results import RefinementSummary
-from bpr.refine.run import FinishedRun
+from bpr.refine.results import FinishedRun, RefinementSummary
 from bpr.report import pictures as crops_module
 from bpr.report import report_path, write_report
 from bpr.report.changes import instance_changes, made_better, made_worse, most_changed

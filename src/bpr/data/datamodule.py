@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchBatch, RefinementBatch, collate_refinement, collate_training
@@ -190,7 +190,7 @@ class PatchDataModule(pl.LightningDataModule):
 
 
 class RefinementDataModule(pl.LightningDataModule):
-    """Feeds images with predictions to `Trainer.predict`.
+    """Feeds images with predictions to `Trainer.predict`, of a trainer with ``use_distributed_sampler=False``.
 
     Args:
         records: Images with predictions.
@@ -209,9 +209,13 @@ class RefinementDataModule(pl.LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
         self._dataset = RefinementDataset(records, spec)
         self._options = {"batch_size": images_per_batch, "num_workers": num_workers, "pin_memory": pin_memory}
 
     def predict_dataloader(self) -> DataLoader[RefinementBatch]:
-        """Every image once; Lightning shares them out among the processes."""
-        return DataLoader(self._dataset, collate_fn=collate_refinement, **self._options)  # type: ignore[arg-type]
+        """Every image once in all processes together; Lightning's own sampler wants one for each of them."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        share = Subset(self._dataset, range(rank, len(self._dataset), world))
+        return DataLoader(share, collate_fn=collate_refinement, **self._options)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""What a refinement starts from: predictions in any format, their images, and annotations."""
+"""What a refinement starts from: predictions in any format, their images, and annotations; and where it may write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from bpr.data.records import refinement_records
 from bpr.data.stored_records import StoredRecords
 from bpr.formats.alignment import aligned, comparable
 from bpr.formats.coco import Annotations
-from bpr.formats.entries import Entry, StoredEntries
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
+from bpr.formats.outputs import Inputs
 from bpr.formats.predictions import PredictionFormat, prediction_format, read_annotations
 from bpr.structures import ExifUse
 
@@ -20,6 +21,7 @@ class RefinementInput:
     """Predictions, read and joined with their images.
 
     Attributes:
+        images: The folder of the images.
         predictions: The file or folder they were read from.
         form: Its format, in which they are written back.
         entries: One for each prediction.
@@ -27,24 +29,31 @@ class RefinementInput:
         records: The images that have predictions.
     """
 
+    images: Path
     predictions: Path
     form: PredictionFormat
     entries: Sequence[Entry]
     annotations: Annotations | None
     records: StoredRecords
 
-    def write(self, output: Path, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Write the entries, perhaps with other masks, in the format of the input.
+    def files(self) -> list[Path]:
+        """All files that the predictions are read from."""
+        parts = [self.predictions]
+        if self.form.name == "panoptic":
+            parts.append(self.predictions.with_suffix(""))
+        below = [path for part in parts for path in (sorted(part.rglob("*")) if part.is_dir() else [part])]
+        return [path for path in below if path.is_file()]
 
-        Returns:
-            The same entries, from the output if the input is not held in memory either.
-        """
-        if isinstance(self.entries, StoredEntries):
-            self.form.write(output, entries, self.predictions)
-            return self.form.read(output, list)
-        kept = list(entries)
-        self.form.write(output, kept, self.predictions)
-        return kept
+    def inputs(self, *others: Path) -> Inputs:
+        """All that is read, ``others`` (such as weights) included, so that nothing of it is written over."""
+        parts = [self.predictions, *self.files(), *self.records.paths, *others]
+        if self.annotations is not None:
+            parts.append(self.annotations.path)
+        return Inputs.of(parts, self.images)
+
+    def write(self, output: Path, entries: Iterable[Entry]) -> None:
+        """Write the entries, perhaps with other masks, in the format of the input."""
+        self.form.write(output, entries, self.predictions)
 
 
 def read_input(
@@ -73,36 +82,49 @@ def read_input(
     if annotated is not None:
         entries, annotated = aligned(entries, annotated), comparable(annotated, entries)
     records = refinement_records(images, predictions, entries, annotated, exif)
-    return RefinementInput(predictions, found, entries, annotated, records)
+    return RefinementInput(images, predictions, found, entries, annotated, records)
 
 
-def choose_output(output: str | Path | None, given: RefinementInput, folder: str | Path, overwrite: bool) -> Path:
+def choose_output(
+    output: Path | None, given: RefinementInput, folder: Path, overwrite: bool, inputs: Inputs | None = None
+) -> Path:
     """Where refined predictions go, known to be free to be written.
 
     Args:
         output: What the user chose; by default ``refined`` in ``folder``, with the suffix of the format.
         given: What is refined.
         folder: Of the run.
-        overwrite: Whether files of an earlier run in an output folder may be replaced.
+        overwrite: Whether an existing output, or files in an output folder, may be replaced.
+        inputs: What is read; by default what ``given`` knows.
 
     Raises:
-        FormatError: If the output is the input or in it, of the wrong kind or suffix, or a folder with other files.
+        FormatError: If something would be lost, or the output is of the wrong kind or suffix.
     """
-    form, predictions = given.form, given.predictions
-    gzipped = ".gz" if predictions.suffix == ".gz" else ""
-    path = Path(folder) / f"refined{form.suffix}{gzipped}" if output is None else Path(output)
-    if path.resolve() == predictions.resolve():
-        raise FormatError(path, None, "is the input; give another `output`, so that the coarse masks are kept")
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FormatError(path, None, "is neither a file nor a folder, and is not written over; give another `output`")
-    if predictions.is_dir() and predictions.resolve() in path.resolve().parents:
-        raise FormatError(path, None, "lies in the folder of the predictions and would be read as some; move `output`")
-    if form.suffix and output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
+    form, inputs = given.form, given.inputs() if inputs is None else inputs
+    gzipped = ".gz" if given.predictions.suffix == ".gz" else ""
+    path = folder / f"refined{form.suffix}{gzipped}" if output is None else output
+    if not form.suffix:
+        inputs.check_folder(path, overwrite)
+        return path
+    inputs.check_file(path, overwrite)
+    if output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
         raise FormatError(path, None, f"has another suffix than what is written; let `output` end in {form.suffix}")
-    if path.is_dir() and form.suffix:
-        raise FormatError(path, None, f"is a folder, but format {form.name} writes a file; give `output` a file name")
-    if path.is_file() and not form.suffix:
-        raise FormatError(path, None, f"is a file, but format {form.name} writes a folder; give `output` another name")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise FormatError(path, None, "is not empty; give another `output`, or overwrite=true to replace files in it")
+    if form.name == "panoptic":
+        inputs.check_folder(path.with_suffix(""), overwrite)  # of its PNGs
     return path
+
+
+def check_companions(
+    output: Path, inputs: Inputs, overwrite: bool, report: bool = False, contact_sheet: bool = False
+) -> None:
+    """Refuse a page or contact sheet beside the output that would replace what this program did not make.
+
+    Raises:
+        FormatError: If there is such a file.
+    """
+    if report and output.suffix == ".html":
+        raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
+    if report:
+        inputs.check_file(output.with_suffix(".html"), overwrite)
+    if contact_sheet:
+        inputs.check_file(output.with_name(f"{output.stem}_contact_sheet.png"), overwrite)

@@ -7,7 +7,7 @@ from bpr import rle as rle_codec
 from bpr.evaluation.instances import UNCHANGED
 from bpr.evaluation.scores import Evaluation
 from bpr.formats.coco import result_rle
-from bpr.refine.run import FinishedRun
+from bpr.refine.results import FinishedRun
 from bpr.structures import CoarseInstance, ImageRecord, Rle
 
 

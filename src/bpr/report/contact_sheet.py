@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from bpr import rle
 from bpr.data.images import read_image
@@ -124,7 +125,9 @@ def write_contact_sheet(
     rows = [_examples(changed[number], refined, annotations) for number in picked]
     if rows:
         with replacing(path) as unfinished:
-            PillowImage.fromarray(draw_sheet(rows)).save(unfinished, format="PNG", optimize=True)
+            made_by = PngInfo()
+            made_by.add_text("Software", "bpr")  # how `bpr.formats.outputs` knows it
+            PillowImage.fromarray(draw_sheet(rows)).save(unfinished, format="PNG", optimize=True, pnginfo=made_by)
     return sum(len(row) for row in rows)
 
 

@@ -13,7 +13,7 @@ from bpr.evaluation.scores import Evaluation
 from bpr.evaluation.table import percent, percents, remarks, table_rows
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.refine.run import FinishedRun
+from bpr.refine.results import FinishedRun
 from bpr.report.changes import InstanceChange, instance_changes, made_better, made_worse, most_changed
 from bpr.report.classes import ClassRow, ClassScores, class_rows
 from bpr.report.histogram import gain_histogram, kept_histogram
@@ -82,7 +82,6 @@ def render(run: FinishedRun, evaluation: Evaluation | None, settings: str, shown
         classes=[] if evaluation is None or run.annotations is None else _class_cells(run, evaluation),
         galleries=_galleries(changes, evaluation is not None, shown),
         histogram=_histogram(changes, evaluation is not None),
-        stages=_stages(run),
         elapsed=run.elapsed,
         settings=settings,
         names={} if run.annotations is None else run.annotations.categories,
@@ -151,8 +150,3 @@ def _histogram(changes: Sequence[InstanceChange], judged: bool) -> dict[str, Any
     highest = max([bar.count for bar in histogram.bars] + [1])
     bars = [(bar, round(_BAR_HEIGHT * bar.count / highest, 1)) for bar in histogram.bars]
     return {"title": title, "axis": axis, "remark": remark, "bars": bars, "ticks": histogram.ticks}
-
-
-def _stages(run: FinishedRun) -> list[tuple[str, str, str]]:
-    total = sum(run.summary.seconds.values())
-    return [(stage, f"{spent:.1f}", f"{spent / max(total, 1e-9):.0%}") for stage, spent in run.summary.seconds.items()]
