@@ -5,26 +5,17 @@ All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo i
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
-from bpr.config import register_schemas
+from bpr.command import one_line_errors
+from bpr.config import build_trainer, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, Trainer
-
-    from bpr.data.records import StoredRecords
-    from bpr.refine.inputs import RefinementInput
-    from bpr.refine.run import FinishedRun, RefinementRun
+    from omegaconf import DictConfig
 
 register_schemas()
 
@@ -32,115 +23,27 @@ register_schemas()
 @hydra.main(version_base="1.3", config_path="conf", config_name="refine")
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
+    with one_line_errors():
+        from bpr.refine.results import format_summary
+        from bpr.refine.run import open_run, predict
+        from bpr.refine.settings import RefineSettings
+        from bpr.report.outcome import show_outcome
 
-    from bpr.formats.errors import FormatError
-    from bpr.models.weights import CheckpointError
-    from bpr.refine.settings import check_settings, choose_input
-    from bpr.report.outcome import show_outcome
-    from bpr.structures import SettingError
-
-    try:
-        check_settings(cfg)
-        choose_input(cfg)
-        OmegaConf.resolve(cfg)
-        finished = refine(cfg)
-        if finished is not None:
-            settings = OmegaConf.to_yaml(cfg) if cfg.report else None
-            for line in show_outcome(finished, cfg.dilation_ratio, cfg.contact_sheet, settings):
-                print(line)
-    except SIGTERMException:
-        sys.exit(128 + signal.SIGTERM)
-    except (FormatError, CheckpointError, SettingError, ModuleNotFoundError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
-def refine(cfg: DictConfig) -> FinishedRun | None:
-    """Predict the images that are left and merge; None in all processes but the one that wrote the results."""
-    from bpr.models.weights import resolve_checkpoint
-    from bpr.refine.run import FinishedRun, format_summary
-
-    start = time.perf_counter()
-    checkpoint = resolve_checkpoint(cfg.ckpt)
-    given, run = open_run(cfg, checkpoint)
-    left = run.remaining(given.records)
-    if left and not predict(cfg, checkpoint, run, left, len(given.predictions.entries)):
-        return None
-    refined, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
-    elapsed = time.perf_counter() - start
-    print(format_summary(summary, elapsed))
-    if left:
-        print(f"network: {checkpoint.stem}, backend {cfg.backend.value}")
-    print(f"refined masks: {run.output}")
-    return FinishedRun(given.records, given.predictions, refined, given.annotations, summary, elapsed)
-
-
-def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, RefinementRun]:
-    """Read the input, and begin or go on with the run whose output it is; nothing else may write there then."""
-    from lightning_utilities.core.rank_zero import rank_zero_only  # knows the rank before there is a trainer
-
-    from bpr.refine.inputs import choose_output, read_input
-    from bpr.refine.run import RefinementRun
-    from bpr.report.outcome import check_contact_sheet_path, check_report_path
-
-    given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
-    output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
-    if cfg.report:
-        check_report_path(output, cfg.overwrite)
-    if cfg.contact_sheet:
-        check_contact_sheet_path(output, cfg.overwrite)
-    if cfg.dilation_ratio is None:
-        cfg.dilation_ratio = given.predictions.format.dilation_ratio
-    settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks
-    settings |= {
-        "patch": dict(cfg.patch),
-        "rounds": list(cfg.rounds),
-        "images": [str(path.resolve()) for path in given.records.paths],
-    }
-    run = RefinementRun(output, [given.predictions.path, checkpoint], settings)
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        run.claim()
-    if cfg.overwrite:
-        run.discard()
-    return given, run
-
-
-def predict(cfg: DictConfig, checkpoint: Path, run: RefinementRun, left: StoredRecords, instances: int) -> bool:
-    """Refine the images that are left, on all devices; False in all processes but the first."""
-    import torch
-
-    from bpr.data.datamodule import RefinementDataModule
-    from bpr.models.backends import choose_backend
-    from bpr.models.refiner import Inference, load_refiner
-    from bpr.patches.engine import Method
-    from bpr.refine.writer import RefinementWriter
-    from bpr.structures import PatchSpec
-
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
-    writer = RefinementWriter(run.folder, run.digest)
-    trainer = build_trainer(cfg, writer, len(left))
-    if cfg.backend is None:
-        cfg.backend = choose_backend(trainer.strategy.root_device, instances)
-    method = Method(PatchSpec(**cfg.patch), tuple(cfg.rounds), threshold=cfg.threshold)
-    inference = Inference(method, cfg.patches_per_forward, cfg.backend, Path(cfg.paths.cache) / "onnx")
-    refiner = load_refiner(checkpoint, cfg.input_size, inference)
-    datamodule = RefinementDataModule(left, refiner.inference.method, cfg.images_per_batch, cfg.num_workers)
-    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
-    trainer.strategy.barrier()
-    return trainer.is_global_zero
-
-
-def build_trainer(cfg: DictConfig, writer: Callback, images: int) -> Trainer:
-    """The configured trainer, on no more devices than there are images (a process without one would crash)."""
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer])
-    if trainer.world_size <= images:
-        return trainer
-    devices = min(images, trainer.num_devices)
-    capped = devices if trainer.accelerator.name() == "cpu" else trainer.device_ids[:devices]
-    capped_trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], devices=capped, num_nodes=1)
-    return capped_trainer
+        settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
+        make_trainer = partial(build_trainer, cfg.trainer)
+        run = open_run(settings, make_trainer)
+        if not predict(run, make_trainer):
+            return
+        finished = run.finish()
+        print(format_summary(finished.summary, finished.elapsed))
+        for note in run.given.notes:
+            print(f"note: {note}")
+        print(f"network: {run.checkpoint.stem}, backend {run.backend.value}")
+        print(f"refined masks: {finished.refined.path}")
+        ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
+        report = refine_text(cfg) if settings.report else None
+        for line in show_outcome(finished, ratio, settings.contact_sheet, report):
+            print(line)
 
 
 if __name__ == "__main__":

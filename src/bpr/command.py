@@ -1,23 +1,33 @@
-"""What the command lines of this package share: arguments, and errors that end in one line."""
+"""What all command lines of this package share: arguments, and errors of their users that end in one line."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from bpr.formats.errors import FormatError
+from bpr.structures import SettingError
+
+_ELSEWHERE: Final = (
+    ("bpr.models.weights", "CheckpointError"),
+    ("lightning_fabric.utilities.exceptions", "MisconfigurationException"),
+)
+"""Further errors of users, by module: one that was raised has its module imported, so nothing is imported for it."""
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser of ``RESULTS ANNOTATIONS [--dilation-ratio R]`` for ``python -m module``."""
-    made = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    made.add_argument(
+    arguments = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    arguments.add_argument(
         "results", metavar="RESULTS", type=Path, help="predictions: COCO results, JSON Lines, Cityscapes or mask folder"
     )
-    made.add_argument(
+    arguments.add_argument(
         "annotations", metavar="ANNOTATIONS", type=Path, help="ground truth: COCO annotation file or gtFine folder"
     )
-    made.add_argument(
+    arguments.add_argument(
         "--dilation-ratio",
         type=_ratio,
         default=0.02,
@@ -25,17 +35,69 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
         help="boundary width of Boundary AP, as a share of the image diagonal: 0.02 for COCO (default), "
         "0.005 for Cityscapes",
     )
-    return made
+    return arguments
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """Do ``work``; 0, or 2 after one line on stderr if a file cannot be used."""
+def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
+    """Do ``work``, the body of a command.
+
+    Args:
+        work: Takes no arguments.
+        also: Errors that are the user's in this command, besides those of `one_line_errors`.
+
+    Returns:
+        0, or 2 after one line on stderr where the user can mend what went wrong.
+    """
     try:
         work()
-    except (FormatError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        problem = _one_line(error) if isinstance(error, also) else _user_problem(error)
+        if problem is None:
+            raise
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process after one line on stderr, with exit status 1, where the user can mend what went wrong.
+
+    That are wrong files, weights and settings, missing packages, and what the operating system refuses, also where
+    Hydra met them while it built something. SIGTERM ends with 143 and Ctrl-C with 130, as shells expect. All other
+    errors are bugs and keep their traceback.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way to end at Ctrl-C
+            sys.exit(128 + signal.SIGINT)
+        if type(error).__name__ == "SIGTERMException":
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    except Exception as error:
+        problem = _user_problem(error)
+        if problem is None:
+            raise
+        sys.exit(f"error: {problem}")
+
+
+def _user_problem(error: BaseException) -> str | None:
+    """What a user can mend, in one line; None if the error is a bug."""
+    elsewhere = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
+    if isinstance(error, (FormatError, SettingError, ModuleNotFoundError, OSError, *elsewhere)):
+        return _one_line(error)
+    if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
+        cause = error.__cause__
+        if cause is not None:
+            return _one_line(cause) if type(cause) is ValueError else _user_problem(cause)
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _ratio(text: str) -> float:

@@ -1,13 +1,21 @@
 """Hydra structured schemas: a typo or a value of the wrong type fails when the configuration is composed."""
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from bpr.structures import Backend, ExifUse, PatchSpec, Round
+from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
 from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+_OF_THE_MACHINE: Final = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+"""Settings of a trainer that may not suit a machine."""
 
 
 def _schema(name: str, checked: type, target: str | None = None) -> Any:
@@ -82,31 +90,76 @@ class TrainConf:
 
 @dataclass
 class RefineConf:
-    """Everything that ``refine.py`` takes."""
+    """Everything that ``refine.py`` takes; the defaults are in ``conf/refine.yaml``."""
 
-    images: str | None = None
-    predictions: str | None = None
-    annotations: str | None = None
-    output: str | None = None
+    images: str | None = MISSING
+    predictions: str | None = MISSING
+    annotations: str | None = MISSING
+    output: str | None = MISSING
     data: Any = None
-    format: str | None = None
-    exif: ExifUse = ExifUse.auto
+    format: str | None = MISSING
+    ignore_label: int | None = MISSING
+    exif: ExifUse = MISSING
     ckpt: str = MISSING
-    input_size: int | None = None
-    threshold: float = 0.5
-    rounds: list[Round] = field(default_factory=lambda: [Round.boundary])
-    patches_per_forward: int | None = None
-    backend: Backend | None = None
-    images_per_batch: int = 4
-    num_workers: int = 0
-    dilation_ratio: float | None = None
-    overwrite: bool = False
-    report: bool = False
-    contact_sheet: bool | None = None
+    input_size: int | None = MISSING
+    rounds: list[Round] = MISSING
+    threshold: float = MISSING
+    patches_per_forward: int | None = MISSING
+    backend: Backend | None = MISSING
+    images_per_batch: int = MISSING
+    num_workers: int = MISSING
+    dilation_ratio: float | None = MISSING
+    overwrite: bool = MISSING
+    report: bool = MISSING
+    contact_sheet: bool | None = MISSING
     patch: PatchConf = field(default_factory=PatchConf)  # type: ignore[valid-type]
-    trainer: Any = None
+    trainer: Any = MISSING
     paths: PathsConf = field(default_factory=PathsConf)
-    threads: int | None = None
+    threads: int | None = MISSING
+
+
+def refine_values(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration of ``refine.py`` as plain values, for `bpr.refine.settings.RefineSettings.from_config`.
+
+    Without ``trainer``, which `build_trainer` takes. ``data`` is the first validation set of the data set that was
+    chosen, built only where images or predictions are not given; the rest of it is for training.
+    """
+    values = OmegaConf.to_container(_without(cfg, "data", "trainer"), resolve=True)
+    assert isinstance(values, dict)
+    used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
+    return {str(name): value for name, value in values.items()} | {
+        "data": instantiate(cfg.data.val[0]) if used else None
+    }
+
+
+def refine_text(cfg: DictConfig) -> str:
+    """The same for people, as YAML, with ``trainer``."""
+    return OmegaConf.to_yaml(_without(cfg, "data"), resolve=True)
+
+
+def build_trainer(node: DictConfig, **options: Any) -> "Trainer":
+    """The trainer of a configuration; what it refuses is an error of the user.
+
+    Args:
+        node: ``trainer`` of a composed configuration.
+        options: Replace or add arguments.
+
+    Raises:
+        SettingError: If the trainer cannot be built with these settings on this machine.
+    """
+    try:
+        trainer: Trainer = instantiate(node, _convert_="object", **options)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValueError | ImportError) and type(cause).__name__ != "MisconfigurationException":
+            raise
+        given = ", ".join(f"trainer.{name}={node[name]}" for name in _OF_THE_MACHINE if name in node)
+        raise SettingError(f"{cause} Change what does not suit this machine in: {given}") from error
+    return trainer
+
+
+def _without(cfg: DictConfig, *names: str) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name not in names])
 
 
 def register_schemas() -> None:

@@ -37,7 +37,7 @@ def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["limit_patches_per_s"] > 0
     assert found["ratio"] == pytest.approx(found["refine_patches_per_s"] / found["limit_patches_per_s"])
-    assert set(found["stages_s"]) == {"load", "propose", "read", "crop", "network", "paste", "encode", "write"}
+    assert set(found["stages_s"]) == {"load", "predict", "write"}
     (workload,) = found["workloads"]
     assert (workload["images"], workload["instances"]) == (4, 12)
     assert workload["refine_patches_per_s"] == pytest.approx(found["refine_patches_per_s"])

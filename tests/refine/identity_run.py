@@ -34,10 +34,10 @@ class IdentityRefiner(PatchRefiner):
 def main() -> None:
     images, coarse, output, devices = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     given = read_input(images, coarse)
-    run = RefinementRun(output, [coarse], {})
+    run = RefinementRun(output, {})
     strategy = "ddp" if devices > 1 else "auto"
     trainer = pl.Trainer(
-        accelerator="cpu", devices=devices, strategy=strategy, logger=False, use_distributed_sampler=True,
+        accelerator="cpu", devices=devices, strategy=strategy, logger=False, use_distributed_sampler=False,
         callbacks=[RefinementWriter(run.folder, run.digest)], enable_progress_bar=False,
     )  # fmt: skip
     datamodule = RefinementDataModule(run.remaining(given.records), Method(PatchSpec(32)), 1)

@@ -14,11 +14,10 @@ from bpr.evaluation.scores import evaluate_images
 from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import FORMAT, read_results, refined_entry
 from bpr.formats.predictions import Predictions
-from bpr.refine.results import RefinementSummary
-from bpr.refine.run import FinishedRun
+from bpr.refine.results import FinishedRun, RefinementSummary
 from bpr.report.changes import instance_changes
 
-SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1}, {})
+SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1})
 
 
 class Counted(Sequence):

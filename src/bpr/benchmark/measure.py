@@ -47,7 +47,7 @@ class Measurement:
         limit_patches_per_s: Of the bare network, on patches that are ready in memory.
         refine_patches_per_s: Of the whole refinement, from the files to the result file, start-up aside.
         ratio: The second over the first; 1 if nothing but the network took time.
-        around_patches_per_s: Of all but the network, over the time of its stages.
+        around_patches_per_s: Of reading and writing, over the time of its stages.
         stages_s: Seconds of each stage.
     """
 
@@ -106,7 +106,7 @@ def measure(
         speeds.append(runs[-1].patches / runs[-1].seconds)
     ratio = statistics.median(speed / limit for speed, limit in zip(speeds, limits, strict=True))
     middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
-    around = sum(seconds for stage, seconds in middle.stages.items() if stage != "network")
+    around = sum(seconds for stage, seconds in middle.stages.items() if stage != "predict")
     return Measurement(
         workload=workload.name,
         images=middle.images,
@@ -130,8 +130,7 @@ def refine_workload(refiner: PatchRefiner, workload: Workload, spec: PatchSpec, 
     predicted = perf_counter()
     _, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
     end = perf_counter()
-    load = loaded - start + summary.seconds.get("load", 0.0)
-    stages = {**summary.seconds, "load": load, "write": end - predicted}
+    stages = {"load": loaded - start, "predict": predicted - loaded, "write": end - predicted}
     return Run(summary.images, summary.instances, summary.patches, end - start, stages)
 
 
@@ -139,7 +138,7 @@ def predict(
     refiner: PatchRefiner, records: Sequence[ImageRecord], spec: PatchSpec, device: str, output: Path
 ) -> RefinementRun:
     """Refine images on one device of this process into the shard of a run, which is not merged yet."""
-    run = RefinementRun(output, [], {})
+    run = RefinementRun(output, {})
     trainer = pl.Trainer(
         accelerator=device if device == "cpu" else "gpu",
         devices=1,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchBatch, RefinementBatch, collate_refinement, collate_training
@@ -191,7 +191,7 @@ class PatchDataModule(pl.LightningDataModule):
 
 
 class RefinementDataModule(pl.LightningDataModule):
-    """Feeds images with predictions to `Trainer.predict`.
+    """Feeds images with predictions to `Trainer.predict`, of a trainer with ``use_distributed_sampler=False``.
 
     Args:
         records: Images with predictions.
@@ -204,13 +204,16 @@ class RefinementDataModule(pl.LightningDataModule):
         self, records: Sequence[ImageRecord], method: Method, images_per_batch: int = 4, num_workers: int = 0
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
         self._dataset = RefinementDataset(records, method)
         self._images_per_batch, self._num_workers = images_per_batch, num_workers
 
     def predict_dataloader(self) -> DataLoader[RefinementBatch]:
-        """Every image once; Lightning shares them out among the processes."""
+        """Every image once in all processes together; Lightning's own sampler wants one for each of them."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return DataLoader(
-            self._dataset,  # type: ignore[arg-type]
+            Subset(self._dataset, range(rank, len(self._dataset), world)),  # type: ignore[arg-type]
             batch_size=self._images_per_batch,
             num_workers=self._num_workers,
             collate_fn=collate_refinement,

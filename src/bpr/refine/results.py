@@ -1,4 +1,4 @@
-"""Shards and coarse results joined to refined results, entry by entry: neither is ever held in memory as a whole."""
+"""Shards and coarse entries joined to refined entries, and what is known of a run when all of them are written."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bpr.formats.annotations import Annotations
 from bpr.formats.coco import refined_entry
-from bpr.formats.entries import Entry, LazySequence, StoredEntries
+from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 from bpr.refine.shards import parse_image, read_shards
-from bpr.structures import Rle
+from bpr.structures import ImageRecord, Rle
 
-_IMAGES_AT_HAND: Final = 64
-"""So many images are kept parsed: entries of one image may be scattered over the results file."""
+_CACHED_IMAGES: Final = 64
+"""Number of images kept parsed: entries of one image may be scattered over the results file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,6 @@ class RefinementSummary:
         changed: Of these, those whose mask is another one now.
         patches: Patches that went through the network.
         skipped: Predictions left as they are, by reason.
-        seconds: By stage, summed over all processes.
     """
 
     images: int
@@ -40,48 +41,59 @@ class RefinementSummary:
     changed: int
     patches: int
     skipped: dict[str, int]
-    seconds: dict[str, float]
 
 
-class RefinedEntries(LazySequence[Entry]):
-    """The entries of a results file with refined masks in the place of the coarse ones, made when they are asked for.
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """What went in and what came out, for those who judge or show it; all in memory, so that no file is read again.
 
-    Args:
-        entries: With the coarse masks; those that were not refined are given as they are.
-        images: Of each refined image, the lines of its shard and which of them it is.
-        image_of_entry: (n,) place of its image in ``images``, -1 for entries that were not refined.
+    Attributes:
+        records: Images with their coarse masks.
+        coarse: Entries of the coarse results file.
+        refined: Entries of the refined results file, in the same order.
+        annotations: Ground truth, or names only, where given.
+        summary: What was done and what was skipped.
+        elapsed: Wall-clock seconds.
     """
 
-    def __init__(
-        self, entries: Sequence[Entry], images: Sequence[tuple[StoredEntries, int]], image_of_entry: NDArray[np.int32]
-    ) -> None:
-        self._entries, self._images, self._image_of_entry = entries, images, image_of_entry
-        self._masks = lru_cache(_IMAGES_AT_HAND)(self._read_masks)
+    records: Sequence[ImageRecord]
+    coarse: Predictions
+    refined: Predictions
+    annotations: Annotations | None
+    summary: RefinementSummary
+    elapsed: float
 
-    def __len__(self) -> int:
-        return len(self._entries)
 
-    def __iter__(self) -> Iterator[Entry]:
-        """All refined entries, in the order of the input."""
-        for position, entry in enumerate(self._entries):
-            yield self._refined(position, entry)
+@dataclass(frozen=True, slots=True)
+class RefinedEntries:
+    """The entries of a results file, each with what it became; only a few are ever in memory.
 
-    def _make(self, position: int) -> Entry:
-        return self._refined(position, self._entries[position])
+    Attributes:
+        entries: With the coarse masks.
+        images: Of each refined image, the lines of its shard and which of them it is; the shards must stay.
+        image_of_entry: (n,) int32, place of its image in ``images``, -1 for entries that were not refined.
+    """
 
-    def _refined(self, position: int, entry: Entry) -> Entry:
-        image = int(self._image_of_entry[position])
-        return dict(entry) if image < 0 else refined_entry(entry, self._masks(image)[position])
+    entries: Sequence[Entry]
+    images: Sequence[tuple[StoredEntries, int]]
+    image_of_entry: NDArray[np.int32]
+
+    def __iter__(self) -> Iterator[tuple[Entry, Entry]]:
+        """Coarse and refined entries, in the order of the input; those that were skipped are as they came."""
+        masks = lru_cache(_CACHED_IMAGES)(self._read_masks)
+        for position, entry in enumerate(self.entries):
+            image = int(self.image_of_entry[position])
+            yield entry, dict(entry) if image < 0 else refined_entry(entry, masks(image)[position])
 
     def _read_masks(self, image: int) -> dict[int, Rle]:
-        lines, number = self._images[image]
+        lines, number = self.images[image]
         return parse_image(lines[number]).masks
 
 
 def merge_shards(
     folder: Path, run: str, entries: Sequence[Entry], images: int
 ) -> tuple[RefinedEntries, RefinementSummary]:
-    """Put the refined masks in the place of the coarse ones, in the order of the input.
+    """Join the shards of a run to the coarse entries.
 
     Args:
         folder: Of the shards, which must stay as long as the entries are used.
@@ -90,12 +102,12 @@ def merge_shards(
         images: How many images must have been refined.
 
     Returns:
-        The refined entries; those that were skipped are as they came. And a summary.
+        The entries, coarse and refined; and a summary.
 
     Raises:
         FormatError: If an image is missing in the shards, or a shard cannot be used.
     """
-    skipped, seconds = Counter[str](), defaultdict[str, float](float)
+    skipped = Counter[str]()
     spans: dict[Path, list[tuple[int, int]]] = defaultdict(list)
     places: list[tuple[Path, int]] = []
     image_of_entry = np.full(len(entries), -1, np.int32)
@@ -108,11 +120,23 @@ def merge_shards(
         changed += image.changed
         patches += image.patches
         skipped.update(image.skipped)
-        for stage, spent in image.seconds.items():
-            seconds[stage] += spent
     if len(places) != images:
         raise FormatError(folder, None, f"has {len(places)} of {images} images; run refine.py again to do the others")
     lines = {path: StoredEntries(path, found) for path, found in spans.items()}
     merged = RefinedEntries(entries, [(lines[path], number) for path, number in places], image_of_entry)
-    summary = RefinementSummary(images, len(entries), refined, changed, patches, dict(skipped), dict(seconds))
-    return merged, summary
+    return merged, RefinementSummary(images, len(entries), refined, changed, patches, dict(skipped))
+
+
+def format_summary(summary: RefinementSummary, elapsed: float) -> str:
+    """Lines for people: what was refined, what was not and why, and how long it took.
+
+    Args:
+        summary: Of the run.
+        elapsed: Wall-clock seconds.
+    """
+    lines = [
+        f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
+        f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"
+    ]
+    lines += [f"  left: {count} x {reason}" for reason, count in sorted(summary.skipped.items())]
+    return "\n".join([*lines, f"{elapsed:.1f} s"])

@@ -1,65 +1,61 @@
-"""One refinement run: which images are left, and when all are done, the merged results file."""
+"""One refinement run: read the input, resume, predict the images that are left, write the results."""
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning import Trainer
 
+from bpr.data.datamodule import RefinementDataModule
 from bpr.data.records import StoredRecords
-from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import Predictions
-from bpr.refine.results import RefinementSummary, merge_shards
+from bpr.models.backends import choose_backend
+from bpr.models.refiner import Inference, load_refiner
+from bpr.models.weights import resolve_checkpoint
+from bpr.patches.engine import Method
+from bpr.refine.inputs import RefinementInput, check_companions, choose_output, read_input
+from bpr.refine.results import FinishedRun, RefinementSummary, merge_shards
+from bpr.refine.settings import RefineSettings
 from bpr.refine.shards import discard_shards, read_shards
-from bpr.structures import ImageRecord
+from bpr.refine.writer import RefinementWriter
+from bpr.structures import Backend, SettingError
 
-
-@dataclass(frozen=True, slots=True)
-class FinishedRun:
-    """What went in and what came out, for those who judge or show it.
-
-    Attributes:
-        records: Images with their coarse masks.
-        coarse: The predictions.
-        refined: The refined ones, in the same order.
-        annotations: Ground truth, or names only, where given.
-        summary: What was done and what was skipped.
-        elapsed: Wall-clock seconds.
-    """
-
-    records: Sequence[ImageRecord]
-    coarse: Predictions
-    refined: Predictions
-    annotations: Annotations | None
-    summary: RefinementSummary
-    elapsed: float
+Write = Callable[[Path, Iterable[Entry]], object]
+"""Writes entries to a file or folder."""
+MakeTrainer = Callable[..., Trainer]
+"""Builds a trainer; its keyword arguments replace those that it would have."""
 
 
 class RefinementRun:
     """Keeps the shards of a run in ``OUTPUT.parts`` until its results file is written.
 
-    Repeating an interrupted run with the same predictions, weights and settings does the images that are left;
-    with others it is refused, so that no file can mix two runs.
+    Repeating an interrupted run with the same predictions, images, weights and settings does the images that are
+    left; with others it is refused, so that no file can mix two runs.
 
     Args:
         output: Results file to write.
-        files: Files and folders that determine the masks (predictions, weights); their content counts.
-        settings: Everything else that does, as primitives.
+        settings: Everything that determines the masks, as primitives; files by their content.
     """
 
-    def __init__(self, output: Path, files: Sequence[Path], settings: Mapping[str, Any]) -> None:
+    def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         self.output = output
         self.folder = output.with_name(output.name + ".parts")
-        self.digest = _digest(files, settings)
+        self.digest = " ".join(f"{name}={_digest(value)}" for name, value in settings.items())
         self._lock = FileLock(f"{self.folder}.lock")
 
     def claim(self) -> None:
-        """Keep other runs away from this output until this process ends or the run is finished.
+        """Lock the output against other runs until this process ends or the run is finished.
 
         Raises:
             bpr.formats.errors.FormatError: If another run is writing to it.
@@ -71,9 +67,9 @@ class RefinementRun:
             problem = "another refine.py is writing to it; wait for it, or give another `output`"
             raise FormatError(self.output, None, problem) from error
 
-    def discard(self) -> None:
-        """Throw away what an interrupted run left, perhaps another one with the same output."""
-        discard_shards(self.folder)
+    def discard_others(self) -> None:
+        """Remove the shards of other interrupted runs with the same output; safe in all ranks at once."""
+        discard_shards(self.folder, but=self.digest)
 
     def remaining(self, records: StoredRecords) -> StoredRecords:
         """The images that are not in a shard yet, in their order.
@@ -84,53 +80,188 @@ class RefinementRun:
         return records.without({line.image.image_id for line in read_shards(self.folder, self.digest)})
 
     def finish(
-        self, entries: Sequence[Entry], images: int, write: Callable[[Path, Sequence[Entry]], Predictions]
-    ) -> tuple[Predictions, RefinementSummary]:
+        self,
+        entries: Sequence[Entry],
+        images: int,
+        write: Callable[[Path, Iterable[Entry]], object],
+        keep: bool = False,
+    ) -> tuple[list[tuple[Entry, Entry]], RefinementSummary]:
         """Merge the shards in the order of the input, write the results file, remove the shards.
 
         Args:
-            entries: Of the coarse results file.
+            entries: Of the coarse results file; read once.
             images: How many images have predictions.
-            write: Writes the entries to the output, and returns them as they can be had when the shards are gone.
+            write: Writes the entries to the output.
+            keep: Whether to return the entries.
 
         Returns:
-            What was written, and what the run did.
+            Coarse and refined entries, in order, if they are to be kept; and what the run did.
 
         Raises:
             bpr.formats.errors.FormatError: If an image has not been refined.
         """
         merged, summary = merge_shards(self.folder, self.digest, entries, images)
-        written = write(self.output, merged)
+        kept: list[tuple[Entry, Entry]] = []
+
+        def refined() -> Iterator[Entry]:
+            for pair in merged:
+                if keep:
+                    kept.append(pair)
+                yield pair[1]
+
+        write(self.output, refined())
         discard_shards(self.folder)
         if self._lock.is_locked:
             self._lock.release()
             Path(self._lock.lock_file).unlink(missing_ok=True)
-        return written, summary
+        return kept, summary
 
 
-def format_summary(summary: RefinementSummary, elapsed: float) -> str:
-    """Lines for people: what was refined, what was not and why, and where the time went.
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run whose input is read and whose output is locked.
 
-    Args:
-        summary: Of the run.
-        elapsed: Wall-clock seconds.
+    Attributes:
+        settings: What is asked for.
+        given: What is refined.
+        shards: What is done already.
+        left: The images that are not.
+        checkpoint: The weights.
+        backend: How the network runs.
+        start: When it was opened, of `time.perf_counter`.
     """
-    lines = [
-        f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
-        f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"
-    ]
-    lines += [f"  left: {count} x {reason}" for reason, count in sorted(summary.skipped.items())]
-    stages = ", ".join(f"{stage} {spent:.1f}" for stage, spent in summary.seconds.items())
-    lines.append(f"{elapsed:.1f} s; seconds by stage, summed over processes: {stages or 'none'}")
-    return "\n".join(lines)
+
+    settings: RefineSettings
+    given: RefinementInput
+    shards: RefinementRun
+    left: StoredRecords
+    checkpoint: Path
+    backend: Backend
+    start: float
+
+    def finish(self) -> FinishedRun:
+        """Write the results; only in the process that `predict` names, once all are done.
+
+        The entries are kept only where scores, report or contact sheet are asked for.
+        """
+        given, annotations = self.given, self.given.annotations
+        shown = self.settings.report or self.settings.contact_sheet
+        keep = shown or (annotations is not None and annotations.has_truths)
+        kept, summary = self.shards.finish(given.predictions.entries, len(given.records), given.predictions.write, keep)
+        coarse = replace(given.predictions, entries=[before for before, _ in kept])
+        return FinishedRun(
+            replace(given.records, predictions=coarse),
+            coarse,
+            replace(coarse, path=self.shards.output, entries=[after for _, after in kept]),
+            annotations,
+            summary,
+            time.perf_counter() - self.start,
+        )
 
 
-def _digest(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
-    state = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
-    for given in files:
-        for path in sorted(given.rglob("*")) if given.is_dir() else [given]:
-            if path.is_file():
-                state.update(path.relative_to(given).as_posix().encode())
-                with path.open("rb") as file:
-                    state.update(hashlib.file_digest(file, "blake2b").digest())
-    return state.hexdigest()
+def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
+    """Read the input and start or resume the run, holding the lock on its output.
+
+    Raises:
+        FormatError: If a file is wrong, or something would be written over.
+        SettingError: If the trainer does not suit this machine.
+        bpr.models.weights.CheckpointError: If there are no such weights.
+    """
+    start = time.perf_counter()
+    checkpoint = resolve_checkpoint(settings.ckpt)
+    given = read_input(
+        settings.images,
+        settings.predictions,
+        settings.annotations,
+        settings.format,
+        settings.exif,
+        settings.ignore_label,
+    )
+    inputs = given.inputs(checkpoint)
+    output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
+    check_companions(output, inputs, settings.overwrite, settings.report, settings.contact_sheet)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    trainer = make_trainer()
+    if trainer.world_size == 1 and getattr(rank_zero_only, "rank", None):
+        raise SettingError(
+            "several processes were started, but the trainer has one; set trainer.devices to their number"
+        )
+    backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
+    shards = RefinementRun(output, _what_counts(settings, given, checkpoint, backend, str(trainer.precision)))
+    if trainer.is_global_zero:
+        shards.claim()
+    if settings.overwrite:
+        shards.discard_others()
+    return OpenRun(settings, given, shards, shards.remaining(given.records), checkpoint, backend, start)
+
+
+def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
+    """Refine the images that are left into shards, on all devices.
+
+    Returns:
+        Whether this process is the one that finishes the run; it has waited for the others.
+    """
+    settings, shards = run.settings, run.shards
+    writer = RefinementWriter(shards.folder, shards.digest)
+    trainer = capped_trainer(partial(make_trainer, callbacks=[writer], use_distributed_sampler=False), len(run.left))
+    if not run.left and not _is_spread(trainer):
+        return True
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    method = Method(settings.patch, settings.rounds, threshold=settings.threshold)
+    inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "onnx")
+    refiner = load_refiner(run.checkpoint, settings.input_size, inference)
+    method = refiner.inference.method  # with the input size of the network
+    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, settings.num_workers)
+    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+    trainer.strategy.barrier()
+    return bool(trainer.is_global_zero)
+
+
+def capped_trainer(make_trainer: MakeTrainer, images: int) -> Trainer:
+    """A trainer on no more devices than there are images, as far as it starts its processes itself."""
+    trainer = make_trainer()
+    devices = min(max(images, 1), trainer.num_devices)
+    if _is_spread(trainer) or devices == trainer.num_devices:
+        return trainer
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return make_trainer(devices=devices if on_cpu else trainer.device_ids[:devices])
+
+
+def _is_spread(trainer: Trainer) -> bool:
+    """Whether torchrun, SLURM or the like, or people on several machines, have started the processes of a trainer."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    outside = environment is not None and not isinstance(environment, LightningEnvironment)
+    return trainer.world_size > 1 and (outside or trainer.num_nodes > 1)
+
+
+def _what_counts(
+    settings: RefineSettings, given: RefinementInput, checkpoint: Path, backend: Backend, precision: str
+) -> dict[str, Any]:
+    """All that determines the masks, by the names that people know it by."""
+    beside = given.predictions.path.parent
+    return {
+        "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
+        "ckpt": _content(checkpoint),
+        "images": [_state(path) for path in given.records.paths],
+        "format": given.predictions.format.name,
+        "backend": backend,
+        "precision": precision,
+        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "rounds", "threshold")},
+        **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
+    }
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What is compared of an image: path, bytes, and time of its last change in ns."""
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()

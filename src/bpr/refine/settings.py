@@ -1,48 +1,106 @@
-"""What ``refine.py`` is asked to do: settings checked before any work, and the input that is meant."""
+"""What ``refine.py`` is asked to do: checked before any work, with the input that is meant."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any, Self
 
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
-from bpr.structures import PatchSpec, SettingError
+from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
 from bpr.synthetic.demo import make_demo
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Refuse what cannot work, before any work is done."""
-    if not 0 <= cfg.threshold < 1:
-        raise SettingError(f"threshold must be in [0, 1), got {cfg.threshold}")
-    for name, lowest in (("patches_per_forward", 1), ("images_per_batch", 1), ("num_workers", 0), ("threads", 1)):
-        if cfg[name] is not None and cfg[name] < lowest:
-            raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
-    if cfg.dilation_ratio is not None and not 0 < cfg.dilation_ratio < 1:
-        raise SettingError(
-            f"dilation_ratio must be in (0, 1), a part of the image's diagonal, got {cfg.dilation_ratio}"
-        )
-    try:
-        if cfg.input_size is not None:
-            check_input_size(cfg.input_size)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-    PatchSpec(**cfg.patch)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineSettings:
+    """The settings of one refinement; ``conf/refine.yaml`` explains them and has the defaults.
 
+    Attributes:
+        folder: Of the run; the output goes there by default.
+        cache: For what backends keep.
+    """
 
-def choose_input(cfg: DictConfig) -> None:
-    """Fill in what is not given from the data set that ``data=NAME`` names, or else from the embedded demo."""
-    source = None if cfg.data is None else cfg.data.val[0]
-    cfg.data = None  # the rest of it is for training
-    nothing_given = cfg.images is None and cfg.predictions is None
-    if nothing_given and (source is None or "split" in source):
-        demo = make_demo(Path(cfg.paths.cache) / "demo")
-        cfg.images, cfg.predictions, cfg.annotations = (
-            str(p) for p in (demo.images, demo.predictions, demo.annotations)
+    images: Path
+    predictions: Path
+    annotations: Path | None
+    output: Path | None
+    folder: Path
+    cache: Path
+    format: str | None
+    ignore_label: int | None
+    exif: ExifUse
+    ckpt: str
+    input_size: int | None
+    rounds: tuple[Round, ...]
+    threshold: float
+    patch: PatchSpec
+    patches_per_forward: int | None
+    backend: Backend | None
+    images_per_batch: int
+    num_workers: int
+    threads: int | None
+    dilation_ratio: float | None
+    overwrite: bool
+    report: bool
+    contact_sheet: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise SettingError(f"threshold must be in [0, 1), got {self.threshold}")
+        for name, lowest in (("patches_per_forward", 1), ("images_per_batch", 1), ("num_workers", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise SettingError(f"{name} must be at least {lowest}, got {value}")
+        if not self.rounds:
+            raise SettingError("rounds must name at least one, such as rounds=[boundary]")
+        if self.dilation_ratio is not None and not 0 < self.dilation_ratio < 1:
+            raise SettingError(
+                f"dilation_ratio must be in (0, 1), a part of the image's diagonal, got {self.dilation_ratio}"
+            )
+        try:
+            if self.input_size is not None:
+                check_input_size(self.input_size)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any], folder: str | Path) -> Self:
+        """The settings of a composed configuration.
+
+        What is not given of images, predictions and annotations comes from the data set that ``data=NAME`` names, or
+        else from the embedded demo, which is made unless it is there.
+
+        Args:
+            values: From `bpr.config.refine_values`.
+            folder: Of the run.
+
+        Raises:
+            SettingError: If a value is out of its range.
+            FormatError: If only one of images and predictions is given.
+        """
+        given = dict(values)
+        source, cache = given.pop("data"), Path(given.pop("paths")["cache"])
+        paths = {name: given.pop(name) for name in ("images", "predictions", "annotations")}
+        output, sheet = given.pop("output"), given.pop("contact_sheet")
+        nothing_given = paths["images"] is None and paths["predictions"] is None
+        if nothing_given and source is None:
+            demo = make_demo(cache / "demo")
+            paths = {"images": demo.images, "predictions": demo.predictions, "annotations": demo.annotations}
+            sheet = sheet is not False
+        elif source is not None:
+            paths["images"] = paths["images"] or source.images
+            paths["predictions"] = paths["predictions"] or source.predictions[0]
+            paths["annotations"] = paths["annotations"] or (source.annotations if nothing_given else None)
+        if paths["images"] is None or paths["predictions"] is None:
+            one = Path(paths["images"] or paths["predictions"])
+            raise FormatError(one, None, "give both, images=DIR and predictions=FILE")
+        return cls(
+            images=Path(paths["images"]),
+            predictions=Path(paths["predictions"]),
+            annotations=None if paths["annotations"] is None else Path(paths["annotations"]),
+            output=None if output is None else Path(output),
+            folder=Path(folder),
+            cache=cache,
+            contact_sheet=bool(sheet),
+            **{**given, "patch": PatchSpec(**given["patch"]), "rounds": tuple(given["rounds"])},
         )
-        cfg.contact_sheet = cfg.contact_sheet is not False
-    elif source is not None and "split" not in source:
-        cfg.images = cfg.images or source.images
-        cfg.predictions = cfg.predictions or source.predictions[0]
-        cfg.annotations = cfg.annotations or (source.annotations if nothing_given else None)
-    if cfg.images is None or cfg.predictions is None:
-        raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")

@@ -7,8 +7,8 @@ written is ignored, and its image refined again.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple, Self
 from bpr.formats.errors import FormatError
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-2"
+LAYOUT: Final = "bpr-shard-3"
+_NAME: Final = re.compile(r"rank\d+-\d+\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class RefinedImage:
         changed: How many of them differ from their coarse mask.
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
-        seconds: By stage.
+        seconds: Not used.
     """
 
     image_id: int | str
@@ -46,20 +47,21 @@ class ShardWriter:
 
     Args:
         folder: Of the run; made if missing.
-        run: Digest of the run.
+        run: Digest of the run: ``NAME=DIGEST`` of everything that determines the masks, separated by spaces.
         rank: Of the process.
     """
 
     def __init__(self, folder: Path, run: str, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = len(list(folder.glob(f"rank{rank}-*.jsonl")))
-        self._file = (folder / f"rank{rank}-{earlier}.jsonl").open("x", encoding="utf-8")
-        self._file.write(json.dumps({"layout": LAYOUT, "run": run}) + "\n")
+        taken = [number for of, number in map(_shard_order, _shards(folder)) if of == rank]
+        self._file = (folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl").open("x", encoding="utf-8")
+        self._file.write(json.dumps(_header(run)) + "\n")
         self._file.flush()
 
     def write(self, image: RefinedImage) -> None:
         """Append one image, and hand it to the operating system before returning."""
-        self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
+        content = {name: value for name, value in asdict(image).items() if name != "seconds"}
+        self._file.write(json.dumps(content, separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ def read_shards(folder: Path, run: str) -> Iterator[ShardLine]:
         FormatError: If a shard with images is of another run, or one is damaged other than at its end.
     """
     seen = set()
-    for path in sorted(folder.glob("rank*-*.jsonl"), key=_shard_order):
+    for path in _shards(folder):
         header: Mapping[str, Any] = {}
         start = 0
         with path.open("rb") as file:
@@ -118,13 +120,39 @@ def parse_image(content: Mapping[str, Any]) -> RefinedImage:
     return RefinedImage(**{**content, "masks": masks})
 
 
-def discard_shards(folder: Path) -> None:
-    """Remove the shards of a run."""
-    shutil.rmtree(folder, ignore_errors=True)
+def discard_shards(folder: Path, but: str | None = None) -> None:
+    """Remove the shards in a folder, and the folder if nothing else is in it.
+
+    Args:
+        folder: Of the shards.
+        but: Digest of a run whose shards are kept.
+    """
+    for path in _shards(folder):
+        if but is None or not _is_of(path, but):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty, or not there
+        folder.rmdir()
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("rank*-*.jsonl") if _NAME.fullmatch(path.name)), key=_shard_order)
 
 
 def _shard_order(path: Path) -> tuple[int, ...]:
+    """Rank and number of a shard."""
     return tuple(int(number) for number in re.findall(r"\d+", path.name))
+
+
+def _is_of(path: Path, run: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _parse(path, 0, file.readline()) == _header(run)
+    except (FormatError, OSError):  # damaged, or another process has just removed it
+        return False
+
+
+def _header(run: str) -> dict[str, str]:
+    return {"layout": LAYOUT, "run": run}
 
 
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -138,10 +166,9 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _check_header(path: Path, header: Mapping[str, Any], run: str) -> None:
-    if header.get("layout") != LAYOUT or header.get("run") != run:
-        raise FormatError(
-            path,
-            None,
-            "is left of an interrupted run with other predictions, weights or settings; repeat those to finish it, "
-            "or throw it away with overwrite=true",
-        )
+    if header == _header(run):
+        return
+    theirs, ours = (dict(part.partition("=")[::2] for part in str(r).split()) for r in (header.get("run"), run))
+    names = [name for name in ours if theirs.get(name) != ours[name]] or ["version of bpr"]
+    problem = f"is left of an interrupted run with other settings or files ({', '.join(names)})"
+    raise FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")

@@ -1,54 +1,15 @@
 """What is shown of a finished run: scores, contact sheet and page, made of one reading of both results files."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
-
-from PIL import Image
 
 from bpr.evaluation.images import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.evaluation.table import format_table
-from bpr.formats.errors import FormatError
-from bpr.refine.run import FinishedRun
+from bpr.refine.inputs import contact_sheet_path, report_path
+from bpr.refine.results import FinishedRun
 from bpr.report.changes import instance_changes
-from bpr.report.contact_sheet import SOFTWARE, write_contact_sheet
-from bpr.report.page import GENERATOR, write_report
-
-_HEAD_BYTES: Final = 1000
-
-
-def report_path(output: Path) -> Path:
-    """Where the page for a results file goes: beside it, with the same stem."""
-    return output.with_suffix(".html")
-
-
-def contact_sheet_path(output: Path) -> Path:
-    """Where the contact sheet for a results file goes: beside it."""
-    return output.with_name(f"{output.stem}_contact_sheet.png")
-
-
-def check_report_path(output: Path, overwrite: bool) -> None:
-    """Check, before the work begins, that the page can be written.
-
-    Raises:
-        FormatError: If its path is that of the results file, or of a file that this package did not write and that
-            may not be overwritten.
-    """
-    path = report_path(output)
-    if path == output:
-        raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
-    if path.exists() and not overwrite and not _is_own_page(path):
-        raise FormatError(path, None, _FOREIGN.format("report"))
-
-
-def check_contact_sheet_path(output: Path, overwrite: bool) -> None:
-    """As `check_report_path`, for the contact sheet."""
-    path = contact_sheet_path(output)
-    if path == output:
-        raise FormatError(output, None, "is where the contact sheet would go; give `output` another name")
-    if path.exists() and not overwrite and not _is_own_sheet(path):
-        raise FormatError(path, None, _FOREIGN.format("contact sheet"))
+from bpr.report.contact_sheet import write_contact_sheet
+from bpr.report.page import write_report
 
 
 def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, settings: str | None) -> Iterator[str]:
@@ -87,19 +48,3 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
     if settings is not None:
         write_report(report_path(output), run, changes, evaluation, settings)
         yield f"report: {report_path(output)}"
-
-
-_FOREIGN: Final = "exists and was not written by bpr; the {} would replace it: give another `output`, or overwrite=true"
-
-
-def _is_own_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return GENERATOR.encode() in file.read(_HEAD_BYTES)
-
-
-def _is_own_sheet(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get("Software") == SOFTWARE
-    except OSError:  # no picture
-        return False

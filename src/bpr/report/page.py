@@ -15,7 +15,7 @@ from PIL.Image import Image
 from bpr.evaluation.scores import Evaluation
 from bpr.evaluation.table import percent, percents, remarks, table_rows
 from bpr.formats.files import replacing
-from bpr.refine.run import FinishedRun
+from bpr.refine.results import FinishedRun
 from bpr.report.changes import InstanceChange, made_better, made_worse, most_changed
 from bpr.report.classes import ClassRow, class_rows
 from bpr.report.histogram import gain_histogram, similarity_histogram
@@ -23,8 +23,6 @@ from bpr.report.pictures import COLOURS, Panel, panels_of
 
 SHOWN: Final = 12
 """Instances in each gallery; bounds the size of the page and the number of images that are decoded again."""
-GENERATOR: Final = '<meta name="generator" content="bpr">'
-"""In the head of the page, by which it is known for one of this package."""
 _BAR_HEIGHT: Final = 160  # px
 _JPEG_QUALITY: Final = 85
 
@@ -80,7 +78,6 @@ def render(
     rows = [] if evaluation is None else class_rows(evaluation)
     return environment.from_string(source).render(
         title=run.refined.path.name,
-        generator=GENERATOR,
         version=version("bpr"),
         summary=_summary(run),
         left=sorted(run.summary.skipped.items()),

@@ -1,0 +1,70 @@
+import pytest
+
+from bpr.config import refine_values
+from bpr.formats.errors import FormatError
+from bpr.refine.settings import RefineSettings
+from bpr.structures import Backend, ExifUse, PatchSpec, SettingError
+from bpr.synthetic import demo
+
+
+@pytest.fixture
+def settings(composed, tmp_path):
+    return lambda *overrides: RefineSettings.from_config(refine_values(composed(*overrides)), tmp_path / "run")
+
+
+GIVEN = ("images=photos", "predictions=coarse.json")
+
+
+def test_a_configuration_becomes_checked_values(settings, tmp_path):
+    made = settings(*GIVEN, "patch.size=48", "backend=compile", "exif=apply", "threshold=0.4")
+    assert (str(made.images), str(made.predictions), made.annotations) == ("photos", "coarse.json", None)
+    assert (made.patch, made.backend, made.exif, made.threshold) == (
+        PatchSpec(48), Backend.compile, ExifUse.apply, 0.4
+    )  # fmt: skip
+    assert made.folder == tmp_path / "run"
+    assert not made.contact_sheet
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("patch.size=7", "patch.size must be an even number"),
+        ("threshold=2", r"threshold must be in \[0, 1\)"),
+        ("dilation_ratio=5", "dilation_ratio must be in"),
+        ("input_size=100", "input_size must be a positive multiple of 32"),
+        ("patch.spacing=0", "patch.spacing must be at least 1"),
+        ("patches_per_forward=0", "patches_per_forward must be at least 1"),
+        ("images_per_batch=0", "images_per_batch must be at least 1"),
+        ("num_workers=-1", "num_workers must be at least 0"),
+        ("threads=0", "threads must be at least 1"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_its_name(settings, override, message):
+    with pytest.raises(SettingError, match=message):
+        settings(*GIVEN, override)
+
+
+def test_images_and_predictions_go_together(settings):
+    for one in GIVEN:
+        with pytest.raises(FormatError, match="give both, images=DIR and predictions=FILE"):
+            settings(one)
+
+
+def test_a_data_set_fills_in_what_is_not_given(settings, monkeypatch):
+    monkeypatch.setenv("BPR_DATA", "/data")
+    whole = settings("data=coco")
+    assert str(whole.images) == "/data/coco/val2017"
+    assert str(whole.predictions) == "/data/coco/predictions/val2017.json"
+    assert str(whole.annotations) == "/data/coco/annotations/instances_val2017.json"
+    mine = settings("data=coco", "predictions=mine.json")
+    assert (str(mine.images), str(mine.predictions), mine.annotations) == ("/data/coco/val2017", "mine.json", None)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("override", [[], ["data=demo"]], ids=["nothing given", "data=demo"])
+def test_the_demo_is_made_where_it_is_meant(settings, monkeypatch, override):
+    monkeypatch.setattr(demo, "COUNTS", {"train": 1, "val": 1})
+    made = settings(*override)
+    assert made.predictions.is_file()
+    assert made.annotations.is_file()
+    assert list(made.images.iterdir())
