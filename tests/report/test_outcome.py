@@ -2,7 +2,9 @@ import pytest
 
 from bpr.evaluation.table import format_table
 from bpr.formats.errors import FormatError
-from bpr.report.outcome import check_contact_sheet_path, check_report_path, report_path, show_outcome
+from bpr.formats.outputs import Inputs
+from bpr.refine.inputs import check_companions, report_path
+from bpr.report.outcome import show_outcome
 
 
 def test_everything_is_made_of_one_reading_of_the_refined_file(finish):
@@ -33,26 +35,29 @@ def test_a_sheet_without_changes_is_not_written(finish):
 def test_what_an_earlier_run_wrote_is_replaced(finish):
     found = finish()
     for _ in range(2):
-        check_report_path(found.run.refined.path, overwrite=False)
-        check_contact_sheet_path(found.run.refined.path, overwrite=False)
+        check_companions(found.run.refined.path, Inputs.of([]), False, report=True, contact_sheet=True)
         list(show_outcome(found.run, 0.02, contact_sheet=True, settings=""))
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>of the user</title>", b"\x89PNG\r\n\x1a\n"])
-def test_a_page_or_sheet_of_the_user_is_not_replaced(tmp_path, toy_coco, content):
+def test_a_page_or_sheet_of_the_user_is_not_replaced(tmp_path, content):
     output = tmp_path / "refined.json"
-    for name, check in (("refined.html", check_report_path), ("refined_contact_sheet.png", check_contact_sheet_path)):
+    for name, asked in (("refined.html", {"report": True}), ("refined_contact_sheet.png", {"contact_sheet": True})):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(FormatError, match=rf"{name}: exists and was not written by bpr.*overwrite=true"):
-            check(output, overwrite=False)
-        check(output, overwrite=True)
+        with pytest.raises(FormatError, match=rf"{name}: exists.*overwrite=true"):
+            check_companions(output, Inputs.of([]), False, **asked)
+        check_companions(output, Inputs.of([]), True, **asked)
+
+
+def test_a_photograph_is_never_replaced_by_a_sheet(tmp_path, toy_coco):
     photograph = next(toy_coco.images.iterdir())
-    (tmp_path / "refined_contact_sheet.png").write_bytes(photograph.read_bytes())
-    with pytest.raises(FormatError, match="was not written by bpr"):
-        check_contact_sheet_path(output, overwrite=False)
+    sheet = tmp_path / "refined_contact_sheet.png"
+    sheet.symlink_to(photograph)
+    with pytest.raises(FormatError, match="inputs are never written over"):
+        check_companions(tmp_path / "refined.json", Inputs.of([photograph]), True, contact_sheet=True)
 
 
 def test_the_page_never_replaces_the_results(tmp_path):
     assert report_path(tmp_path / "a.b.json") == tmp_path / "a.b.html"
     with pytest.raises(FormatError, match="another suffix"):
-        check_report_path(tmp_path / "refined.html", overwrite=True)
+        check_companions(tmp_path / "refined.html", Inputs.of([]), True, report=True)
