@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from bpr import rle
 from bpr.data.image_files import ImageFinder, image_names
 from bpr.formats.errors import FormatError
 from bpr.refine.inputs import read_input
@@ -97,3 +100,68 @@ def test_a_mask_image_of_another_size_is_named(tmp_path):
     save(tmp_path / "masks" / "a_1.png")
     with pytest.raises(FormatError, match=r"masks/a_1\.png: the mask is \(20, 30\) \(h, w\), its image \(5, 7\)"):
         read_input(tmp_path / "images", tmp_path / "masks")
+
+
+def named(folder, file_name):
+    return ImageFinder(folder).named(file_name, "entry 0")
+
+
+def test_the_folder_in_a_name_is_not_passed_over_for_another_one(tmp_path):
+    save(tmp_path / "camel" / "00000.jpg")
+    with pytest.raises(FormatError, match=r"bear/00000\.jpg: is missing, and in another folder are only camel/00000"):
+        named(tmp_path, "bear/00000.jpg")
+
+
+@pytest.mark.parametrize("name", ["b.png", "city/b.png", "val/city/b.png"])
+def test_folders_that_only_one_of_name_and_tree_has_do_not_matter(tmp_path, name):
+    expected = save(tmp_path / "city" / "b.png")
+    assert named(tmp_path, name) == expected
+
+
+def test_a_base_name_in_two_folders_is_an_error_that_lists_them(tmp_path):
+    save(tmp_path / "bear" / "0.jpg")
+    save(tmp_path / "camel" / "0.jpg")
+    with pytest.raises(FormatError, match=r"0\.jpg: is not there, and fits 2 files .* \(bear/0\.jpg, camel/0\.jpg\)"):
+        named(tmp_path, "0.jpg")
+
+
+def test_it_is_said_by_which_rules_images_were_found(tmp_path):
+    for name in ("a.png", "b.png", "00012.png"):
+        save(tmp_path / name)
+    finder = ImageFinder(tmp_path)
+    assert not finder.notes
+    finder.named("a.png", "entry 0")
+    finder.named("b.png", "entry 1")
+    finder.named("city/b.png", "entry 2")
+    finder.by_id(12, tmp_path, "entry 3")
+    assert finder.notes == (
+        "images found: 2 by file_name, 1 by base name (such as city/b.png, found as b.png), "
+        "1 by image_id (such as 12, found as 00012.png)",
+    )
+
+
+def test_masks_of_several_videos_are_joined_with_their_frames(tmp_path):
+    images = [save(tmp_path / "JPEGImages" / video / "00000.jpg") for video in ("bear", "camel")]
+    for video in ("bear", "camel"):
+        save(tmp_path / "Annotations" / video / "00000.png")
+    given = read_input(tmp_path / "JPEGImages", tmp_path / "Annotations")
+    assert [(record.image_id, record.path) for record in given.records] == [
+        ("bear/00000", images[0]),
+        ("camel/00000", images[1]),
+    ]
+
+
+def test_frames_of_one_video_are_not_taken_for_another_one(tmp_path):
+    save(tmp_path / "JPEGImages" / "bear" / "00000.jpg")
+    save(tmp_path / "Annotations" / "camel" / "00000.png")
+    with pytest.raises(FormatError, match=r"camel/00000\.png: belongs to none of the 1 images"):
+        read_input(tmp_path / "JPEGImages", tmp_path / "Annotations")
+
+
+@pytest.mark.parametrize("file_name", [5, None, ["a.png"]])
+def test_a_file_name_that_is_no_text_is_a_field_like_any_other(tmp_path, file_name):
+    save(tmp_path / "images" / "00012.png")
+    code = rle.encode(np.ones((20, 30), bool))
+    entry = {"image_id": 12, "category_id": 1, "score": 1, "segmentation": code, "file_name": file_name}
+    (tmp_path / "r.json").write_text(json.dumps([entry]))
+    assert len(read_input(tmp_path / "images", tmp_path / "r.json").records) == 1

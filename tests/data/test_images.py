@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from bpr import rle
 from bpr.data.images import as_rgb, image_sizes, read_image
@@ -160,3 +161,23 @@ def test_wide_images_in_memory_are_scaled_too(pixels):
 def test_empty_images_in_memory_are_refused():
     with pytest.raises(ValueError, match="must be"):
         as_rgb(Image.new("RGB", (0, 5)))
+
+
+class OneImage(Dataset):
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        return read_image(self.path, (1, 1))
+
+
+def test_a_damaged_image_is_the_same_error_from_a_worker_process(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(FormatError) as here:
+        read_image(tmp_path / "a.png", (1, 1))
+    with pytest.raises(FormatError) as from_worker:
+        next(iter(DataLoader(OneImage(tmp_path / "a.png"), num_workers=1)))
+    assert str(from_worker.value) == str(here.value)

@@ -106,3 +106,113 @@ def test_images_without_instances_and_the_modes_of_files_are_kept(tmp_path):
         before, after = (Image.open(tmp_path / folder / name) for folder in ("masks", "out"))
         assert after.mode == before.mode == mode
         assert np.array_equal(np.asarray(before.convert("RGB")), np.asarray(after.convert("RGB")))
+
+
+def soft(dtype, highest, shape=(20, 30)):
+    """A ramp from 0 to ``highest``, half of its columns in the upper half."""
+    return np.broadcast_to(np.linspace(0, highest, shape[1]), shape).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "highest", "half"),
+    [
+        ("a_1.png", np.uint8, 255, 128),
+        ("a_1.png", np.uint16, 65535, 32768),
+        ("a_1.tif", np.float32, 1, 0.5),
+        ("a_1.tif", np.int32, 65535, 32768),
+    ],
+)
+def test_a_soft_mask_is_thresholded_at_half_and_said(tmp_path, name, dtype, highest, half):
+    ramp = soft(dtype, highest)
+    save(tmp_path / "masks" / name, ramp)
+    save(tmp_path / "masks" / "c_1.png", one_mask())
+    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    assert np.array_equal(rle.decode(entries[0]["segmentation"]), ramp >= half)
+    assert notes == (f"1 soft masks were thresholded at half of their range, such as {name}",)
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 3), (7, 7)])
+def test_a_mask_of_two_values_is_all_that_is_not_0(tmp_path, values):
+    mask = np.full((20, 30), values[0], np.uint8)
+    mask[:5] = values[1]
+    save(tmp_path / "masks" / "a_1.png", mask)
+    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    assert np.array_equal(rle.decode(entries[0]["segmentation"]), mask > 0)
+    assert not notes
+
+
+def test_a_mask_of_several_low_values_is_not_guessed(tmp_path):
+    save(tmp_path / "masks" / "a_1.png", labels())
+    with pytest.raises(FormatError, match=r"a_1\.png: has 3 values, but none is at least 128.*; take a soft mask"):
+        read_masks(tmp_path / "masks")
+
+
+def test_labels_are_whole_numbers(tmp_path):
+    save(tmp_path / "masks" / "a.tif", soft(np.float32, 1))
+    with pytest.raises(FormatError, match=r"a\.tif: is a label image of float32, but labels are integers"):
+        read_masks(tmp_path / "masks")
+
+
+def void_image():
+    """Two objects with an outline of 255, as in PASCAL VOC, in its palette."""
+    values = np.zeros((20, 30), np.uint8)
+    values[1:11, 1:21] = 255
+    values[2:10, 2:10], values[2:10, 10:20] = 1, 2
+    image = Image.fromarray(values)
+    image.putpalette([n % 256 for n in range(0, 768 * 5, 5)])
+    return image
+
+
+def test_void_is_no_instance_and_is_written_back(tmp_path):
+    (tmp_path / "masks").mkdir()
+    void_image().save(tmp_path / "masks" / "a.png")
+    entries, notes = read_mask_images(tmp_path / "masks", NAMES, 255)
+    assert [entry["value"] for entry in entries] == [1, 2]
+    assert not notes
+    everywhere = rle.encode(np.ones((20, 30), bool))
+    write_mask_images(tmp_path / "out", [{**e, "segmentation": everywhere} for e in entries], tmp_path / "masks")
+    before, after = void_image(), Image.open(tmp_path / "out" / "a.png")
+    assert np.array_equal(np.asarray(before) == 255, np.asarray(after) == 255)
+    assert after.getpalette() == before.getpalette()
+
+
+def test_what_looks_like_void_is_said(tmp_path):
+    (tmp_path / "masks").mkdir()
+    void_image().save(tmp_path / "masks" / "a.png")
+    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    assert [entry["value"] for entry in entries] == [1, 2, 255]
+    assert notes[0].startswith("warning: 1 label images have the value 255 beside small ones, such as a.png")
+    assert "ignore_label=255" in notes[0]
+
+
+@pytest.mark.parametrize("values", [(3, 7, 255), (255,), (1, 2), tuple(range(1, 256))])
+def test_other_labels_do_not_look_like_void(tmp_path, values):
+    image = np.zeros((20, 30), np.uint8)
+    image.flat[: len(values)] = values
+    save(tmp_path / "masks" / "a.png", image)
+    assert not read_mask_images(tmp_path / "masks", NAMES).notes
+
+
+def test_masks_of_several_videos_belong_to_the_frames_of_theirs(tmp_path):
+    for video in ("bear", "camel"):
+        save(tmp_path / "masks" / video / "00000.png", labels())
+        save(tmp_path / "masks" / video / "00001" / "1.png", one_mask())
+    frames = {f"{video}/{number:05d}" for video in ("bear", "camel") for number in range(2)}
+    entries = read_mask_images(tmp_path / "masks", frames).entries
+    assert [(e["image_id"], e["value"]) for e in entries] == [
+        (f"{video}/{frame}", value)
+        for video in ("bear", "camel")
+        for frame, value in [("00000", 3), ("00000", 7), ("00001", None)]
+    ]
+
+
+def test_a_mask_is_not_of_an_image_in_another_folder(tmp_path):
+    save(tmp_path / "masks" / "camel" / "00000.png", labels())
+    with pytest.raises(FormatError, match=r"00000\.png: belongs to none of the 1 images.*bear/00000 is in another"):
+        read_mask_images(tmp_path / "masks", {"bear/00000"})
+
+
+def test_a_mask_that_may_be_of_several_images_is_refused_with_their_names(tmp_path):
+    save(tmp_path / "masks" / "00000.png", labels())
+    with pytest.raises(FormatError, match=r"00000\.png: may belong to bear/00000, camel/00000; put it into a folder"):
+        read_mask_images(tmp_path / "masks", {"bear/00000", "camel/00000"})

@@ -85,6 +85,10 @@ def test_an_overlap_stays_with_its_owner(panoptic, tmp_path):
     assert ids[19, 39] == 70000  # new to both: the higher score
 
 
+def segment(content):
+    return content["annotations"][0]["segments_info"][1]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -92,6 +96,33 @@ def test_an_overlap_stays_with_its_owner(panoptic, tmp_path):
         (lambda c: c["annotations"][0].pop("file_name"), r"annotations\[0\]: 'file_name' is missing"),
         (lambda c: c["annotations"][0]["segments_info"][1].update(id=5), r"annotations\[0\]: segment 5 has no pixel"),
         (lambda c: c["annotations"][0].update(file_name="b.png"), r"b\.png: cannot be decoded"),
+        (
+            lambda c: c["annotations"][0].update(file_name="/tmp/a.png"),
+            r"file_name /tmp/a\.png is an absolute path",
+        ),
+        (lambda c: c["annotations"][0].update(file_name="../a.png"), r"file_name \.\./a\.png leads out of the folder"),
+        (lambda c: c["annotations"][0].update(file_name="x/../../a.png"), "leads out of the folder; put the file into"),
+        (lambda c: c["annotations"][0].update(file_name=3), r"annotations\[0\]: 'file_name' must be str, got 3"),
+        (lambda c: c["annotations"][0].update(image_id=[1]), r"annotations\[0\]: 'image_id' must be int or str"),
+        (lambda c: c["annotations"][0].update(segments_info=None), r"annotations\[0\]: 'segments_info' must be list"),
+        (lambda c: c["annotations"][0].update(segments_info=[1]), r"annotations\[0\]: expected an object, got int"),
+        (lambda c: c["annotations"].append(7), r"annotations\[1\]: expected an object, got int"),
+        (
+            lambda c: c["annotations"].append(c["annotations"][0]),
+            r"\[1\]: file_name a\.png is that of annotations\[0\]",
+        ),
+        (lambda c: segment(c).update(id="9"), "'id' must be int, got '9'"),
+        (lambda c: segment(c).update(id=0), "segment 0 must be an id of 1 to 16777215"),
+        (lambda c: segment(c).update(id=70000), "segment 70000 must be an id of .* that occurs once"),
+        (lambda c: segment(c).update(category_id={}), "'category_id' must be int, got {}"),
+        (lambda c: segment(c).update(category_id=77), "segment 1000 is of category 77, which is not in 'categories'"),
+        (lambda c: segment(c).update(score="high"), r"annotations\[0\], segment 1000: 'score' must be int or float"),
+        (lambda c: segment(c).update(score=float("nan")), "score must be a finite number"),
+        (lambda c: c.update(categories=[1]), r"categories\[0\]: expected an object"),
+        (lambda c: c["categories"][0].pop("isthing"), r"categories\[0\]: 'isthing' must be 0 or 1"),
+        (lambda c: c.update(images=[{"id": 4, "file_name": 5}]), r"images\[0\]: 'file_name' must be str"),
+        (lambda c: c.update(images=7), "images: must be a list, got int"),
+        (lambda c: c.update(annotations={}), "expected a COCO panoptic file"),
     ],
 )
 def test_what_is_wrong_is_named(panoptic, spoil, message):
@@ -100,3 +131,32 @@ def test_what_is_wrong_is_named(panoptic, spoil, message):
     panoptic.write_text(json.dumps(content))
     with pytest.raises(FormatError, match=message):
         read_panoptic(panoptic)
+
+
+def test_the_png_of_a_file_that_names_one_outside_is_left_alone(panoptic, tmp_path):
+    source = panoptic.with_suffix("") / "a.png"
+    before, content = source.read_bytes(), json.loads(panoptic.read_text())
+    content["annotations"][0]["file_name"] = str(source)
+    panoptic.write_text(json.dumps(content))
+    with pytest.raises(FormatError, match="is an absolute path; give it relative"):
+        write_panoptic(tmp_path / "out.json", [], panoptic)
+    assert source.read_bytes() == before
+
+
+def test_an_output_whose_folder_would_be_that_of_the_input_is_refused(panoptic, tmp_path):
+    before = (tmp_path / "coarse" / "a.png").read_bytes()
+    with pytest.raises(FormatError, match=r"coarse\.new: would replace the PNGs in .*coarse; give another name"):
+        write_panoptic(tmp_path / "coarse.new", [], panoptic)
+    assert (tmp_path / "coarse" / "a.png").read_bytes() == before
+
+
+def test_a_byte_order_mark_does_not_hide_the_format(panoptic):
+    panoptic.write_text(panoptic.read_text(), encoding="utf-8-sig")
+    assert is_panoptic(panoptic)
+    assert len(read_panoptic(panoptic)) == 2
+
+
+def test_a_file_without_suffix_has_no_folder(panoptic):
+    panoptic.rename(panoptic.with_suffix("").with_name("other"))
+    with pytest.raises(FormatError, match=r"other: has no suffix; a panoptic file is NAME\.json"):
+        read_panoptic(panoptic.with_name("other"))

@@ -1,13 +1,39 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bpr import rle
+from bpr.formats import cityscapes, coco, mask_images, panoptic
+from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import prediction_format, read_predictions
+from bpr.formats.predictions import ANY_CLASS, Predictions, prediction_format, read_predictions
+from bpr.structures import TrueInstance
 
-ENTRY = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": {}}
+CODE = rle.encode(np.ones((2, 3), bool))
+ENTRY = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": CODE}
+MISLEADING = {"mask_file": "x", "value": 3, "prediction_file": "y", "line_number": 1, "segment": 2, "png_file": "z"}
+ON_LINE = {**ENTRY, "prediction_file": "a/x_pred.txt", "line_number": 3, "mask_file": "a/0.png"}
+ONE_MASK = {**ENTRY, "image_id": "a", "mask_file": "a_1.png", "value": None}
+LABEL = {**ENTRY, "image_id": "a", "mask_file": "a.png", "value": 5}
+SEGMENT = {**ENTRY, "png_file": "1.png", "segment": 9}
+
+
+def annotated(*classes, file_name="folder/a.jpg"):
+    truths = tuple(TrueInstance(CODE, category) for category in classes)
+    images = {5: AnnotatedImage(file_name, (2, 3), truths, (6.0,) * len(truths))}
+    return Annotations(Path("truth.json"), images, {category: f"class {category}" for category in classes})
+
+
+def masks(*entries):
+    return Predictions(Path("masks"), mask_images.FORMAT, entries)
+
+
+def save_mask(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
 
 
 def test_the_content_decides(tmp_path):
@@ -15,8 +41,7 @@ def test_the_content_decides(tmp_path):
     (tmp_path / "lines").write_text(json.dumps(ENTRY) + "\n" + json.dumps(ENTRY) + "\n")
     (tmp_path / "annotations").write_text(json.dumps({"images": []}))
     for name in ("city", "masks"):
-        (tmp_path / name).mkdir()
-        Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / name / "a.png")
+        save_mask(tmp_path / name / "a.png")
     (tmp_path / "city" / "a_000000_000000_pred.txt").write_text("")
     expected = {"results": "coco", "lines": "jsonl", "annotations": "coco", "city": "cityscapes", "masks": "masks"}
     assert {name: prediction_format(tmp_path / name).name for name in expected} == expected
@@ -25,7 +50,7 @@ def test_the_content_decides(tmp_path):
 
 @pytest.mark.parametrize("name", ["README.txt", "index.txt", "._a_000000_000000_pred.txt"])
 def test_a_stray_text_file_does_not_turn_masks_into_cityscapes(tmp_path, name):
-    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "a.png")
+    save_mask(tmp_path / "a.png")
     (tmp_path / name).write_text("about these masks")
     assert prediction_format(tmp_path).name == "masks"
 
@@ -37,19 +62,102 @@ def test_hidden_files_make_no_format(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
-def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix):
+@pytest.mark.parametrize("name", [None, "masks"])
+def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix, name):
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"a_1{suffix}", format="JPEG")
-    problem = rf", a_1{suffix}: JPEG masks are not read, .*; save the masks as PNG"
-    with pytest.raises(FormatError, match=problem):
-        prediction_format(tmp_path)
-    with pytest.raises(FormatError, match=problem):
-        read_predictions(tmp_path, "masks", lambda: {"a"})
+    with pytest.raises(FormatError, match=rf", a_1{suffix}: JPEG masks are not read, .*; save the masks as PNG"):
+        read_predictions(tmp_path, name, lambda: {"a"})
 
 
-def test_what_is_no_format_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="format=xml is not known; there are coco"):
-        prediction_format(tmp_path, "xml")
-    with pytest.raises(FormatError, match="no such file or folder"):
-        prediction_format(tmp_path / "nowhere")
-    with pytest.raises(FormatError, match="has neither"):
-        prediction_format(tmp_path)
+@pytest.mark.parametrize(
+    ("path", "name", "message"),
+    [
+        (".", "xml", "format=xml is not known; there are coco"),
+        ("nowhere", None, "no such file or folder"),
+        (".", None, "has neither"),
+    ],
+)
+def test_what_is_no_format_is_refused(tmp_path, path, name, message):
+    with pytest.raises(FormatError, match=message):
+        prediction_format(tmp_path / path, name)
+
+
+def test_only_label_images_have_an_ignore_label(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
+    with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no ignore_label"):
+        read_predictions(tmp_path / "r.json", ignore_label=255)
+
+
+@pytest.mark.parametrize(
+    ("form", "entry", "expected"),
+    [
+        (coco.FORMAT, ENTRY, "predictions.x, entry 7"),
+        (coco.FORMAT, {**ENTRY, **MISLEADING}, "predictions.x, entry 7"),
+        (coco.JSON_LINES, {**ENTRY, **MISLEADING}, "predictions.x, entry 7"),
+        (cityscapes.FORMAT, ON_LINE, "predictions.x/a/x_pred.txt, line 3 (predictions.x/a/0.png)"),
+        (mask_images.FORMAT, ONE_MASK, "predictions.x/a_1.png"),
+        (mask_images.FORMAT, LABEL, "predictions.x/a.png, value 5"),
+        (panoptic.FORMAT, SEGMENT, "predictions/1.png, segment 9"),
+    ],
+)
+def test_an_entry_is_named_where_a_person_finds_it(form, entry, expected):
+    predictions = Predictions(Path("predictions.x"), form, [ENTRY] * 7 + [entry])
+    assert predictions.named_place(7) == predictions.named_place(7, entry) == expected
+    assert str(FormatError(*predictions.place(7), "is wrong")) == f"{expected}: is wrong"
+
+
+@pytest.mark.parametrize(
+    ("form", "entry", "message"),
+    [
+        (coco.FORMAT, {**ENTRY, **MISLEADING}, r"p, entry 0: segmentation: the RLE is \(2, 3\) \(h, w\), its image"),
+        (cityscapes.FORMAT, ON_LINE, r"x_pred\.txt, line 3 .*: the mask is \(2, 3\) \(h, w\), its image \(30, 40\)"),
+        (mask_images.FORMAT, ONE_MASK, r"a_1\.png: the mask is \(2, 3\) .*; save it in the size of the image"),
+        (panoptic.FORMAT, SEGMENT, r"1\.png, segment 9: the mask is \(2, 3\)"),
+    ],
+)
+def test_a_mask_of_another_size_than_its_image_is_named(form, entry, message):
+    with pytest.raises(FormatError, match=message):
+        Predictions(Path("p"), form, [entry]).rle(0, entry, (30, 40))
+    assert Predictions(Path("p"), form, [entry]).rle(0, entry, (2, 3)) == CODE
+
+
+def test_a_coco_result_with_fields_of_other_formats_keeps_its_ids():
+    entry = {**ENTRY, **MISLEADING, "image_id": 5, "category_id": 3}
+    predictions, annotations = Predictions(Path("r.json"), coco.FORMAT, [entry]), annotated(3, 4)
+    assert predictions.aligned(annotations).entries == [entry]
+    assert predictions.comparable(annotations) is annotations
+
+
+@pytest.mark.parametrize("name", ["a", "folder/a", "set/folder/a"])
+def test_masks_in_files_find_their_image_by_name(name):
+    assert masks({**ONE_MASK, "image_id": name}).aligned(annotated(3, 4)).entries[0]["image_id"] == 5
+
+
+def test_masks_in_another_folder_are_not_of_an_image():
+    assert masks({**ONE_MASK, "image_id": "other/a"}).aligned(annotated(3)).entries[0]["image_id"] == "other/a"
+
+
+def test_masks_in_files_have_the_only_class_there_is():
+    annotations = annotated(3)
+    assert masks(ONE_MASK).aligned(annotations).entries[0]["category_id"] == 3
+    assert masks(ONE_MASK).comparable(annotations) is annotations
+
+
+def test_masks_in_files_are_compared_without_classes_where_there_are_several():
+    truth = masks(ONE_MASK).comparable(annotated(3, 4))
+    assert {t.category for t in truth.images[5].truths} == {ANY_CLASS}
+    assert truth.categories == {ANY_CLASS: "any class"}
+    assert masks(ONE_MASK).aligned(annotated(3, 4)).entries[0]["category_id"] == ANY_CLASS
+
+
+def test_no_masks_leave_the_annotations_alone():
+    annotations = annotated(3, 4)
+    assert masks().comparable(annotations) is annotations
+
+
+def test_cityscapes_classes_and_images_are_found_by_name():
+    entry = {**ON_LINE, "image_id": "ulm_000000_000019", "category_id": 26}
+    truth = annotated(8, file_name="ulm_000000_000019_leftImg8bit.png")
+    truth.categories[8] = "car"
+    (found,) = Predictions(Path("p"), cityscapes.FORMAT, [entry]).aligned(truth).entries
+    assert (found["image_id"], found["category_id"]) == (5, 8)

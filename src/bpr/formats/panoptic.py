@@ -201,7 +201,7 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
     try:
         inside = path_inside(name).as_posix()
     except ValueError as error:
-        raise FormatError(path, where, f"file_name {error} of the PNGs, {_png_folder(path)}") from error
+        raise FormatError(path, where, f"file_name {error} ({_png_folder(path)})") from error
     segments: set[int] = set()
     for segment in field(path, where, annotation, "segments_info", (list,)):
         segment_id = field(path, where, segment, "id", (int,))

@@ -1,0 +1,216 @@
+"""What every format promises, whatever the names of its files are."""
+
+import gzip
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr import rle
+from bpr.formats.errors import FormatError
+from bpr.formats.predictions import FORMATS, read_predictions
+
+SIZE = (20, 30)
+NAMES = ["plain", "Bär ä漢", "two  spaces", "quo'te\"s", "a..b", "-dash", "100%", "a#b&c"]
+OUTSIDE = ["../outside.png", "/tmp/outside.png", "x/../../outside.png"]
+PALETTE = [n * 7 % 256 for n in range(768)]
+
+
+def rectangle(number):
+    mask = np.zeros(SIZE, np.bool_)
+    mask[2 + number % 5 : 12, 3 : 20 - number % 7] = True
+    return mask
+
+
+def results(names):
+    return [
+        {
+            "score": 0.5 + number / 100,  # not in the usual order
+            "image_id": number,
+            "segmentation": rle.encode(rectangle(number)),
+            "category_id": 3,
+            "file_name": f"{name}.jpg",
+            "mask_file": f"../{name}.png",
+            "value": [number, None],
+            "漢": {"nested": True},
+        }
+        for number, name in enumerate(names)
+    ]
+
+
+def make_coco(folder, names):
+    (folder / "r.json").write_text(json.dumps(results(names)))
+    return folder / "r.json"
+
+
+def make_json_lines(folder, names):
+    (folder / "r.jsonl.gz").write_bytes(gzip.compress("\n\n".join(map(json.dumps, results(names))).encode()))
+    return folder / "r.jsonl.gz"
+
+
+def make_cityscapes(folder, names):
+    lines = []
+    for number, name in enumerate(names):
+        mask = f"masks/{name.replace(' ', '_')}.png"  # the layout separates by spaces
+        save(folder / "p" / mask, rectangle(number).astype(np.uint8))
+        lines.append(f"{mask} 26 0.5{number}00\n")
+    (folder / "p" / "ulm_000000_000001_pred.txt").write_text("".join(lines))
+    (folder / "p" / "ulm_000000_000002_pred.txt").write_text("")
+    return folder / "p"
+
+
+def make_masks(folder, names):
+    for number, name in enumerate(names):
+        labels = rectangle(number) * np.uint8(9)
+        labels[15:, 20:] = 200
+        save(folder / "p" / "labels" / f"{name}.png", labels, PALETTE)
+        save(folder / "p" / "one" / name / "0.png", rectangle(number))
+    return folder / "p"
+
+
+def make_panoptic(folder, names):
+    annotations = []
+    for number, name in enumerate(names):
+        ids = rectangle(number) * 70000 + ~rectangle(number) * 5
+        save(folder / "p" / f"{name}.png", np.stack([ids % 256, ids // 256 % 256, ids // 65536], 2).astype(np.uint8))
+        segments = [{"id": 70000, "category_id": 1, "score": 0.25, "x": name}, {"id": 5, "category_id": 2}]
+        annotations.append({"file_name": f"{name}.png", "image_id": number, "segments_info": segments, "y": [1]})
+    categories = [{"id": 1, "isthing": 1, "name": "ä"}, {"id": 2, "isthing": 0}]
+    (folder / "p.json").write_text(json.dumps({"z": 1, "categories": categories, "annotations": annotations}))
+    return folder / "p.json"
+
+
+MAKE = {
+    "coco": make_coco,
+    "jsonl": make_json_lines,
+    "cityscapes": make_cityscapes,
+    "masks": make_masks,
+    "panoptic": make_panoptic,
+}
+
+
+def save(path, values, palette=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(values)
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(path)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+class TestFormat:
+    @pytest.fixture
+    def source(self, tmp_path, name):
+        (tmp_path / "source").mkdir()
+        return MAKE[name](tmp_path / "source", NAMES)
+
+    def read(self, path):
+        return read_predictions(path, image_names=lambda: NAMES)
+
+    def write(self, predictions, folder, entries=None):
+        """The predictions written to a file or folder of the same name in ``folder``."""
+        return predictions.write(folder / predictions.path.name, predictions.entries if entries is None else entries)
+
+    def test_its_content_is_enough_to_know_it(self, source, name):
+        assert self.read(source).format is FORMATS[name]
+
+    def test_what_was_written_is_what_was_read(self, source, tmp_path):
+        before = self.read(source)
+        after = self.read(self.write(before, tmp_path / "out").path)
+        assert len(before.entries) >= len(NAMES)
+        assert list(after.entries) == list(before.entries)
+        assert [list(entry) for entry in after.entries] == [list(entry) for entry in before.entries]
+
+    def test_writing_again_gives_the_same_files(self, source, tmp_path):
+        once = self.write(self.read(source), tmp_path / "once")
+        self.write(self.read(once.path), tmp_path / "twice")
+        first, second = contents(tmp_path / "once"), contents(tmp_path / "twice")
+        assert first.keys() == second.keys() == contents(source.parent).keys()
+        if once.path.suffix != ".gz":  # which holds the time
+            assert first == second
+
+    def test_other_masks_are_written_and_all_else_is_kept(self, source, tmp_path):
+        before = self.read(source)
+        moved = rle.encode(np.roll(rectangle(0), 1, axis=0))
+        changed = [{**entry, "segmentation": moved} if n == 2 else entry for n, entry in enumerate(before.entries)]
+        after = self.read(self.write(before, tmp_path / "out", changed).path)
+        assert after.entries[2]["segmentation"] == moved
+        assert [{**entry, "segmentation": 0} for entry in after.entries] == [
+            {**entry, "segmentation": 0} for entry in before.entries
+        ]
+
+    def test_what_writing_returns_is_what_was_written(self, source, tmp_path):
+        before = self.read(source)
+        written = self.write(before, tmp_path / "out", iter(before.entries))
+        assert written.path == tmp_path / "out" / source.name
+        assert list(written.entries) == list(self.read(written.path).entries)
+
+    def test_the_source_stays_as_it_is_and_nothing_else_is_written(self, source, tmp_path):
+        before = contents(tmp_path / "source")
+        self.write(self.read(source), tmp_path / "out")
+        assert contents(tmp_path / "source") == before
+        assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
+
+    def test_its_files_are_all_that_belong_to_it(self, source, tmp_path):
+        (tmp_path / "source" / "other.txt").write_text("not of it")
+        expected = {path for path in source.parent.rglob("*") if path.is_file()} - {tmp_path / "source" / "other.txt"}
+        files = self.read(source).files()
+        assert set(files) == expected
+        assert files == sorted(files)
+
+    def test_each_entry_is_in_one_of_its_files(self, source):
+        predictions = self.read(source)
+        places = [predictions.place(number) for number in range(len(predictions.entries))]
+        assert {path for path, _ in places} <= set(predictions.files())
+        assert len({predictions.named_place(number) for number in range(len(places))}) == len(places)
+
+    def test_its_masks_are_those_of_the_image(self, source):
+        predictions = self.read(source)
+        for number, entry in enumerate(predictions.entries):
+            assert rle.decode(predictions.rle(number, entry, SIZE)).any()
+            with pytest.raises(FormatError, match=r"\(20, 30\)"):
+                predictions.rle(number, entry, (30, 20))
+
+    def test_processes_may_be_given_it(self, source):
+        predictions = self.read(source)
+        assert list(pickle.loads(pickle.dumps(predictions)).entries) == list(predictions.entries)
+
+    def test_a_missing_file_is_named(self, source, name, tmp_path):
+        with pytest.raises(FormatError, match="nowhere"):
+            read_predictions(tmp_path / "nowhere.json", name, lambda: NAMES)
+
+
+def test_palettes_are_kept(tmp_path):
+    predictions = read_predictions(make_masks(tmp_path, NAMES), image_names=lambda: NAMES)
+    predictions.write(tmp_path / "out", predictions.entries)
+    for name in NAMES:
+        with Image.open(tmp_path / "out" / "labels" / f"{name}.png") as image:
+            assert image.getpalette() == PALETTE
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_cityscapes_and_panoptic_files_name_no_file_outside_of_their_folder(tmp_path, outside):
+    save(tmp_path / "outside.png", rectangle(0))
+    path = make_cityscapes(tmp_path, ["a"]) / "ulm_000000_000001_pred.txt"
+    path.write_text(f"{outside} 26 0.5\n")
+    with pytest.raises(FormatError, match=r"_pred\.txt, line 1: .*outside\.png (is an absolute path|leads out)"):
+        read_predictions(path.parent)
+    path = make_panoptic(tmp_path, ["a"])
+    path.write_text(path.read_text().replace("a.png", outside))
+    with pytest.raises(FormatError, match=r"p\.json, annotations\[0\]: .*outside\.png (is an absolute path|leads out)"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_a_results_file_keeps_a_name_that_it_does_not_write_to(tmp_path, outside):
+    (tmp_path / "r.json").write_text(json.dumps([{**results(["a"])[0], "file_name": outside}]))
+    predictions = read_predictions(tmp_path / "r.json")
+    assert predictions.write(tmp_path / "out.json", predictions.entries).entries[0]["file_name"] == outside
+    assert not Path("/tmp/outside.png").exists()
