@@ -23,7 +23,7 @@ from bpr.report.page import render
 from bpr.report.pictures import crop_window, outline, panels_of
 
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">\"'&\ud800"
-SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1}, {"read": 1.0, "network": 3.0})
+SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1})
 
 
 def finished(toy, annotated=True, refine=lambda n, rle, truth: rle):

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bpr.command import exit_code
+from bpr.formats.outputs import Inputs
 from bpr.models.backends import export_onnx
-from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint
+from bpr.models.weights import load_segmenter, resolve_checkpoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,17 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--patch-size", type=int, default=64, metavar="PX", help="side of the patches (default: 64)")
     options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
     chosen = options.parse_args(arguments)
-    try:
-        segmenter = load_segmenter(resolve_checkpoint(chosen.ckpt), chosen.input_size)
-        export_onnx(segmenter, chosen.output, chosen.patch_size)
-    except (CheckpointError, ModuleNotFoundError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(
-        f"{chosen.output}: images (n, 3, {chosen.patch_size}, {chosen.patch_size}) uint8 RGB, masks "
-        f"(n, {chosen.patch_size}, {chosen.patch_size}) bool -> probabilities, float32; n is free"
-    )
-    return 0
+
+    def work() -> None:
+        checkpoint = resolve_checkpoint(chosen.ckpt)
+        Inputs.of([checkpoint]).check_file(chosen.output)
+        export_onnx(load_segmenter(checkpoint, chosen.input_size), chosen.output, chosen.patch_size)
+        print(
+            f"{chosen.output}: images (n, 3, {chosen.patch_size}, {chosen.patch_size}) uint8 RGB, masks "
+            f"(n, {chosen.patch_size}, {chosen.patch_size}) bool -> probabilities, float32; n is free"
+        )
+
+    return exit_code(work, ValueError)
 
 
 if __name__ == "__main__":
