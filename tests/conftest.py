@@ -40,6 +40,7 @@ def leaves_no_traces() -> Iterator[None]:
     environment, files = dict(os.environ), set(os.listdir(ROOT))
     yield
     ignored = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "LD_LIBRARY_PATH"}  # set by pytest, torch and cv2
+    ignored.add("PYTORCH_NVML_BASED_CUDA_CHECK")  # by Lightning, when it builds a trainer
     changed = {k for k in os.environ.keys() | environment.keys() if os.environ.get(k) != environment.get(k)} - ignored
     assert not changed, f"the test changed environment variables: {sorted(changed)}"
     caches = {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache"}

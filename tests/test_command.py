@@ -36,10 +36,7 @@ def test_what_the_user_can_mend_ends_in_one_line(error, capsys):
 @pytest.mark.parametrize("error", [*OF_THE_USER, ValueError("data.batch_size=5 is no multiple")], ids=repr)
 def test_so_does_what_a_constructor_refuses_that_hydra_calls(error):
     with pytest.raises(SystemExit) as end, one_line_errors():
-        try:
-            raise error
-        except Exception as cause:
-            raise InstantiationException("Error in call to target 'a.b'") from cause
+        raise InstantiationException("Error in call to target 'a.b'") from error
     assert end.value.code == "error: " + " ".join(str(error).split())
 
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bpr.formats.errors import FormatError
 from bpr.structures import SettingError
 
 _ELSEWHERE: Final = (
+    ("bpr.formats.errors", "FormatError"),
     ("bpr.models.weights", "CheckpointError"),
     ("lightning_fabric.utilities.exceptions", "MisconfigurationException"),
 )
@@ -87,7 +87,7 @@ def one_line_errors() -> Iterator[None]:
 def _user_problem(error: BaseException) -> str | None:
     """What a user can mend, in one line; None if the error is a bug."""
     elsewhere = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
-    if isinstance(error, (FormatError, SettingError, ModuleNotFoundError, OSError, *elsewhere)):
+    if isinstance(error, (SettingError, ModuleNotFoundError, OSError, *elsewhere)):
         return _one_line(error)
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
         cause = error.__cause__

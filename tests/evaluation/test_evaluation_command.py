@@ -97,3 +97,14 @@ def test_a_dilation_ratio_outside_its_range_is_refused(ratio: str, capsys: pytes
 
     assert stopped.value.code == 2
     assert "--dilation-ratio" in capsys.readouterr().err
+
+
+def test_it_does_not_write_over_what_it_reads(
+    make_files: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = make_files()
+    for path in (files.results, files.annotations):
+        before = path.read_bytes()
+        assert main([str(files.results), str(files.annotations), "--json", str(path)]) == 2
+        assert "is the input" in capsys.readouterr().err
+        assert path.read_bytes() == before

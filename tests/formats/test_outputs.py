@@ -74,7 +74,7 @@ def test_a_folder_that_holds_an_input_is_refused(tmp_path, truth, images):
     (tmp_path / "weights").mkdir()
     with pytest.raises(FormatError, match=r"holds .*truth\.json, which is an input"):
         Inputs.of([truth]).check_folder(tmp_path, replace=True)
-    with pytest.raises(FormatError, match="holds .*images, which is an input"):
+    with pytest.raises(FormatError, match=r"holds .*images, which is an input"):
         Inputs.of([], images).check_folder(tmp_path, replace=True)
 
 

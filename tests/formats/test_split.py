@@ -38,3 +38,13 @@ def test_more_than_there_is_is_refused(toy_coco, tmp_path, capsys):
     assert "give 1 to 4" in capsys.readouterr().err
     with pytest.raises(ValueError, match="cannot keep 0"):
         choose_holdout([1, 2], 0)
+
+
+def test_an_input_is_not_written_over(toy_coco, capsys):
+    """The output folder is the one above, so that ``train/instances.json`` would be the annotations."""
+    toy_coco.root.rename(toy_coco.root.with_name("train"))
+    annotations = toy_coco.root.with_name("train") / "instances.json"
+    before = annotations.read_bytes()
+    assert main([str(annotations), "--holdout", "2", "--output", str(toy_coco.root.parent)]) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert annotations.read_bytes() == before

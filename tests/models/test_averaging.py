@@ -28,3 +28,10 @@ def test_networks_that_differ_are_refused(two, tmp_path, capsys):
     assert main([str(two[0]), str(tmp_path / "other.safetensors"), str(tmp_path / "mean.safetensors")]) == 2
     assert "networks must have one config" in capsys.readouterr().err
     assert not (tmp_path / "mean.safetensors").exists()
+
+
+def test_the_mean_does_not_replace_one_of_its_parts(two, capsys):
+    before = two[0].read_bytes()
+    assert main([*map(str, two), str(two[0])]) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert two[0].read_bytes() == before

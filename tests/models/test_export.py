@@ -40,3 +40,12 @@ def test_the_command_writes_a_network_for_patches_of_any_side(tmp_path):
 def test_unknown_weights_are_named(tmp_path, capsys):
     assert main(["nowhere", str(tmp_path / "x.onnx")]) == 2
     assert "nowhere: no such file" in capsys.readouterr().err
+
+
+def test_an_export_does_not_replace_its_weights(tmp_path, capsys):
+    weights = tmp_path / "w.safetensors"
+    save_segmenter(PatchSegmenter(input_size=32), weights)
+    before = weights.read_bytes()
+    assert main([str(weights), str(weights)]) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert weights.read_bytes() == before

@@ -141,9 +141,15 @@ def test_label_images_come_back_as_label_images(toy_coco, tmp_path, weights):
         assert after.shape == np.asarray(Image.open(path)).shape
 
 
-def test_the_input_is_never_overwritten(toy_coco, tmp_path, weights):
-    before = toy_coco.predictions.read_bytes()
-    options = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}", f"output={toy_coco.predictions}"]
-    done = refine(tmp_path, *options, f"ckpt={weights}", "overwrite=true", check=False)
-    assert "is the input; give another `output`" in done.stderr
-    assert toy_coco.predictions.read_bytes() == before
+def test_masks_beside_their_images_do_not_replace_them(toy_coco, tmp_path, refine):
+    """A folder of masks named like the images, written to the folder of the images."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for entry in json.loads(toy_coco.predictions.read_text())[::3]:
+        mask = rle.decode(entry["segmentation"]).astype(np.uint8)
+        Image.fromarray(mask).save(masks / f"{entry['image_id']:012d}.png")
+    before = {path: path.read_bytes() for path in toy_coco.images.iterdir()}
+    for output in (toy_coco.images, toy_coco.root):
+        with pytest.raises(SystemExit, match="images"):
+            refine(f"images={toy_coco.images}", f"predictions={masks}", f"output={output}", "overwrite=true")
+    assert {path: path.read_bytes() for path in toy_coco.images.iterdir()} == before

@@ -16,6 +16,7 @@ from bpr.benchmark.processes import compare_networks, scaling
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.formats.outputs import Inputs
 from bpr.models.refiner import load_refiner
 from bpr.models.weights import CheckpointError, resolve_checkpoint
 from bpr.structures import Backend, PatchSpec
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print or write; 0, or 2 if a file cannot be used."""
     chosen = _parse(arguments)
     try:
+        if chosen.json is not None:
+            given = [Path(p) for p in (chosen.predictions, chosen.ckpt) if p is not None]
+            Inputs.of(given, chosen.images).check_file(chosen.json, argument="--json")
         with tempfile.TemporaryDirectory() as folder:
             return _run(chosen, Path(folder))
     except (FormatError, CheckpointError) as error:

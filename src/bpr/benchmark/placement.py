@@ -17,6 +17,7 @@ from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import open_results, write_results
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.formats.outputs import Inputs
 from bpr.models.refiner import PatchRefiner, load_refiner
 from bpr.models.weights import CheckpointError, resolve_checkpoint
 from bpr.structures import Backend, PatchSpec, Placement
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     try:
+        inputs = Inputs.of([chosen.predictions, chosen.annotations, Path(chosen.ckpt)], chosen.images)
+        inputs.check_file(chosen.json, argument="--json")
+        if chosen.plot is not None:
+            inputs.check_file(chosen.plot, argument="--plot")
         points = _measure_all(chosen)
         if chosen.plot is not None:
             draw(points, chosen.plot)

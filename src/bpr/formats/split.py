@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from bpr.command import exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations
-from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import read_json
+from bpr.formats.outputs import Inputs
 
 
 def choose_holdout(image_ids: Sequence[int | str], count: int, seed: int = 0) -> set[int | str]:
@@ -34,14 +35,18 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
     Args:
         annotations: COCO annotation file.
         predictions: COCO results files of the same images.
-        output: Folder; files in it are replaced.
+        output: Folder; files in it are replaced, except those that are read.
         count: Images to keep out.
         seed: Of the draw.
 
     Raises:
-        FormatError: If a file is wrong.
+        FormatError: If a file is wrong, or would be written over.
         ValueError: If ``count`` does not fit.
     """
+    inputs = Inputs.of([annotations, *predictions])
+    for part in ("train", "holdout"):
+        for path in (annotations, *predictions):
+            inputs.check_file(output / part / path.name, argument="--output")
     annotated = read_annotations(annotations)
     holdout = choose_holdout(list(annotated.images), count, seed)
     content = read_json(annotations)
@@ -68,13 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder for train/ and holdout/")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    try:
+
+    def work() -> None:
         split(options.annotations, options.predictions, options.output, options.holdout, options.seed)
-    except (FormatError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{options.output}: {options.holdout} images in holdout/, the others in train/")
-    return 0
+        print(f"{options.output}: {options.holdout} images in holdout/, the others in train/")
+
+    return exit_code(work, ValueError)
 
 
 if __name__ == "__main__":

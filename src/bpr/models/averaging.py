@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from bpr.command import exit_code
+from bpr.formats.outputs import Inputs
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError, load_segmenter, save_segmenter
+from bpr.models.weights import load_segmenter, save_segmenter
 
 
 def average(segmenters: Sequence[PatchSegmenter]) -> PatchSegmenter:
@@ -41,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("output", type=Path, help="file to write, .safetensors")
     options.add_argument("--half", action="store_true", help="store filters as float16")
     chosen = options.parse_args(arguments)
-    try:
+
+    def work() -> None:
+        Inputs.of(map(Path, chosen.checkpoints)).check_file(chosen.output)
         save_segmenter(average([load_segmenter(path) for path in chosen.checkpoints]), chosen.output, chosen.half)
-    except (CheckpointError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(work, ValueError)
 
 
 if __name__ == "__main__":

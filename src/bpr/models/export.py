@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bpr.command import exit_code
+from bpr.formats.outputs import Inputs
 from bpr.models.backends import export_onnx
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 
@@ -16,14 +18,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("output", type=Path, help="file to write, .onnx")
     options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
     chosen = options.parse_args(arguments)
-    try:
-        segmenter = load_segmenter(resolve_checkpoint(chosen.ckpt), chosen.input_size)
-        export_onnx(segmenter, chosen.output)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> probabilities (n, s, s) float32")
-    return 0
+
+    def work() -> None:
+        checkpoint = resolve_checkpoint(chosen.ckpt)
+        Inputs.of([checkpoint]).check_file(chosen.output)
+        export_onnx(load_segmenter(checkpoint, chosen.input_size), chosen.output)
+        print(
+            f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> probabilities (n, s, s) float32"
+        )
+
+    return exit_code(work, ValueError)
 
 
 if __name__ == "__main__":

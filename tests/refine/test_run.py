@@ -1,0 +1,201 @@
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pytorch_lightning import Callback, Trainer
+
+from bpr import rle
+from bpr.config import build_trainer, refine_values
+from bpr.formats.errors import FormatError
+from bpr.refine.run import capped_trainer, open_run, predict
+from bpr.refine.settings import RefineSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+class Interrupt(Callback):
+    """Ends a prediction after so many batches."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == self.after:
+            raise RuntimeError("interrupted")
+
+
+class Repeated:
+    """The same refinement again and again, with changes."""
+
+    def __init__(self, composed, toy, weights, folder):
+        self._composed, self._folder = composed, folder
+        self._given = [f"images={toy.images}", f"predictions={toy.predictions}", f"ckpt={weights}"]
+        self.output = folder / "refined.json"
+
+    def open(self, *overrides, after=None):
+        cfg = self._composed(*self._given, f"output={self.output}", "images_per_batch=1", *overrides)
+
+        def make(callbacks=(), **options):
+            more = [] if after is None else [Interrupt(after)]
+            return build_trainer(cfg.trainer, callbacks=[*callbacks, *more], **options)
+
+        settings = RefineSettings.from_config(refine_values(cfg), self._folder / "run")
+        return open_run(settings, make), make
+
+    def interrupted(self, *overrides, after=2):
+        run, make = self.open(*overrides, after=after)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            predict(run, make)
+        run.shards._lock.release()
+        return run
+
+    def finished(self, *overrides):
+        run, make = self.open(*overrides)
+        assert predict(run, make)
+        return run.finish()
+
+
+@pytest.fixture
+def repeated(composed, toy_coco, weights, tmp_path):
+    return Repeated(composed, toy_coco, weights, tmp_path)
+
+
+def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
+    repeated.finished()
+    whole = repeated.output.read_bytes()
+    repeated.output.unlink()
+    repeated.interrupted()
+    run, make = repeated.open()
+    assert len(run.left) == 2
+    assert not repeated.output.exists()
+    assert predict(run, make)
+    assert run.finish().summary.images == 4
+    assert repeated.output.read_bytes() == whole
+    assert not run.shards.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["threshold=0.6"], "threshold"),
+        (["patch.nms_iou=0.5"], r"patch\.nms_iou"),
+        (["trainer.precision=bf16-mixed"], "precision"),
+        (["backend=compile"], "backend"),
+        (["exif=ignore"], "exif"),
+        (["ckpt=hrnet18s"], "ckpt"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_settings(repeated, change, named):
+    repeated.interrupted()
+    with pytest.raises(FormatError, match=rf"\({named}\); repeat those to finish it, or .* overwrite=true"):
+        repeated.open(*change)
+
+
+def test_a_run_is_not_resumed_on_other_images_or_predictions(repeated, toy_coco):
+    run = repeated.interrupted()
+    photo = run.given.records.paths[0]
+    changed = photo.stat().st_mtime_ns
+    os.utime(photo, ns=(0, changed + 1))
+    with pytest.raises(FormatError, match=r"\(images\)"):
+        repeated.open()
+    os.utime(photo, ns=(0, changed))
+    entries = json.loads(toy_coco.predictions.read_text())
+    toy_coco.predictions.write_text(json.dumps([{**entries[0], "score": 0.1}, *entries[1:]]))
+    with pytest.raises(FormatError, match=r"\(predictions\)"):
+        repeated.open()
+
+
+def test_a_run_is_not_resumed_on_other_panoptic_images(toy_coco, repeated):
+    root, annotations = toy_coco.root / "panoptic", []
+    root.mkdir()
+    entries = json.loads(toy_coco.predictions.read_text())
+    for image_id in (10, 11, 12, 13):
+        first = next(entry for entry in entries if entry["image_id"] == image_id)
+        ids = rle.decode(first["segmentation"]).astype(np.uint8)
+        name = f"{image_id:012d}.png"
+        Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], 2)).save(root / name)
+        segment = {"id": 1, "category_id": 1, "score": 0.9}
+        annotations.append({"image_id": image_id, "file_name": name, "segments_info": [segment]})
+    content = {"annotations": annotations, "categories": [{"id": 1, "name": "disc", "isthing": 1}]}
+    predictions = root.with_suffix(".json")
+    predictions.write_text(json.dumps(content))
+    repeated.interrupted(f"predictions={predictions}")
+    ids[0, 0] = 1
+    Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], 2)).save(root / name)
+    with pytest.raises(FormatError, match=r"\(predictions\)"):
+        repeated.open(f"predictions={predictions}")
+
+
+def test_overwriting_replaces_other_runs_and_resumes_the_same(repeated):
+    repeated.interrupted()
+    run, _ = repeated.open("overwrite=true")
+    assert len(run.left) == 2
+    run.shards._lock.release()
+    run, _ = repeated.open("overwrite=true", "threshold=0.6")
+    assert len(run.left) == 4
+
+
+def test_scores_sheet_and_report_need_neither_file_again(repeated, refine, toy_coco, capsys, monkeypatch, tmp_path):
+    import bpr.refine.run as module
+
+    finish = module.OpenRun.finish
+
+    def without_files(run):
+        finished = finish(run)
+        toy_coco.predictions.unlink()
+        repeated.output.unlink()
+        return finished
+
+    monkeypatch.setattr(module.OpenRun, "finish", without_files)
+    given = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}", f"output={repeated.output}"]
+    refine(*given, f"annotations={toy_coco.annotations}", "contact_sheet=true", "report=true")
+    printed = capsys.readouterr().out
+    assert "Boundary AP" in printed
+    assert "before and after: " in printed
+    assert "report: " in printed
+
+
+def test_no_more_processes_are_started_than_there_are_images():
+    make = partial(Trainer, accelerator="cpu", devices=4, strategy="ddp", logger=False, enable_checkpointing=False)
+    assert capped_trainer(make, 2).world_size == 2
+    assert capped_trainer(make, 0).world_size == 1
+    assert capped_trainer(make, 9).world_size == 4
+
+
+def torchrun(repeated, toy, weights, processes=2):
+    """``refine.py`` in processes that something else has started, one of which has no image."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command += [ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}", f"ckpt={weights}"]
+    command += ["patch.size=32", f"output={repeated.output}", "images_per_batch=1", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp"]
+    command += ["trainer.enable_progress_bar=false", f"hydra.run.dir={repeated.output.parent / 'run'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=toy.root, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_a_process_without_images_waits_for_the_others(repeated, toy_coco, weights):
+    entries = json.loads(toy_coco.predictions.read_text())[:3]
+    toy_coco.predictions.write_text(json.dumps(entries))
+    done = torchrun(repeated, toy_coco, weights)
+    assert done.stdout.count("1 images, 3 instances") == 1
+    assert len(json.loads(repeated.output.read_text())) == 3
+
+
+def test_with_nothing_left_one_process_writes_the_results(repeated, toy_coco, weights):
+    run, make = repeated.open()
+    predict(run, make)
+    run.shards._lock.release()
+    done = torchrun(repeated, toy_coco, weights)
+    assert done.stdout.count("4 images, 12 instances") == 1
+    assert len(json.loads(repeated.output.read_text())) == 12
+    assert not run.shards.folder.exists()
