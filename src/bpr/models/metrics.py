@@ -43,7 +43,9 @@ class PatchMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """``iou``, ``accuracy`` and ``boundary_f``, each in [0, 1]; 0 where there was nothing to compare."""
-        intersection, union, correct, total, found, edge, found_true, true_edge = self.sums.float()  # Apple GPUs have no float64
+        intersection, union, correct, total, found, edge, found_true, true_edge = (
+            self.sums.float()
+        )  # Apple GPUs have no float64
         precision, recall = found / edge.clamp(min=1), found_true / true_edge.clamp(min=1)
         return {
             "iou": intersection / union.clamp(min=1),

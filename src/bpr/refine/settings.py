@@ -4,6 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from bpr.config import build
+from bpr.data.settings import Source
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
 from bpr.structures import PatchSpec, SettingError
@@ -31,18 +33,18 @@ def check_settings(cfg: DictConfig) -> None:
 
 def choose_input(cfg: DictConfig) -> None:
     """Fill in what is not given from the data set that ``data=NAME`` names, or else from the embedded demo."""
-    source = None if cfg.data is None else cfg.data.val[0]
+    source = None if cfg.data is None else Source.of(build(cfg.data.val[0]))
     cfg.data = None  # the rest of it is for training
     nothing_given = cfg.images is None and cfg.predictions is None
-    if nothing_given and (source is None or "split" in source):
+    if nothing_given and source is None:
         demo = make_demo(Path(cfg.paths.cache) / "demo")
         cfg.images, cfg.predictions, cfg.annotations = (
             str(p) for p in (demo.images, demo.predictions, demo.annotations)
         )
         cfg.contact_sheet = cfg.contact_sheet is not False
-    elif source is not None and "split" not in source:
-        cfg.images = cfg.images or source.images
-        cfg.predictions = cfg.predictions or source.predictions[0]
-        cfg.annotations = cfg.annotations or (source.annotations if nothing_given else None)
+    elif source is not None:
+        cfg.images = cfg.images or str(source.images)
+        cfg.predictions = cfg.predictions or str(source.predictions[0])
+        cfg.annotations = cfg.annotations or (str(source.annotations) if nothing_given else None)
     if cfg.images is None or cfg.predictions is None:
         raise FormatError(Path(cfg.images or cfg.predictions), None, "give both, images=DIR and predictions=FILE")
