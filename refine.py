@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.command import one_line_errors
-from bpr.config import build_trainer, refine_text, refine_values, register_schemas
+from bpr.config import build, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,13 +24,14 @@ register_schemas()
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
     with one_line_errors():
+        from bpr.models.trainer import build_trainer
         from bpr.refine.results import format_summary
         from bpr.refine.run import open_run, predict
         from bpr.refine.settings import RefineSettings
         from bpr.report.outcome import show_outcome
 
         settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
-        make_trainer = partial(build_trainer, cfg.trainer)
+        make_trainer = partial(build_trainer, partial(build, cfg.trainer))
         run = open_run(settings, make_trainer)
         if not predict(run, make_trainer):
             return

@@ -1,12 +1,14 @@
 """Train a patch segmenter: ``python train.py experiment=hrnet18s_128``; see ``conf/train.yaml``."""
 
 import sys
+from functools import partial
+from pathlib import Path
 
 import hydra
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from bpr.config import register_schemas
+from bpr.command import one_line_errors
+from bpr.config import build, drop_null_groups, register_schemas
 
 register_schemas()
 
@@ -14,14 +16,8 @@ register_schemas()
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Train; return ``val/boundary_f`` for sweeps. Bad input ends in one line that says what to do."""
-    from bpr.formats.errors import FormatError
-    from bpr.models.weights import CheckpointError
-    from bpr.structures import SettingError
-
-    try:
+    with one_line_errors():
         return train(cfg)
-    except (FormatError, CheckpointError, SettingError) as error:
-        sys.exit(f"error: {error}")
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -29,28 +25,29 @@ def train(cfg: DictConfig) -> float | None:
     import pytorch_lightning as pl
     import torch
 
+    from bpr.data.datamodule import PatchDataModule
     from bpr.models.refiner import PatchRefiner
-    from bpr.structures import PatchSpec
+    from bpr.models.trainer import build_trainer, check_resumable
+    from bpr.structures import PatchSpec, SettingError
 
     OmegaConf.resolve(cfg)
+    for name, lowest in (("seed", 0), ("threads", 1)):
+        if cfg[name] is not None and cfg[name] < lowest:
+            raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, workers=True)
-    spec = PatchSpec(**cfg.patch)
-    datamodule = instantiate(cfg.data, spec=spec, augmentation=instantiate(cfg.augment), _convert_="object")
-    refiner = PatchRefiner(
-        instantiate(cfg.model.net), instantiate(cfg.optim.optimizer), instantiate(cfg.optim.scheduler)
-    )
-    trainer = instantiate(
-        cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks).values()),
-        logger=instantiate(cfg.logger),
-        _convert_="object",
-    )
+    datamodule = PatchDataModule(build(cfg.data), PatchSpec(**cfg.patch), build(cfg.augment))
+    refiner = PatchRefiner(build(cfg.model.net), build(cfg.optim.optimizer), build(cfg.optim.scheduler))
+    callbacks, logger = [*build(cfg.callbacks).values()], build(cfg.logger)
+    trainer = build_trainer(partial(build, cfg.trainer), callbacks=callbacks, logger=logger)
+    if cfg.ckpt is not None:
+        check_resumable(Path(cfg.ckpt), refiner, trainer.max_steps)
     trainer.fit(refiner, datamodule=datamodule, ckpt_path=cfg.ckpt, weights_only=True)
     boundary_f = trainer.callback_metrics.get("val/boundary_f")
     return None if boundary_f is None else float(boundary_f)
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = drop_null_groups(sys.argv[1:])
     main()

@@ -1,64 +1,39 @@
-"""Hydra structured schemas: a typo or a value of the wrong type fails when the configuration is composed."""
+"""What Hydra knows of our settings: types that are checked when they are composed, and how parts are built."""
 
-from dataclasses import dataclass, field, fields, make_dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from bpr.data.settings import Source, TrainingData
 from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
-from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-
-_OF_THE_MACHINE: Final = ("accelerator", "devices", "num_nodes", "strategy", "precision")
-"""Settings of a trainer that may not suit a machine."""
 
 
-def _schema(name: str, checked: type, target: str | None = None) -> Any:
-    """The fields of a frozen dataclass as a dataclass that OmegaConf does not lock against overrides."""
-    copied: list[Any] = [(f.name, f.type, field(default=f.default)) for f in fields(checked)]
-    built: list[Any] = [("_target_", str, field(default=target))] if target else []
-    return make_dataclass(name, built + copied)
+def _schema(checked: type, build: bool = True) -> Callable[[], Any]:
+    """Fields, types and defaults of a frozen dataclass as a dataclass that OmegaConf does not lock against overrides.
 
-
-PatchConf = _schema("PatchConf", PatchSpec)
-SimulationConf = _schema("SimulationConf", SimulationSpec, "bpr.synthetic.coarse_masks.SimulationSpec")
-
-
-@dataclass
-class SourceConf:
-    """One data set, see `bpr.data.datamodule.Source`."""
-
-    _target_: str = "bpr.data.datamodule.Source"
-    images: str = MISSING
-    annotations: str = MISSING
-    predictions: list[str] = field(default_factory=list)
-
-
-@dataclass
-class DataConf:
-    """Training data, see `bpr.data.datamodule.PatchDataModule`."""
-
-    _target_: str = "bpr.data.datamodule.PatchDataModule"
-    train: list[SourceConf] = field(default_factory=list)
-    val: list[SourceConf] = field(default_factory=list)
-    cache: str = MISSING
-    batch_size: int = 32
-    patches_per_image: int = 4
-    patches_per_instance: int | None = None
-    val_patches_per_instance: int | None = None
-    min_iou: float = 0.5
-    seed: int = 0
-    num_workers: int = 0
-    pin_memory: bool = False
-    repeat_epoch: bool = False
-    coarse: CoarseOrigin = CoarseOrigin.cached
-    simulated_per_object: int = 1
-    simulation: SimulationConf = field(default_factory=SimulationConf)  # type: ignore[valid-type]
+    Sequences are left to the constructor of ``checked``, whose name becomes ``_target_`` if Hydra is to ``build`` it.
+    """
+    hints = get_type_hints(checked)
+    copied: list[Any] = []
+    for its in fields(checked):
+        hint = hints[its.name]
+        if is_dataclass(hint):
+            copied.append((its.name, Any, field(default_factory=_schema(hint))))  # type: ignore[arg-type]
+        else:
+            default = MISSING if its.default is NO_DEFAULT else its.default
+            of_items = get_origin(hint) is Sequence or Sequence in [get_origin(part) for part in get_args(hint)]
+            kind = Any if of_items else str if hint is Path else hint
+            copied.append((its.name, kind, field(default=default)))
+    target = [("_target_", str, field(default=f"{checked.__module__}.{checked.__qualname__}"))] if build else []
+    made: Callable[[], Any] = make_dataclass(checked.__name__, target + copied)
+    return made
 
 
 @dataclass
@@ -74,8 +49,8 @@ class PathsConf:
 class TrainConf:
     """Everything that ``train.py`` takes."""
 
-    patch: PatchConf = field(default_factory=PatchConf)  # type: ignore[valid-type]
-    data: DataConf = field(default_factory=DataConf)
+    patch: Any = field(default_factory=_schema(PatchSpec, build=False))
+    data: Any = field(default_factory=_schema(TrainingData))
     augment: Any = None
     model: Any = None
     optim: Any = None
@@ -112,7 +87,7 @@ class RefineConf:
     overwrite: bool = MISSING
     report: bool = MISSING
     contact_sheet: bool | None = MISSING
-    patch: PatchConf = field(default_factory=PatchConf)  # type: ignore[valid-type]
+    patch: Any = field(default_factory=_schema(PatchSpec, build=False))
     trainer: Any = MISSING
     paths: PathsConf = field(default_factory=PathsConf)
     threads: int | None = MISSING
@@ -121,41 +96,20 @@ class RefineConf:
 def refine_values(cfg: DictConfig) -> dict[str, Any]:
     """The configuration of ``refine.py`` as plain values, for `bpr.refine.settings.RefineSettings.from_config`.
 
-    Without ``trainer``, which `build_trainer` takes. ``data`` is the first validation set of the data set that was
-    chosen, built only where images or predictions are not given; the rest of it is for training.
+    Without ``trainer``, which `bpr.models.trainer.build_trainer` takes. ``data`` is the first validation set of the data
+    set that was chosen, built only where images or predictions are not given; the rest of it is for training.
     """
     values = OmegaConf.to_container(_without(cfg, "data", "trainer"), resolve=True)
     assert isinstance(values, dict)
     used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
     return {str(name): value for name, value in values.items()} | {
-        "data": instantiate(cfg.data.val[0]) if used else None
+        "data": Source.of(build(cfg.data.val[0])) if used else None
     }
 
 
 def refine_text(cfg: DictConfig) -> str:
     """The same for people, as YAML, with ``trainer``."""
     return OmegaConf.to_yaml(_without(cfg, "data"), resolve=True)
-
-
-def build_trainer(node: DictConfig, **options: Any) -> "Trainer":
-    """The trainer of a configuration; what it refuses is an error of the user.
-
-    Args:
-        node: ``trainer`` of a composed configuration.
-        options: Replace or add arguments.
-
-    Raises:
-        SettingError: If the trainer cannot be built with these settings on this machine.
-    """
-    try:
-        trainer: Trainer = instantiate(node, _convert_="object", **options)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if not isinstance(cause, ValueError | ImportError) and type(cause).__name__ != "MisconfigurationException":
-            raise
-        given = ", ".join(f"trainer.{name}={node[name]}" for name in _OF_THE_MACHINE if name in node)
-        raise SettingError(f"{cause} Change what does not suit this machine in: {given}") from error
-    return trainer
 
 
 def _without(cfg: DictConfig, *names: str) -> DictConfig:
@@ -167,3 +121,25 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConf)
     store.store(name="refine_schema", node=RefineConf)
+
+
+def drop_null_groups(arguments: Sequence[str]) -> list[str]:
+    """``experiment=null`` as ``~experiment``: Hydra takes null for a group in files, but not on the command line."""
+    return [f"~{given[:-5]}" if given in ("experiment=null", "debug=null") else given for given in arguments]
+
+
+def build(node: Any, **given: Any) -> Any:
+    """Make what a part of the configuration describes, its nested parts first.
+
+    Raises:
+        SettingError: If a constructor refuses its arguments.
+        Exception: One of the errors of this package, or of the operating system, as it is.
+    """
+    try:
+        return instantiate(node, **given, _convert_="object")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if type(cause).__module__.startswith("bpr.") or isinstance(cause, OSError | ModuleNotFoundError):
+            raise cause from error
+        key = str(error).rpartition("full_key: ")[2].split("\n")[0]
+        raise SettingError(f"{key}: {' '.join(str(cause).split())}") from error

@@ -52,8 +52,3 @@ def test_a_file_that_is_there_is_not_made_again(annotations, tmp_path):
     path = make(annotations, tmp_path)
     path.write_text("[]")
     assert make(annotations, tmp_path).read_text() == "[]"
-
-
-def test_a_count_below_one_is_refused(annotations, tmp_path):
-    with pytest.raises(ValueError, match="simulated_per_object must be at least 1"):
-        make(annotations, tmp_path, count=0)

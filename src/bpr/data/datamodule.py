@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Subset
@@ -14,89 +15,39 @@ from bpr.data.batches import PatchBatch, RefinementBatch, collate_refinement, co
 from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.index import PatchIndex, cached_index
 from bpr.data.records import training_records
-from bpr.data.sampling import PatchGroupSampler
+from bpr.data.sampling import PatchGroupSampler, SourceShares
+from bpr.data.settings import Source, TrainingData
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.patches.engine import Method
-from bpr.structures import ImageRecord, PatchSpec
-from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
+from bpr.structures import ImageRecord, PatchSpec, SettingError
+from bpr.synthetic.coarse_masks import CoarseOrigin
 from bpr.synthetic.coarse_results import simulated_results
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One data set: its images, COCO or Cityscapes annotations, and segmenters' results on it (none, one or more)."""
+class _PatchSet:
+    """What is known of a split after its files were read."""
 
-    images: Path | str
-    annotations: Path | str
-    predictions: Sequence[Path | str] = ()
+    records: list[ImageRecord]
+    index: PatchIndex
+    shares: SourceShares | None
 
 
 class PatchDataModule(pl.LightningDataModule):
-    """Streams boundary patches of cached predictions, cut on the fly, with the matched ground truth as target.
+    """Streams boundary patches of coarse masks, cut on the fly, with the matched ground truth as target.
 
     Args:
-        train: Data sets to train on.
-        val: Data sets to validate on.
+        data: What to train on, and how it is drawn.
         spec: How patches are placed.
-        cache: Folder of the patch index.
-        batch_size: Patches in a batch of one process; all training batches have this size.
-        patches_per_image: Patches that are cut out of one decoded image; divides ``batch_size``.
-        patches_per_instance: At most so many patches of an instance in an epoch; None takes all.
-        val_patches_per_instance: The same for validation.
-        min_iou: A prediction is matched to ground truth when their IoU is above this.
         augmentation: Of training patches.
-        seed: Of order and augmentation. Together with the epoch it determines every batch, whatever the
-            number of workers.
-        num_workers: Worker processes of each loader.
-        pin_memory: Copy batches to page-locked memory.
-        repeat_epoch: Show the first epoch over and over, for debugging.
-        coarse: Train on the cached predictions, on simulated coarse masks, or on both. Validation is on the
-            cached predictions of a data set wherever it has some.
-        simulated_per_object: Simulated masks of every annotated object, made once and cached.
-        simulation: Which errors they have.
-
-    Raises:
-        ValueError: If ``patches_per_image`` does not divide ``batch_size``.
     """
 
-    def __init__(  # noqa: PLR0913 (the settings of a training, each one value of the configuration)
-        self,
-        train: Sequence[Source],
-        val: Sequence[Source],
-        spec: PatchSpec,
-        cache: Path | str,
-        *,
-        batch_size: int = 32,
-        patches_per_image: int = 4,
-        patches_per_instance: int | None = None,
-        val_patches_per_instance: int | None = None,
-        min_iou: float = 0.5,
-        augmentation: PatchAugmentation | None = None,
-        seed: int = 0,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        repeat_epoch: bool = False,
-        coarse: CoarseOrigin | str = CoarseOrigin.cached,
-        simulated_per_object: int = 1,
-        simulation: SimulationSpec | None = None,
-    ) -> None:
+    def __init__(self, data: TrainingData, spec: PatchSpec, augmentation: PatchAugmentation | None = None) -> None:
         super().__init__()
-        self._coarse = CoarseOrigin(coarse)
-        self._simulated_per_object, self._simulation = simulated_per_object, simulation or SimulationSpec()
-        self._repeat_epoch = repeat_epoch
-        if batch_size % patches_per_image:
-            raise ValueError(
-                f"data.batch_size ({batch_size}) must be a multiple of data.patches_per_image ({patches_per_image})"
-            )
-        self._sources = {"train": train, "val": val}
-        self._spec, self._cache, self._min_iou = spec, Path(cache), min_iou
-        self._group, self._groups_per_batch = patches_per_image, batch_size // patches_per_image
-        self._patches_per_instance = {"train": patches_per_instance, "val": val_patches_per_instance}
-        self._augmentation, self._seed = augmentation, seed
-        self._loader_options = {"num_workers": num_workers, "pin_memory": pin_memory}
-        self._sets: dict[str, tuple[list[ImageRecord], PatchIndex]] = {}
-        self._sampler: PatchGroupSampler | None = None
+        self._data, self._spec, self._augmentation = data, spec, augmentation
+        self._groups_per_batch = data.batch_size // data.patches_per_image
+        self._sets: dict[str, _PatchSet] = {}
         self._batches_seen = 0
 
     def prepare_data(self) -> None:
@@ -105,38 +56,36 @@ class PatchDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str = "fit") -> None:
         """Read the files of both splits and their index."""
-        for split, sources in self._sources.items():
+        for split, sources in (("train", self._data.train), ("val", self._data.val)):
             if split in self._sets or not sources:
                 continue
-            records = [record for source in sources for record in self._records(source, split)]
-            index, path = cached_index(records, self._spec, self._min_iou, self._cache)
+            by_source = [self._records(source, split) for source in sources]
+            records = [record for found in by_source for record in found]
+            index, path = cached_index(records, self._spec, self._data.min_iou, self._data.cache)
             rank_zero_info(
                 f"{split}: {len(records)} images, {len(index.image)} matched and {index.unmatched[0]} unmatched "
                 f"predictions, {len(index)} patches ({path})"
             )
-            self._sets[split] = records, index
+            self._sets[split] = _PatchSet(records, index, self._shares(sources, by_source, index))
 
     def train_dataloader(self) -> DataLoader[PatchBatch]:
-        """Batches of constant shape, shuffled across images; goes on where a checkpoint stopped."""
-        sampler = self._make_sampler("train", self._seed, shuffle=True)
+        """Batches of constant shape, shuffled across images; resumes where a checkpoint stopped."""
+        data = self._data
+        sampler = self._sampler("train", data.patches_per_instance, data.seed, shuffle=True)
         if len(sampler) < self._groups_per_batch:
-            raise ValueError(
-                f"{len(sampler)} groups of {self._group} patches do not fill one batch of "
-                f"{self._groups_per_batch * self._group}: lower data.batch_size or add images"
+            raise SettingError(
+                f"{len(sampler)} groups of {data.patches_per_image} patches do not fill one batch of "
+                f"{data.batch_size}: lower data.batch_size or add images"
             )
         sampler.skip_once(self._batches_seen * self._groups_per_batch)
         self._batches_seen = 0
-        records, index = self._sets["train"]
-        return self._loader(PatchDataset(records, index, self._spec.size, self._augmentation), sampler, True)
+        return self._loader("train", sampler, self._augmentation)
 
     def val_dataloader(self) -> DataLoader[PatchBatch] | list[Any]:
         """The same patches in every epoch, not augmented; no loader where there is nothing to validate on."""
         if "val" not in self._sets:
             return []
-        records, index = self._sets["val"]
-        return self._loader(
-            PatchDataset(records, index, self._spec.size), self._make_sampler("val", 0, shuffle=False), False
-        )
+        return self._loader("val", self._sampler("val", self._data.val_patches_per_instance, 0, shuffle=False))
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches of the current epoch were trained on."""
@@ -150,8 +99,8 @@ class PatchDataModule(pl.LightningDataModule):
 
     def _records(self, source: Source, split: str) -> list[ImageRecord]:
         """Read and join the files of a data set, and simulate what is to be simulated."""
-        annotated = read_annotations(source.annotations)
-        origin = self._coarse
+        data, annotated = self._data, read_annotations(source.annotations)
+        origin = data.coarse
         if split == "val":
             origin = CoarseOrigin.cached if source.predictions else CoarseOrigin.simulated
         if origin is CoarseOrigin.cached and not source.predictions:
@@ -161,32 +110,53 @@ class PatchDataModule(pl.LightningDataModule):
         files = [] if origin is CoarseOrigin.simulated else [Path(path) for path in source.predictions]
         if origin is not CoarseOrigin.cached:
             files.append(
-                simulated_results(annotated, self._cache, self._simulated_per_object, self._simulation, self._seed)
+                simulated_results(annotated, data.cache, data.simulated_per_object, data.simulation, data.seed)
             )
         return training_records(Path(source.images), annotated, files)
 
-    def _make_sampler(self, split: str, seed: int, shuffle: bool) -> PatchGroupSampler:
+    @staticmethod
+    def _shares(
+        sources: Sequence[Source], records: Sequence[Sequence[ImageRecord]], index: PatchIndex
+    ) -> SourceShares | None:
+        """What each source is to have of an epoch; None where they have no weights."""
+        weights = [source.weight for source in sources if source.weight is not None]
+        if not weights:
+            return None
+        of_record = np.repeat(np.arange(len(sources)), [len(found) for found in records])
+        of_instance = of_record[index.image]
+        filled = set(of_instance[index.instance].tolist())
+        for number, source in enumerate(sources):
+            if number not in filled:
+                raise FormatError(Path(source.annotations), None, "has a weight, but no prediction matches its objects")
+        return SourceShares(of_instance, np.array(weights) / sum(weights))
+
+    def _sampler(self, split: str, patches_per_instance: int | None, seed: int, shuffle: bool) -> PatchGroupSampler:
         trainer = self.trainer
         return PatchGroupSampler(
-            self._sets[split][1],
-            self._group,
-            self._patches_per_instance[split],
+            self._sets[split].index,
+            self._data.patches_per_image,
+            patches_per_instance,
             seed,
             shuffle,
             num_replicas=trainer.world_size if trainer else 1,
             rank=trainer.global_rank if trainer else 0,
-            repeat=self._repeat_epoch,
+            repeat=self._data.repeat_epoch,
+            shares=self._sets[split].shares,
         )
 
-    def _loader(self, dataset: PatchDataset, sampler: PatchGroupSampler, drop_last: bool) -> DataLoader[PatchBatch]:
+    def _loader(
+        self, split: str, sampler: PatchGroupSampler, augmentation: PatchAugmentation | None = None
+    ) -> DataLoader[PatchBatch]:
+        found = self._sets[split]
         return DataLoader(
-            dataset,
+            PatchDataset(found.records, found.index, self._spec.size, augmentation),
             batch_size=self._groups_per_batch,
             sampler=sampler,
             collate_fn=collate_training,
-            drop_last=drop_last,
-            persistent_workers=drop_last and self._loader_options["num_workers"] > 0,
-            **self._loader_options,  # type: ignore[arg-type]
+            drop_last=split == "train",
+            num_workers=self._data.num_workers,
+            persistent_workers=split == "train" and self._data.num_workers > 0,
+            pin_memory=_feeds_a_gpu(self),
         )
 
 
@@ -218,3 +188,8 @@ class RefinementDataModule(pl.LightningDataModule):
             num_workers=self._num_workers,
             collate_fn=collate_refinement,
         )
+
+
+def _feeds_a_gpu(module: pl.LightningDataModule) -> bool:
+    """Whether batches go to a CUDA device, to which they are copied faster from page-locked memory."""
+    return module.trainer is not None and module.trainer.strategy.root_device.type == "cuda"

@@ -1,6 +1,7 @@
 """Which patches an epoch shows, and in which order: a function of (seed, epoch) alone."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,31 @@ from torch.utils.data import DistributedSampler
 
 from bpr.data.batches import PatchGroup
 from bpr.data.index import PatchIndex
+from bpr.structures import SettingError
+
+
+class SourceShares(NamedTuple):
+    """How much of an epoch shows which data set.
+
+    Attributes:
+        source: (m,) int64, the source of each row of the index's instance table; every source has patches.
+        share: (k,) float64 > 0, of each source; their sum is 1.
+    """
+
+    source: NDArray[np.int64]
+    share: NDArray[np.float64]
 
 
 class PatchGroupSampler(DistributedSampler[PatchGroup]):
     """Requests groups of patches of one image, so that an image is decoded once for the whole group.
 
     Each epoch draws up to ``patches_per_instance`` patches of every instance (a large object has ten times the
-    patches of a small one and would else drown it), joins those of an image into groups of ``group_size``,
+    patches of a small one and would otherwise outweigh it), joins those of an image into groups of ``group_size``,
     fills its last group up with patches of the same image, and shuffles the groups of all images. It is a
     ``DistributedSampler`` so that Lightning leaves the distribution over processes to it.
+
+    With ``shares``, an epoch is as long as without, but each source has its share of the groups: of a large one, an
+    epoch shows a part, another one each time; a small one comes again and again, each time with another draw.
 
     Args:
         index: Patches to draw from.
@@ -28,9 +45,10 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         num_replicas: Processes that share an epoch.
         rank: This process.
         repeat: Show the first epoch over and over.
+        shares: Of the sources; None shows every image once.
 
     Raises:
-        ValueError: If there is no group for this process.
+        SettingError: If there is no group for this process.
     """
 
     def __init__(
@@ -43,20 +61,19 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         num_replicas: int = 1,
         rank: int = 0,
         repeat: bool = False,
+        shares: SourceShares | None = None,
     ) -> None:
-        self._index = index
-        self._group_size = group_size
-        self._patches_per_instance = patches_per_instance
-        self._skip = 0
-        self._repeat = repeat or not shuffle
-        groups = len(self._draw(0))
+        self._index, self._group_size, self._patches_per_instance = index, group_size, patches_per_instance
+        self._skip, self._repeat = 0, repeat or not shuffle
+        groups = self._count()
         super().__init__(range(groups), num_replicas, rank, shuffle, seed, drop_last=shuffle)  # type: ignore[arg-type]
         self._length = groups // num_replicas if shuffle else len(range(rank, groups, num_replicas))
         if self._length == 0:
-            raise ValueError(
+            raise SettingError(
                 f"{len(index)} patches of {len(index.image)} matched instances are too few for {num_replicas} "
                 "processes: check that predictions and annotations are of the same images and classes"
             )
+        self._parts = None if shares is None else self._share_out(shares, groups)
 
     def __len__(self) -> int:
         return self._length
@@ -74,25 +91,47 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         for number in mine[skip:].tolist():
             yield PatchGroup((self.seed, epoch, number), groups[number])
 
-    def _draw(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Groups in the order of the images; their number does not depend on the epoch."""
-        generator = self._generator(epoch, 0)
-        keys = generator.random(len(self._index))
-        by_instance = np.lexsort((keys, self._index.instance))
+    def _count(self) -> int:
+        """How many groups show every image once; the same in every epoch."""
+        shown = np.bincount(self._index.instance, minlength=len(self._index.image))
         if self._patches_per_instance is not None:
-            first = np.searchsorted(self._index.instance, self._index.instance)  # row of the instance's first patch
-            nth = np.arange(len(by_instance)) - first
+            shown = np.minimum(shown, self._patches_per_instance)
+        of_image = np.bincount(self._index.image, shown)
+        return int(np.ceil(of_image / self._group_size).sum())
+
+    def _share_out(self, shares: SourceShares, groups: int) -> list[tuple[NDArray[np.int64], int]]:
+        """The patches of each source, and how many of ``groups`` it gets."""
+        ends = np.rint(np.cumsum(shares.share) * groups).astype(np.int64)
+        source = shares.source[self._index.instance]
+        return [(np.flatnonzero(source == n), int(count)) for n, count in enumerate(np.diff(ends, prepend=0))]
+
+    def _draw(self, epoch: int) -> list[NDArray[np.int64]]:
+        """All groups of an epoch, image by image or source by source; their number does not depend on the epoch."""
+        if self._parts is None:
+            return self._groups(np.arange(len(self._index)), self._generator(epoch, 0))
+        drawn: list[NDArray[np.int64]] = []
+        for number, (patches, wanted) in enumerate(self._parts):
+            generator, end = self._generator(epoch, 2, number), len(drawn) + wanted
+            while len(drawn) < end:
+                once = self._groups(patches, generator)
+                drawn += [once[i] for i in generator.permutation(len(once))[: end - len(drawn)]]
+        return drawn
+
+    def _groups(self, patches: NDArray[np.int64], generator: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Groups of some of each instance's ``patches`` (ascending), in the order of the images."""
+        instance = self._index.instance[patches]
+        keys = generator.random(len(patches))
+        by_instance = np.lexsort((keys, instance))
+        if self._patches_per_instance is not None:
+            nth = np.arange(len(patches)) - np.searchsorted(instance, instance)  # within its instance
             by_instance = by_instance[nth < self._patches_per_instance]
-        image = self._index.image[self._index.instance[by_instance]]
+        image = self._index.image[instance[by_instance]]
         shuffled = np.lexsort((keys[by_instance], image))
         starts = np.flatnonzero(np.diff(image[shuffled], prepend=-1))
-        groups = []
-        for patches in np.split(by_instance[shuffled], starts[1:]):
-            if len(patches):
-                count = -(-len(patches) // self._group_size)
-                groups.extend(np.split(np.resize(patches, count * self._group_size), count))
+        groups: list[NDArray[np.int64]] = []
+        for of_image in np.split(patches[by_instance[shuffled]], starts[1:]):
+            groups += [*np.resize(of_image, (-(-len(of_image) // self._group_size), self._group_size))]
         return groups
 
-    def _generator(self, epoch: int, purpose: int) -> np.random.Generator:
-        seed = getattr(self, "seed", 0)
-        return np.random.default_rng((seed, epoch, purpose))
+    def _generator(self, epoch: int, *purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, *purpose))

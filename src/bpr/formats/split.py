@@ -44,9 +44,9 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
         ValueError: If ``count`` does not fit.
     """
     inputs = Inputs.of([annotations, *predictions])
-    for part in ("train", "holdout"):
+    for name in ("train", "holdout"):
         for path in (annotations, *predictions):
-            inputs.check_file(output / part / path.name, argument="--output")
+            inputs.check_file(output / name / path.name, argument="--output")
     annotated = read_annotations(annotations)
     holdout = choose_holdout(list(annotated.images), count, seed)
     content = read_json(annotations)

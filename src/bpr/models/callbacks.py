@@ -1,9 +1,10 @@
-"""Callbacks of a training: a smaller input for the first steps, and the scores that it brought."""
+"""Callbacks of a training: a smaller input for the first steps, checkpoints, and the scores that it brought."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from bpr.data.batches import PatchBatch
 from bpr.models.refiner import PatchRefiner
@@ -15,8 +16,8 @@ _FIGURES = ("iou", "boundary_f", "accuracy")
 class SmallInputFirst(pl.Callback):
     """Shows the network its patches at a smaller input size for the first steps, and at its own from then on.
 
-    Half the input size costs a quarter of the time. The size is a function of the global step alone, so that an
-    interrupted training goes on as it would have. Checkpoints hold the network's own input size.
+    Half the input size costs a quarter of the time. The size is a function of the global step alone, so that a
+    resumed training goes on as an uninterrupted one. Checkpoints hold the network's own input size.
 
     Args:
         input_size: Of the first steps, px; a positive multiple of 32.
@@ -53,6 +54,18 @@ class SmallInputFirst(pl.Callback):
         pl_module.segmenter.input_size = self._own_size
 
 
+class StepCheckpoint(ModelCheckpoint):
+    """Saves the newest state every so many steps and at the last step, whether or not that is a multiple of them."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where due; before `on_train_end`, in which a moving average would replace the weights."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if trainer.global_step == trainer.max_steps and self._last_global_step_saved != trainer.global_step:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
 @dataclass(frozen=True, slots=True)
 class ValidationFigures:
     """Shares in [0, 1] on the validation patches, by name (``iou``, ...), after ``step`` optimizer steps."""
@@ -63,7 +76,7 @@ class ValidationFigures:
 
 
 class TrainingSummary(pl.Callback):
-    """Prints, when a training ends, its first and last validation, the coarse masks', and where the weights are.
+    """Prints, when a training ends, its first and last validation, the coarse masks', and where the checkpoint is.
 
     A check of all validation batches before the first step (``trainer.num_sanity_val_steps=-1``) counts as
     validation at that step.
@@ -85,16 +98,28 @@ class TrainingSummary(pl.Callback):
         self._last = ValidationFigures(trainer.global_step, coarse, refined)
         self._first = self._first or self._last
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Say, in one process, where an interrupted training can be resumed from."""
+        if not trainer.is_global_zero or trainer.global_step == 0:
+            return
+        path = _checkpoint(trainer)
+        resume = f"resume it: python train.py ckpt={path}, with the same settings" if path else "no checkpoint yet"
+        print(f"stopped after {trainer.global_step} steps; {resume}")
+
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print, in one process."""
         if not trainer.is_global_zero:
             return
         if self._first and self._last:
             print(format_figures(self._first, self._last))
-        checkpoint = getattr(trainer.checkpoint_callback, "last_model_path", "")
-        if checkpoint:
+        if checkpoint := _checkpoint(trainer):
             print(f"checkpoint: {checkpoint}")
-            print(f"refine with it: python refine.py ckpt={Path(checkpoint)} [images=DIR predictions=FILE]")
+            print(f"refine with it: python refine.py ckpt={checkpoint} [images=DIR predictions=FILE]")
+
+
+def _checkpoint(trainer: pl.Trainer) -> str:
+    """Path of the last checkpoint, or an empty string."""
+    return str(getattr(trainer.checkpoint_callback, "last_model_path", ""))
 
 
 def format_figures(first: ValidationFigures, last: ValidationFigures) -> str:

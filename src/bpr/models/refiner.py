@@ -21,7 +21,7 @@ from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter
 from bpr.patches.engine import ImageMasks, Method, refine
-from bpr.structures import Backend
+from bpr.structures import Backend, SettingError
 
 # Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
 warnings.filterwarnings("ignore", message=r"`?isinstance\(treespec, LeafSpec\)", category=Warning)
@@ -133,13 +133,14 @@ class PatchRefiner(pl.LightningModule):
         """The optimizer, and the scheduler with the step as its unit."""
         if self._optimizer is None:
             raise ValueError("this PatchRefiner was made without an optimizer: it can predict, not train")
-        optimizer = self._optimizer(self.parameters())
-        if self._scheduler is None:
+        try:
+            optimizer = self._optimizer(self.parameters())
+            scheduler = None if self._scheduler is None else self._scheduler(optimizer)
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, SettingError) else SettingError(f"optim: {error}") from error
+        if scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def load_refiner(path: str | Path, input_size: int | None = None, inference: Inference | None = None) -> PatchRefiner:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.windows import bounding_box
-from bpr.structures import Mask, Size, Window
+from bpr.structures import Mask, SettingError, Size, Window
 
 HEAD_SIDE = 28
 """Cells along each side of the box in Mask R-CNN's mask head (He et al., 2017, section 3)."""
@@ -48,6 +48,9 @@ class SimulationSpec:
         extra_part: A rounded piece of background is added at the boundary.
         spill: The mask goes on into an object that it touches.
         severity: Factor on the size of all errors; > 0. It varies from mask to mask besides.
+
+    Raises:
+        SettingError: If a value is out of its range.
     """
 
     box_head: float = 0.3
@@ -64,12 +67,12 @@ class SimulationSpec:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "severity" and not 0 <= value <= 1:
-                raise ValueError(f"simulation.{field.name} is a probability, in [0, 1], got {value}")
+                raise SettingError(f"data.simulation.{field.name} is a probability, in [0, 1], got {value}")
         if self.box_head + self.prototypes > 1:
             total = self.box_head + self.prototypes
-            raise ValueError(f"simulation.box_head + simulation.prototypes must be at most 1, got {total}")
+            raise SettingError(f"data.simulation.box_head + data.simulation.prototypes must be at most 1, got {total}")
         if not 0 < self.severity < np.inf:
-            raise ValueError(f"simulation.severity must be above 0, got {self.severity}")
+            raise SettingError(f"data.simulation.severity must be above 0, got {self.severity}")
 
 
 def simulate_coarse(

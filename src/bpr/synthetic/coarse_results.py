@@ -31,12 +31,7 @@ def simulated_results(
         masks_per_object: Masks of each object, >= 1, each with errors of its own.
         spec: Which errors, and how often.
         seed: Of all chance, together with the place of the image in the file: each image has its own.
-
-    Raises:
-        ValueError: If ``masks_per_object`` is below 1.
     """
-    if masks_per_object < 1:
-        raise ValueError(f"data.simulated_per_object must be at least 1, got {masks_per_object}")
     path = cache / f"simulated-{_digest(annotations, masks_per_object, spec, seed)}.json"
     if not path.exists():
         coco.write_results(path, _simulate_all(annotations, masks_per_object, spec, seed))

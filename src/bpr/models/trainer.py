@@ -1,0 +1,75 @@
+"""Lightning's trainer from settings, and the checkpoint that a training is resumed from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from bpr.models.refiner import PatchRefiner
+from bpr.models.weights import METADATA_KEY, CheckpointError, load_segmenter
+from bpr.structures import SettingError
+
+_ABSENT = ("No supported gpu backend", "can not run on your system", "But your machine only has")
+
+
+def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
+    """The trainer that ``make`` builds.
+
+    Args:
+        make: `pytorch_lightning.Trainer`, or a function that calls it.
+        given: Its keyword arguments.
+
+    Raises:
+        SettingError: If Lightning refuses a setting, or the machine lacks the device.
+    """
+    try:
+        return make(**given)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        problem = " ".join(str(error).split()).removeprefix("trainer: ")
+        if any(sign in problem for sign in _ABSENT):
+            problem += "; trainer.accelerator=auto trainer.devices=auto take what torch finds on this machine"
+        raise SettingError(f"trainer: {problem}") from error
+
+
+def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
+    """Refuse a file from which this training cannot be resumed.
+
+    Args:
+        path: Should be a checkpoint that a training of the same network wrote.
+        refiner: What is to be trained.
+        max_steps: Optimizer steps after which the training ends; -1: never.
+
+    Raises:
+        CheckpointError: If the file is missing, no checkpoint of a training, or one of another network.
+        SettingError: If it has all the steps already.
+    """
+    load_segmenter(path)  # says what is wrong with a file that is not ours
+    contents = {} if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    if not {"loops", "optimizer_states", "global_step"} <= contents.keys():
+        raise CheckpointError(
+            f"{path}: has weights, but no training to resume; to start one from them: model=checkpoint "
+            f"model.net.path={path}"
+        )
+    ours, theirs = (_architecture(config) for config in (refiner.segmenter.config, _config(contents)))
+    if ours != theirs:
+        raise CheckpointError(
+            f"{path}: is of the network {theirs}, but this training is of {ours}: choose `model` alike"
+        )
+    if 0 <= max_steps <= contents["global_step"]:
+        raise SettingError(
+            f"{path} has {contents['global_step']} steps already: set trainer.max_steps above that to prolong it "
+            f"(now {max_steps})"
+        )
+
+
+def _config(contents: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = contents["hyper_parameters"][METADATA_KEY]
+    return config
+
+
+def _architecture(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a network's config determines its weights."""
+    return {name: value for name, value in config.items() if name not in ("input_size", "pretrained")}
