@@ -28,11 +28,12 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     return made
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """Do ``work``; 0, or 2 after one line on stderr if a file cannot be used."""
+def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
+    """Do ``work``; 0, or 2 after one line on stderr if a file cannot be used, or at an error of the kinds ``also``."""
+    kinds: tuple[type[Exception], ...] = (FormatError, OSError, ModuleNotFoundError, *also)
     try:
         work()
-    except (FormatError, OSError, ModuleNotFoundError) as error:
+    except kinds as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
