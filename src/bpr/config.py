@@ -96,8 +96,8 @@ class RefineConf:
 def refine_values(cfg: DictConfig) -> dict[str, Any]:
     """The configuration of ``refine.py`` as plain values, for `bpr.refine.settings.RefineSettings.from_config`.
 
-    Without ``trainer``, which `bpr.models.trainer.build_trainer` takes. ``data`` is the first validation set of the data
-    set that was chosen, built only where images or predictions are not given; the rest of it is for training.
+    Without ``trainer``, which `bpr.models.trainer.build_trainer` takes. ``data`` is the first validation set of the
+    data set that was chosen, built only where images or predictions are not given; the rest of it is for training.
     """
     values = OmegaConf.to_container(_without(cfg, "data", "trainer"), resolve=True)
     assert isinstance(values, dict)

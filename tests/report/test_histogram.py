@@ -9,7 +9,7 @@ def test_every_gain_is_in_one_bar():
     histogram = gain_histogram([-0.9, -0.011, -0.0005, 0, 0.02, 0.5])
     assert counts(histogram, "worse") == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert counts(histogram, "same") == [2]
-    assert counts(histogram, "better") == [1, 0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert counts(histogram, "better") == [1, 0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert histogram.ticks[9:11] == ["−0.1", "+0.1"]
     assert histogram.ticks[-1] == "+90"
 

@@ -14,6 +14,7 @@ import torch
 from hydra.utils import instantiate
 from torch.utils.data import DataLoader
 
+from bpr.command import exit_code
 from bpr.config import register_schemas
 from bpr.data.batches import collate_training
 from bpr.data.datasets import PatchDataset
@@ -21,7 +22,6 @@ from bpr.data.index import build_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler
 from bpr.formats.annotations import read_annotations
-from bpr.formats.errors import FormatError
 from bpr.structures import PatchSpec
 
 GROUP: Final = 4
@@ -42,14 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--workers", type=int, default=1, help="worker processes (default: 1)")
     options.add_argument("--batches", type=int, default=200, help="batches of 32 patches to load (default: 200)")
     chosen = options.parse_args(arguments)
-    try:
-        return _run(chosen)
-    except FormatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _measure(chosen))
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _measure(chosen: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     spec = PatchSpec()
@@ -78,7 +74,6 @@ def _run(chosen: argparse.Namespace) -> int:
     spent = perf_counter() - start
     each = patches / spent / max(chosen.workers, 1)
     print(f"loader, augment={chosen.augment}: {patches} patches in {spent:.2f} s: {each:.0f}/s per worker process")
-    return 0
 
 
 if __name__ == "__main__":

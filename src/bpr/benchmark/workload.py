@@ -1,9 +1,8 @@
 """Generated images and predictions to measure on: nothing is downloaded."""
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,23 +14,15 @@ from bpr.structures import Image, Mask, Size
 from bpr.synthetic.shapes import SHAPES
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """Files to refine.
-
-    Attributes:
-        name: For people.
-        images: Folder.
-        predictions: File or folder.
-    """
+class Workload(NamedTuple):
+    """Files to refine: a folder of images and a file or folder of predictions; ``name`` is for people."""
 
     name: str
     images: Path
     predictions: Path
 
 
-@dataclass(frozen=True, slots=True)
-class SceneSize:
+class SceneSize(NamedTuple):
     """Images of one kind: (h, w) px, instances in each, and how many images there are."""
 
     size: Size
@@ -44,13 +35,7 @@ SCENES: Final = (SceneSize((480, 640), 10, 12), SceneSize((1024, 2048), 30, 2))
 
 
 def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
-    """Write images of smooth noise and irregular outlines on them, as JPEG and COCO results.
-
-    Args:
-        folder: Made if missing.
-        scene: Size and number.
-        seed: The same seed gives the same files.
-    """
+    """Write images of smooth noise and irregular outlines on them, as JPEG and COCO results; a seed gives one set."""
     height, width = scene.size
     name = f"{width} x {height}, {scene.instances} instances"
     images = folder / f"{width}x{height}" / "images"
@@ -61,21 +46,14 @@ def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
         PillowImage.fromarray(_texture(scene.size, rng)).save(images / f"{number}.jpg", quality=90)
         for _ in range(scene.instances):
             code = rle.encode(_outline(scene.size, rng))
-            score = float(rng.uniform(0.3, 1))
-            entries.append(new_entry(number, 1, code, score))
+            entries.append(new_entry(number, 1, code, float(rng.uniform(0.3, 1))))
     predictions = images.parent / "predictions.json"
     write_results(predictions, entries)
     return Workload(name, images, predictions)
 
 
 def first_images(workload: Workload, count: int | None, folder: Path) -> Workload:
-    """The part of a COCO workload that is of its first ``count`` images; all of it if that is None.
-
-    Args:
-        workload: To take a part of.
-        count: >= 1.
-        folder: Where the predictions of that part are written.
-    """
+    """A COCO workload of the first ``count`` images, written to ``folder``; all of them if that is None."""
     if count is None:
         return workload
     entries = open_results(workload.predictions)

@@ -1,6 +1,7 @@
 """Histograms of what refinement changed, as bars to draw."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ _BARS: Final = 10  # on each side
 _COVERED: Final = 97.0  # percentile within the inner bars; the outermost bar holds what lies beyond
 
 
-class Bar(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Bar:
     """How many instances lie in one interval, and what that says: worse, same, better or changed."""
 
     count: int
