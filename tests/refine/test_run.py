@@ -11,8 +11,9 @@ from PIL import Image
 from pytorch_lightning import Callback, Trainer
 
 from bpr import rle
-from bpr.config import build_trainer, refine_values
+from bpr.config import build, refine_values
 from bpr.formats.errors import FormatError
+from bpr.models.trainer import build_trainer
 from bpr.refine.run import capped_trainer, open_run, predict
 from bpr.refine.settings import RefineSettings
 
@@ -43,7 +44,7 @@ class Repeated:
 
         def make(callbacks=(), **options):
             more = [] if after is None else [Interrupt(after)]
-            return build_trainer(cfg.trainer, callbacks=[*callbacks, *more], **options)
+            return build_trainer(partial(build, cfg.trainer), callbacks=[*callbacks, *more], **options)
 
         settings = RefineSettings.from_config(refine_values(cfg), self._folder / "run")
         return open_run(settings, make), make
