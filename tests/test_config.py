@@ -39,7 +39,7 @@ def test_every_experiment_composes_and_its_parts_are_built(composed, experiment)
 
 def test_without_arguments_the_shipped_weights_are_trained_on_the_demo(composed):
     cfg = composed("train")
-    assert cfg.data.val[0]._target_ == "bpr.data.demo_source.demo_source"
+    assert cfg.data.val[0]._target_ == "bpr.data.settings.demo_source"
     assert cfg.model.net.path.name == "hrnet18s"
     assert cfg.trainer.max_steps < 1000
 

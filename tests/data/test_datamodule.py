@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from bpr.data.augmentation import PatchAugmentation
-from bpr.data.datamodule import PatchDataModule, RefinementDataModule
-from bpr.data.records import training_records
+from bpr.data.datamodule import PatchDataModule
 from bpr.data.settings import Source, TrainingData
-from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.structures import PatchSpec, SettingError
 
@@ -132,10 +130,3 @@ def test_a_data_set_without_predictions_is_for_simulation(toy_coco, tmp_path):
 
 def test_without_a_validation_set_there_is_none(toy_coco, tmp_path):
     assert datamodule(toy_coco, tmp_path, val=[]).val_dataloader() == []
-
-
-def test_patches_of_several_images_share_a_batch(toy_coco):
-    records = training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
-    loader = RefinementDataModule(records, SPEC, images_per_batch=3).predict_dataloader()
-    sizes = [[layout.image_id for layout in batch.layouts] for batch in loader]
-    assert sizes == [[10, 11, 12], [13]]

@@ -74,9 +74,10 @@ class RefinementWriter(BasePredictionWriter):
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Close the shard; what is in it counts when the run is repeated."""
-        if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+        """Append what is ready, and close the shard; what is in it counts when the run is repeated."""
+        if self._shard is not None:
             self._append()
+        if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             print(f"interrupted; the same command resumes from what is in {self._folder}", file=sys.stderr)
         self._close()
 
