@@ -9,7 +9,7 @@ from typing import Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
-from bpr.formats.json_fields import field, items, read_json
+from bpr.formats.json_fields import get_field, get_list, read_json
 from bpr.structures import Federated, Rle, Size, TrueInstance
 
 
@@ -88,16 +88,16 @@ def _read_coco(path: Path) -> Annotations:
     images: dict[int | str, AnnotatedImage] = {}
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
-        image_id = field(path, where, image, "id", (int, str))
+        image_id = get_field(path, where, image, "id", (int, str))
         size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
         if image_id in images:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
         file_name, federated = _file_name(path, where, image), _federated(path, where, image)
         images[image_id] = AnnotatedImage(file_name, size, (), (), federated)
-    objects = _objects(path, items(path, content, "annotations"), images)
+    objects = _objects(path, get_list(path, content, "annotations"), images)
     categories = {
-        field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
-        for number, category in enumerate(items(path, content, "categories"))
+        get_field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        for number, category in enumerate(get_list(path, content, "categories"))
     }
     for image_id, found in objects.items():
         truths, areas = zip(*found, strict=True)
@@ -112,12 +112,12 @@ def _objects(
     objects: dict[int | str, list[tuple[TrueInstance, float]]] = defaultdict(list)
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
-        image_id = field(path, where, annotation, "image_id", (int, str))
+        image_id = get_field(path, where, annotation, "image_id", (int, str))
         assert isinstance(annotation, dict)
         if image_id not in images:
             raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
         rle = segmentation_rle(path, where, annotation, images[image_id].size)
-        category = field(path, where, annotation, "category_id", (int,))
+        category = get_field(path, where, annotation, "category_id", (int,))
         truth = TrueInstance(rle, category, bool(annotation.get("iscrowd", 0)))
         objects[image_id].append((truth, _area(path, where, annotation, rle)))
     return objects
@@ -127,7 +127,7 @@ def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
     """``file_name``, or for LVIS the last two parts of ``coco_url`` (``val2017/000000397133.jpg``)."""
     if "file_name" not in image and isinstance(image.get("coco_url"), str):
         return "/".join(image["coco_url"].split("/")[-2:])
-    name: str = field(path, where, image, "file_name", (str,))
+    name: str = get_field(path, where, image, "file_name", (str,))
     return name
 
 
@@ -143,7 +143,7 @@ def _federated(path: Path, where: str, image: Mapping[str, Any]) -> Federated | 
 
 
 def _count(path: Path, where: str, entry: object, name: str) -> int:
-    value: int = field(path, where, entry, name, (int,))
+    value: int = get_field(path, where, entry, name, (int,))
     if value < 1:
         raise FormatError(path, where, f"'{name}' must be at least 1 px, got {value}")
     return value
