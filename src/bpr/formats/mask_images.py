@@ -64,7 +64,7 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
         values = read_labels(path)
         if labelled:
             masks = _split_labels(path, values, ignore_label)
-            void += [name] if ignore_label is None and _looks_like_void(masks) else []
+            void += [name] if ignore_label is None and _looks_like_void(values.dtype, masks) else []
         else:
             mask, is_soft = _threshold(path, values)
             masks = {None: mask}
@@ -159,10 +159,11 @@ def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) ->
     return {label: values == label for label in labels if label not in (0, ignore_label)}
 
 
-def _looks_like_void(labels: Iterable[int | None]) -> bool:
-    """Whether the values of a label image are small ones without a gap, and 255."""
+def _looks_like_void(dtype: np.dtype[Any], labels: Iterable[int | None]) -> bool:
+    """Whether the values of a label image of 8 bits are small ones without a gap, and 255."""
     *small, last = [*labels] or [None]
-    return last == VOC_VOID and bool(small) and small == list(range(1, len(small) + 1)) and len(small) < VOC_VOID - 1
+    consecutive = small == list(range(1, len(small) + 1))
+    return dtype == np.uint8 and last == VOC_VOID and consecutive and 0 < len(small) < VOC_VOID - 1
 
 
 def _threshold(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], bool]:
