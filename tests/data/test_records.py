@@ -129,3 +129,15 @@ def test_an_image_of_another_size_or_no_image_is_an_error(tmp_path):
     (tmp_path / "b.png").write_text("no image")
     with pytest.raises(FormatError, match="cannot be decoded"):
         read_image(tmp_path / "b.png", (4, 3))
+
+
+def test_training_says_what_was_made_of_soft_masks(toy_coco, tmp_path, caplog):
+    content = json.loads(toy_coco.annotations.read_text())
+    content["categories"] = content["categories"][:1]
+    toy_coco.annotations.write_text(json.dumps(content))
+    (tmp_path / "masks").mkdir()
+    ramp = np.broadcast_to(np.arange(160, dtype=np.uint8), (120, 160))
+    Image.fromarray(ramp).save(tmp_path / "masks" / "000000000010_1.png")
+    (record,) = training_records(toy_coco.images, read_annotations(toy_coco.annotations), [tmp_path / "masks"])
+    assert rle.area(record.instances[0].rle) == 120 * 32
+    assert "1 soft masks were thresholded at half of their range, such as 000000000010_1.png" in caplog.text

@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 import pytest
 
-from bpr.formats.files import path_inside, replacing
+from bpr.formats.files import replacing, resolve_inside
 
 
 def test_hosts_that_share_a_folder_and_a_process_id_do_not_write_to_one_file(tmp_path, monkeypatch):
@@ -48,10 +48,10 @@ def test_names_as_long_as_the_file_system_allows_are_written(tmp_path, name):
     [("a/b.png", "", "a/b.png"), ("../b.png", "a", "b.png"), ("./a/../b.png", "", "b.png"), ("b", "a/c", "a/c/b")],
 )
 def test_paths_are_taken_from_the_folder_that_they_start_in(given, start, expected):
-    assert path_inside(given, PurePath(start)).as_posix() == expected
+    assert resolve_inside(given, PurePath(start)).as_posix() == expected
 
 
 @pytest.mark.parametrize("given", ["/etc/passwd", "../a", "a/../../b", "..", ".", "", "a/.."])
 def test_what_leads_out_of_the_folder_or_names_the_folder_is_refused(given):
     with pytest.raises(ValueError, match=r"absolute path|leads out of the folder"):
-        path_inside(given)
+        resolve_inside(given)

@@ -1,6 +1,6 @@
 import pytest
 
-from bpr.formats.image_names import ImageNames, beginnings, without_suffix
+from bpr.formats.image_names import ImageNames, beginnings, strip_suffix
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_a_mask_may_be_named_after_each_beginning():
 
 @pytest.mark.parametrize(("name", "expected"), [("a/b.c.png", "a/b.c"), ("b.jpg", "b"), ("", ".")])
 def test_the_suffix_is_no_part_of_the_name(name, expected):
-    assert without_suffix(name) == expected
+    assert strip_suffix(name) == expected

@@ -9,7 +9,7 @@ from typing import Final
 
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
-from bpr.formats.image_names import ImageNames, beginnings, without_suffix
+from bpr.formats.image_names import ImageNames, beginnings, strip_suffix
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -27,7 +27,7 @@ def image_names(folder: Path, excluded: Path) -> frozenset[str]:
     images = _images(_files(folder, excluded))
     direct = frozenset(path.stem for path in images if path.parent == folder)
     return frozenset(
-        without_suffix(path.relative_to(folder).as_posix())
+        strip_suffix(path.relative_to(folder).as_posix())
         for path in images
         if path.parent == folder or direct.isdisjoint(beginnings(path.stem))
     )
@@ -68,16 +68,16 @@ class ImageFinder:
         """
         path = self._folder / file_name
         if path.is_file():
-            return self._found(path, "by file_name")
+            return self._count(path, "by file_name")
         agreeing = self._by_name.find(file_name)
         if len(agreeing) == 1 and (self._folder / agreeing[0]).is_file():
             path = self._folder / agreeing[0]
-            return self._found(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
+            return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
         problem = "is missing"
         if agreeing:
-            problem = f"is not there, and fits {len(agreeing)} files below the folder ({_some(agreeing)})"
+            problem = f"is not there, and fits {len(agreeing)} files below the folder ({_list_some(agreeing)})"
         elif alike := self._by_name.alike(file_name):
-            problem = f"is missing, and in another folder are only {_some(alike)}"
+            problem = f"is missing, and in another folder are only {_list_some(alike)}"
         remedy = f"; `images` must name the folder that file names start from; it is needed by {needed_by}"
         raise FormatError(path, None, problem + remedy)
 
@@ -97,18 +97,18 @@ class ImageFinder:
         found = self._by_path.get(str(image_id)) or self._directly.of(image_id) or self._below.of(image_id)
         if len(found) == 1:
             name = found[0].relative_to(self._folder).as_posix()
-            return self._found(found[0], "by image_id", f" (such as {image_id}, found as {name})")
+            return self._count(found[0], "by image_id", f" (such as {image_id}, found as {name})")
         if not found:
             problem = (
                 f"no image in {self._folder} is named after image_id {image_id!r}; "
                 "give annotations=FILE (a COCO file whose 'images' list the names)"
             )
         else:
-            names = _some(path.relative_to(self._folder).as_posix() for path in found)
+            names = _list_some(path.relative_to(self._folder).as_posix() for path in found)
             problem = f"image_id {image_id!r} fits several images ({names}); give annotations=FILE"
         raise FormatError(predictions, where, problem)
 
-    def _found(self, path: Path, rule: str, example: str = "") -> Path:
+    def _count(self, path: Path, rule: str, example: str = "") -> Path:
         self._counts[rule] += 1
         self._examples.setdefault(rule, example)
         return path
@@ -125,7 +125,7 @@ class ImageFinder:
     def _by_path(self) -> dict[str, list[Path]]:
         by_path: dict[str, list[Path]] = defaultdict(list)
         for path in _images(self._listed):
-            by_path[without_suffix(path.relative_to(self._folder).as_posix())].append(path)
+            by_path[strip_suffix(path.relative_to(self._folder).as_posix())].append(path)
         return by_path
 
     @cached_property
@@ -154,7 +154,7 @@ class _ImagesById:
         return self._by_stem.get(str(image_id)) or by_number
 
 
-def _some(names: Iterable[str]) -> str:
+def _list_some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 

@@ -1,5 +1,6 @@
 """Join predictions, annotations and images on disk into `ImageRecord`s."""
 
+import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,11 @@ from bpr.data.images import image_sizes
 from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.formats.errors import FormatError
-from bpr.formats.image_names import without_suffix
+from bpr.formats.image_names import strip_suffix
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class StoredRecords(LazySequence[ImageRecord]):
 def training_records(images: Path, annotated: Annotations, predictions: Sequence[Path]) -> list[ImageRecord]:
     """Records of annotated images; the predictions of several segmenters are joined image by image.
 
+    Remarks on what was read are logged.
+
     Args:
         images: Folder of images.
         annotated: Images and objects; their order is kept. Images without predictions are left out.
@@ -110,9 +115,11 @@ def training_records(images: Path, annotated: Annotations, predictions: Sequence
         raise FormatError(annotated.path, None, "has no annotations; training needs ground truth")
     instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
     first = 0
-    names = {without_suffix(image.file_name) for image in annotated.images.values()}
+    names = {strip_suffix(image.file_name) for image in annotated.images.values()}
     for path in predictions:
         found = read_predictions(path, image_names=lambda: names).aligned(annotated)
+        for note in found.notes:
+            _log.warning("%s: %s", path, note)
         if found.comparable(annotated) is not annotated:
             problem = f"its masks have no class, but {annotated.path} has several; training matches masks by class"
             raise FormatError(path, None, f"{problem}: give results with classes, or annotations with one")

@@ -7,7 +7,7 @@ from pathlib import Path
 from bpr.formats import predictions as any_format
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.image_names import without_suffix
+from bpr.formats.image_names import strip_suffix
 from bpr.formats.predictions import Predictions
 from bpr.structures import CoarseInstance, ImageRecord
 
@@ -26,7 +26,7 @@ def read_predictions(path: str | Path, annotations: Annotations) -> Predictions:
     Raises:
         FormatError: If a file is wrong.
     """
-    names = {without_suffix(image.file_name) for image in annotations.images.values()}
+    names = {strip_suffix(image.file_name) for image in annotations.images.values()}
     return any_format.read_predictions(path, image_names=lambda: names).aligned(annotations)
 
 

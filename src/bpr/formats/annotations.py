@@ -9,7 +9,7 @@ from typing import Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError
-from bpr.formats.json_fields import field, items, read_json
+from bpr.formats.json_fields import get_field, get_list, read_json
 from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
 
@@ -86,16 +86,16 @@ def _read_coco(path: Path) -> Annotations:
     images: dict[int | str, AnnotatedImage] = {}
     for number, image in enumerate(content["images"]):
         where = f"images[{number}]"
-        image_id = field(path, where, image, "id", (int, str))
+        image_id = get_field(path, where, image, "id", (int, str))
         size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
         if image_id in images:
             raise FormatError(path, where, f"image id {image_id!r} occurs twice")
         file_name, coverage = _file_name(path, where, image), _coverage(path, where, image)
         images[image_id] = AnnotatedImage(file_name, size, (), coverage)
-    objects = _objects(path, items(path, content, "annotations"), images)
+    objects = _objects(path, get_list(path, content, "annotations"), images)
     categories = {
-        field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
-        for number, category in enumerate(items(path, content, "categories"))
+        get_field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        for number, category in enumerate(get_list(path, content, "categories"))
     }
     for image_id, found in objects.items():
         images[image_id] = replace(images[image_id], truths=tuple(found))
@@ -109,12 +109,12 @@ def _objects(
     objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
-        image_id = field(path, where, annotation, "image_id", (int, str))
+        image_id = get_field(path, where, annotation, "image_id", (int, str))
         assert isinstance(annotation, dict)
         if image_id not in images:
             raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
         rle = segmentation_rle(path, where, annotation, images[image_id].size)
-        category = field(path, where, annotation, "category_id", (int,))
+        category = get_field(path, where, annotation, "category_id", (int,))
         crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
         objects[image_id].append(TrueInstance(rle, category, crowd, area))
     return objects
@@ -124,7 +124,7 @@ def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:
     """``file_name``, or for LVIS the last two parts of ``coco_url`` (``val2017/000000397133.jpg``)."""
     if "file_name" not in image and isinstance(image.get("coco_url"), str):
         return "/".join(image["coco_url"].split("/")[-2:])
-    name: str = field(path, where, image, "file_name", (str,))
+    name: str = get_field(path, where, image, "file_name", (str,))
     return name
 
 
@@ -140,7 +140,7 @@ def _coverage(path: Path, where: str, image: Mapping[str, Any]) -> ClassCoverage
 
 
 def _count(path: Path, where: str, entry: object, name: str) -> int:
-    value: int = field(path, where, entry, name, (int,))
+    value: int = get_field(path, where, entry, name, (int,))
     if value < 1:
         raise FormatError(path, where, f"'{name}' must be at least 1 px, got {value}")
     return value

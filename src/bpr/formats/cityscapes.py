@@ -19,7 +19,7 @@ from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import path_inside, replacing, visible_files
+from bpr.formats.files import replacing, resolve_inside, visible_files
 from bpr.formats.mask_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 from bpr.structures import TrueInstance
@@ -227,7 +227,7 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
 def _mask_path(folder: Path, path: Path, where: str, given: str) -> Path:
     """The mask that a line names, under the name that it is written back with."""
     try:
-        mask = folder / path_inside(given, path.parent.relative_to(folder))
+        mask = folder / resolve_inside(given, path.parent.relative_to(folder))
     except ValueError as error:
         raise FormatError(path, where, str(error)) from error
     if not mask.is_file():

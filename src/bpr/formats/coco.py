@@ -16,7 +16,7 @@ from bpr.formats.annotations import segmentation_rle
 from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.formats.json_fields import field, no_json, read_json, score
+from bpr.formats.json_fields import get_field, get_score, json_error, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 from bpr.structures import Rle, Size
 
@@ -35,9 +35,9 @@ def open_results(path: str | Path) -> StoredEntries:
     """
     path = Path(path)
     try:
-        return _open(path, _array)
+        return _open(path, _check_array)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise no_json(path, error) from error
+        raise json_error(path, error) from error
     except TypeError as error:
         hint = " (this looks like an annotation file)" if isinstance(read_json(path), dict) else ""
         raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
@@ -45,7 +45,7 @@ def open_results(path: str | Path) -> StoredEntries:
 
 def open_json_lines(path: str | Path) -> StoredEntries:
     """`open_results` of JSON Lines; empty lines are passed over."""
-    return _open(Path(path), _lines)
+    return _open(Path(path), _check_lines)
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -116,23 +116,23 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
     return _write(Path(path), entries, b"", b"\n", b"\n")
 
 
-def _open(path: Path, checked_spans: Callable[[Path, IO[bytes]], _Spans]) -> StoredEntries:
+def _open(path: Path, check: Callable[[Path, IO[bytes]], _Spans]) -> StoredEntries:
     try:
         copy = UnpackedCopy(path) if is_gzip(path) else None
         readable = path if copy is None else copy.path
         with readable.open("rb") as file:
-            return StoredEntries(readable, checked_spans(path, file), copy)
+            return StoredEntries(readable, check(path, file), copy)
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
-def _array(path: Path, file: IO[bytes]) -> _Spans:
+def _check_array(path: Path, file: IO[bytes]) -> _Spans:
     for number, (start, length, entry) in enumerate(array_spans(file)):
         _check_entry(path, f"entry {number}", entry)
         yield start, length
 
 
-def _lines(path: Path, file: IO[bytes]) -> _Spans:
+def _check_lines(path: Path, file: IO[bytes]) -> _Spans:
     start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
     file.seek(start)
     for number, line in enumerate(file, start=1):
@@ -148,10 +148,10 @@ def _lines(path: Path, file: IO[bytes]) -> _Spans:
 
 def _check_entry(path: Path, where: str, entry: object) -> None:
     """Check that an entry has the fields that refinement needs."""
-    field(path, where, entry, "image_id", (int, str))
-    field(path, where, entry, "category_id", (int,))
+    get_field(path, where, entry, "image_id", (int, str))
+    get_field(path, where, entry, "category_id", (int,))
     assert isinstance(entry, dict)
-    score(path, where, entry)
+    get_score(path, where, entry)
     if "segmentation" not in entry:
         raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
 
@@ -165,13 +165,13 @@ def _write(
         cast(IO[bytes], gzip.open(unfinished, "wb")) if gzipped else unfinished.open("wb") as file,
     ):
         file.write(opening)
-        written = StoredEntries(path, _written(file, entries, len(opening), separator))
+        written = StoredEntries(path, _write_entries(file, entries, len(opening), separator))
         if opening or len(written):
             file.write(closing)
     return written.unpacked(UnpackedCopy(path)) if gzipped else written
 
 
-def _written(file: IO[bytes], entries: Iterable[Mapping[str, Any]], start: int, separator: bytes) -> _Spans:
+def _write_entries(file: IO[bytes], entries: Iterable[Mapping[str, Any]], start: int, separator: bytes) -> _Spans:
     before = b""
     for entry in entries:
         text = json.dumps(entry, separators=(",", ":")).encode()

@@ -42,7 +42,7 @@ class LazySequence(Sequence[Item], ABC):
 
     @abstractmethod
     def _make(self, position: int) -> Item:
-        """The item at a position from 0 to the length of the sequence, exclusively."""
+        """Build item ``position``, 0 <= position < len(self)."""
 
 
 class StoredEntries(LazySequence[Entry]):
@@ -147,7 +147,10 @@ def array_spans(file: IO[bytes]) -> Iterator[tuple[int, int, object]]:
 
 
 class _Scanner:
-    """Reads a file chunk by chunk; one character stands for one byte (Latin-1), so that positions are offsets."""
+    """Reads a file chunk by chunk; one character stands for one byte (Latin-1), so that positions are offsets.
+
+    msgspec would be faster, but refuses what Python's json writes and reads: NaN, Infinity and lone surrogates.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         start = file.read(len(BOM_UTF8))
@@ -155,7 +158,7 @@ class _Scanner:
         self._file, self._text, self._at, self._before = file, start[skipped:].decode("latin-1"), 0, skipped
 
     def peek(self) -> str:
-        """The next character that is no white space, without moving behind it; empty at the end."""
+        """The next non-whitespace character, not consumed; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _SPACE:
@@ -165,7 +168,7 @@ class _Scanner:
                 return ""
 
     def skip(self) -> None:
-        """Move behind the character that `peek` gave."""
+        """Consume the character `peek` returned."""
         self._at += 1
 
     def value(self) -> tuple[int, int, object]:

@@ -20,7 +20,7 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def path_inside(given: str, start: PurePath | None = None) -> Path:
+def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     """A path that a file names, relative to the folder that all of them must be in; links are not followed.
 
     Args:

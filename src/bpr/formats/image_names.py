@@ -36,7 +36,7 @@ class ImageNames:
         return [] if most is None else [other for other, count in shared.items() if count == most]
 
 
-def without_suffix(file_name: str) -> str:
+def strip_suffix(file_name: str) -> str:
     """The path of an image without its suffix."""
     path = PurePosixPath(file_name)
     return (path.parent / path.stem).as_posix()

@@ -21,15 +21,15 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise no_json(path, error) from error
+        raise json_error(path, error) from error
 
 
-def no_json(path: Path, error: Exception) -> FormatError:
+def json_error(path: Path, error: Exception) -> FormatError:
     """The error that a file is not JSON."""
     return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
 
 
-def field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
+def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
     """A field of an object that is of one of ``kinds``; no kind includes bool.
 
     Raises:
@@ -46,19 +46,19 @@ def field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, .
     return value
 
 
-def score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
+def get_score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
     """The field ``score``, a finite number.
 
     Raises:
         FormatError: If it is missing or anything else.
     """
-    value: float = field(path, where, entry, "score", (int, float))
+    value: float = get_field(path, where, entry, "score", (int, float))
     if isinstance(value, float) and not math.isfinite(value):
         raise FormatError(path, where, f"score must be a finite number, got {value}")
     return value
 
 
-def items(path: Path, content: Mapping[str, Any], name: str) -> list[Any]:
+def get_list(path: Path, content: Mapping[str, Any], name: str) -> list[Any]:
     """The list in a field that may be missing.
 
     Raises:

@@ -14,7 +14,7 @@ from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
-from bpr.formats.image_names import ImageNames, beginnings, without_suffix
+from bpr.formats.image_names import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -63,10 +63,10 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
         image, labelled = _image_of(path, name, images)
         values = read_labels(path)
         if labelled:
-            masks = _instances(path, values, ignore_label)
-            void += [name] if ignore_label is None and _has_void(masks) else []
+            masks = _split_labels(path, values, ignore_label)
+            void += [name] if ignore_label is None and _looks_like_void(values.dtype, masks) else []
         else:
-            mask, is_soft = _foreground(path, values)
+            mask, is_soft = _threshold(path, values)
             masks = {None: mask}
             soft += [name] if is_soft else []
         for value, mask in masks.items():
@@ -75,7 +75,7 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
     if not files:
         refuse_lossy_masks(folder)
         raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
-    return Content(entries, _notes(soft, void))
+    return Content(entries, _describe(soft, void))
 
 
 def refuse_lossy_masks(folder: Path) -> None:
@@ -135,7 +135,7 @@ def _mask_files(folder: Path) -> list[Path]:
 
 def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
     """The image of a mask file, and whether the file has the name of the image and so is a label image."""
-    own = PurePosixPath(without_suffix(name))
+    own = PurePosixPath(strip_suffix(name))
     meant = [own.with_name(start).as_posix() for start in beginnings(own.name)]
     meant += [own.parent.as_posix()] if own.parent.name else []
     for tried in meant:
@@ -152,20 +152,21 @@ def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
     raise FormatError(path, None, problem)
 
 
-def _instances(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, NDArray[np.bool_]]:
+def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, NDArray[np.bool_]]:
     if not np.issubdtype(values.dtype, np.integer):
         raise FormatError(path, None, f"is a label image of {values.dtype}, but labels are integers; save it as such")
     labels = (int(value) for value in np.unique(values))
     return {label: values == label for label in labels if label not in (0, ignore_label)}
 
 
-def _has_void(labels: Iterable[int | None]) -> bool:
-    """Whether the values of a label image are small ones without a gap, and 255."""
+def _looks_like_void(dtype: np.dtype[Any], labels: Iterable[int | None]) -> bool:
+    """Whether the values of a label image of 8 bits are small ones without a gap, and 255."""
     *small, last = [*labels] or [None]
-    return last == VOC_VOID and bool(small) and small == list(range(1, len(small) + 1)) and len(small) < VOC_VOID - 1
+    consecutive = small == list(range(1, len(small) + 1))
+    return dtype == np.uint8 and last == VOC_VOID and consecutive and 0 < len(small) < VOC_VOID - 1
 
 
-def _foreground(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], bool]:
+def _threshold(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], bool]:
     """(h, w), and whether the mask is soft."""
     distinct = np.unique(values)
     if len(distinct) <= 2:
@@ -180,7 +181,7 @@ def _foreground(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], bo
     return values >= half, True
 
 
-def _notes(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
+def _describe(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if soft:
         notes.append(f"{len(soft)} soft masks were thresholded at half of their range, such as {soft[0]}")

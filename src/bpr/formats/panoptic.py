@@ -18,8 +18,8 @@ from bpr import rle as rle_codec
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import path_inside, replacing
-from bpr.formats.json_fields import field, items, read_json, score
+from bpr.formats.files import replacing, resolve_inside
+from bpr.formats.json_fields import get_field, get_list, get_score, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
 
 VOID: Final = 0
@@ -52,7 +52,7 @@ def read_panoptic(path: str | Path) -> list[Entry]:
         FormatError: If the file or a PNG is wrong; names file, entry and remedy.
     """
     path = Path(path)
-    content = _content(path)
+    content = _read_checked(path)
     things = {category["id"] for category in content["categories"] if category["isthing"]}
     names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
     entries: list[Entry] = []
@@ -60,7 +60,7 @@ def read_panoptic(path: str | Path) -> list[Entry]:
         chosen = [s for s in annotation["segments_info"] if s["category_id"] in things and not s.get("iscrowd", 0)]
         if not chosen:
             continue
-        ids = read_ids(_png_folder(path) / path_inside(annotation["file_name"]))
+        ids = read_ids(_png_folder(path) / resolve_inside(annotation["file_name"]))
         for segment in chosen:
             mask = ids == segment["id"]
             if not mask.any():
@@ -99,13 +99,13 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
     path, source = Path(path), Path(source)
     if _png_folder(path).resolve() == _png_folder(source).resolve():
         raise FormatError(path, None, f"would replace the PNGs in {_png_folder(source)}; give another name")
-    content = _content(source)
+    content = _read_checked(source)
     of_file: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for entry in entries:
         of_file[entry["png_file"]].append(entry)
     annotations = []
     for annotation in content["annotations"]:
-        name, inside = annotation["file_name"], path_inside(annotation["file_name"])
+        name, inside = annotation["file_name"], resolve_inside(annotation["file_name"])
         ids = repainted(read_ids(_png_folder(source) / inside), of_file[name])
         with replacing(_png_folder(path) / inside) as unfinished:
             colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
@@ -163,17 +163,17 @@ def _png_folder(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _read_checked(path: Path) -> dict[str, Any]:
     """The JSON file, in which all fields that are used here have been checked."""
     if not path.suffix:
         raise FormatError(path, None, "has no suffix; a panoptic file is NAME.json, beside a folder NAME of PNGs")
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise FormatError(path, None, "expected a COCO panoptic file: an object with a list 'annotations'")
-    categories = _category_ids(path, content)
-    for number, image in enumerate(items(path, content, "images")):
-        field(path, f"images[{number}]", image, "id", (int, str))
-        field(path, f"images[{number}]", {"file_name": "", **image}, "file_name", (str,))
+    categories = _check_categories(path, content)
+    for number, image in enumerate(get_list(path, content, "images")):
+        get_field(path, f"images[{number}]", image, "id", (int, str))
+        get_field(path, f"images[{number}]", {"file_name": "", **image}, "file_name", (str,))
     annotation_of: dict[str, int] = {}
     for number, annotation in enumerate(content["annotations"]):
         name = _check_annotation(path, f"annotations[{number}]", annotation, categories)
@@ -183,12 +183,12 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _category_ids(path: Path, content: Mapping[str, Any]) -> set[int]:
+def _check_categories(path: Path, content: Mapping[str, Any]) -> set[int]:
     if not content.get("categories"):
         raise FormatError(path, "categories", "must list 'id' and 'isthing'; copy them from the annotation file")
     categories = set()
-    for number, category in enumerate(items(path, content, "categories")):
-        categories.add(field(path, f"categories[{number}]", category, "id", (int,)))
+    for number, category in enumerate(get_list(path, content, "categories")):
+        categories.add(get_field(path, f"categories[{number}]", category, "id", (int,)))
         if category.get("isthing") not in (0, 1):
             raise FormatError(path, f"categories[{number}]", "'isthing' must be 0 or 1")
     return categories
@@ -196,16 +196,16 @@ def _category_ids(path: Path, content: Mapping[str, Any]) -> set[int]:
 
 def _check_annotation(path: Path, where: str, annotation: object, categories: set[int]) -> str:
     """Check the segments of one PNG; gives its path in the folder."""
-    field(path, where, annotation, "image_id", (int, str))
-    name = field(path, where, annotation, "file_name", (str,))
+    get_field(path, where, annotation, "image_id", (int, str))
+    name = get_field(path, where, annotation, "file_name", (str,))
     try:
-        inside = path_inside(name).as_posix()
+        inside = resolve_inside(name).as_posix()
     except ValueError as error:
         raise FormatError(path, where, f"file_name {error} ({_png_folder(path)})") from error
     segments: set[int] = set()
-    for segment in field(path, where, annotation, "segments_info", (list,)):
-        segment_id = field(path, where, segment, "id", (int,))
-        if field(path, where, segment, "category_id", (int,)) not in categories:
+    for segment in get_field(path, where, annotation, "segments_info", (list,)):
+        segment_id = get_field(path, where, segment, "id", (int,))
+        if get_field(path, where, segment, "category_id", (int,)) not in categories:
             problem = f"segment {segment_id} is of category {segment['category_id']}, which is not in 'categories'"
             raise FormatError(path, where, f"{problem}; add it there")
         if segment_id in segments or not VOID < segment_id < _COLOURS:
@@ -214,7 +214,7 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
             )
         segments.add(segment_id)
         if "score" in segment:
-            score(path, f"{where}, segment {segment_id}", segment)
+            get_score(path, f"{where}, segment {segment_id}", segment)
     return inside
 
 

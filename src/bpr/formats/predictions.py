@@ -10,7 +10,7 @@ from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
-from bpr.formats.image_names import ImageNames, without_suffix
+from bpr.formats.image_names import ImageNames, strip_suffix
 from bpr.formats.prediction_format import PredictionFormat, ReadOptions
 from bpr.structures import Rle, Size
 
@@ -182,4 +182,4 @@ def _folder_format(path: Path) -> PredictionFormat:
 
 
 def _image_name(file_name: str) -> str:
-    return without_suffix(file_name).removesuffix(cityscapes.IMAGE_SUFFIX.removesuffix(".png"))
+    return strip_suffix(file_name).removesuffix(cityscapes.IMAGE_SUFFIX.removesuffix(".png"))
