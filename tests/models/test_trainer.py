@@ -83,7 +83,7 @@ def test_weights_alone_are_refused_with_how_to_start_from_them(tmp_path):
 
 def test_released_weights_are_no_training(released):
     with pytest.raises(CheckpointError, match="no training to resume"):
-        check_resumable(released("hrnet18s"), refiner(), 3)
+        check_resumable(released("hrnet18s_128"), refiner(), 3)
 
 
 def test_a_checkpoint_of_another_module_is_refused(tmp_path):
