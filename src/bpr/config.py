@@ -28,7 +28,7 @@ def _schema(checked: type, build: bool = True) -> Callable[[], Any]:
             copied.append((its.name, Any, field(default_factory=_schema(hint))))  # type: ignore[arg-type]
         else:
             default = MISSING if its.default is NO_DEFAULT else its.default
-            of_items = get_origin(hint) is Sequence or Sequence in map(get_origin, get_args(hint))
+            of_items = get_origin(hint) is Sequence or Sequence in [get_origin(part) for part in get_args(hint)]
             kind = Any if of_items else str if hint is Path else hint
             copied.append((its.name, kind, field(default=default)))
     target = [("_target_", str, field(default=f"{checked.__module__}.{checked.__qualname__}"))] if build else []
