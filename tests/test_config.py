@@ -5,11 +5,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
-from hydra.utils import instantiate
 
-from bpr.config import register_schemas
+from bpr.config import build, drop_null_groups, register_schemas
+from bpr.data.settings import TrainingData
 from bpr.models.segmenter import PatchSegmenter
-from bpr.structures import PatchSpec
+from bpr.models.weights import CheckpointError
+from bpr.structures import PatchSpec, SettingError
+from bpr.synthetic import demo
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -29,23 +31,23 @@ def test_every_experiment_composes_and_its_parts_are_built(composed, experiment)
     assert PatchSpec(**cfg.patch).size == 64
     if cfg.model.net._target_.endswith("PatchSegmenter"):
         cfg.model.net.pretrained = False
-        segmenter = instantiate(cfg.model.net)
+        segmenter = build(cfg.model.net)
         assert isinstance(segmenter, PatchSegmenter)
-        optimizer = instantiate(cfg.optim.optimizer)(segmenter.parameters())
-        scheduler = instantiate(cfg.optim.scheduler)(optimizer)
+        optimizer = build(cfg.optim.optimizer)(segmenter.parameters())
+        scheduler = build(cfg.optim.scheduler)(optimizer)
         assert scheduler.get_last_lr()[0] <= cfg.optim.optimizer.lr
-    assert callable(instantiate(cfg.augment))
+    assert callable(build(cfg.augment))
 
 
 def test_without_arguments_the_shipped_weights_are_trained_on_the_demo(composed):
     cfg = composed("train")
-    assert cfg.data.val[0]._target_ == "bpr.data.settings.demo_source"
+    assert [source.split for source in (*cfg.data.train, *cfg.data.val)] == ["train", "val"]
     assert cfg.model.net.path.name == "hrnet18s"
     assert cfg.trainer.max_steps < 1000
 
 
 @pytest.mark.parametrize(("experiment", "batch"), [("hrnet18s_128", 128), ("hrnet48_256", 24)])
-def test_the_recipes_of_the_paper_train_on_coco(composed, experiment, batch):
+def test_the_recipes_of_the_paper_train_on_cityscapes(composed, experiment, batch):
     cfg = composed("train", f"experiment={experiment}")
     assert cfg.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
     assert (cfg.data.batch_size, cfg.trainer.max_steps, cfg.patch.nms_iou) == (batch, 160000, 0.25)
@@ -55,7 +57,7 @@ def test_the_recipes_of_the_paper_train_on_coco(composed, experiment, batch):
 def test_debugging_starts_from_noise_on_the_demo_or_with_a_recipe_on_its_data(composed, debug):
     alone, recipe = composed("train", f"debug={debug}"), composed("train", f"debug={debug}", "experiment=hrnet48_256")
     assert not alone.model.net.pretrained
-    assert "demo" in alone.data.train[0]._target_
+    assert alone.data.train[0].root.endswith("demo")
     assert recipe.model.net.backbone == "hrnet_w48"
     assert recipe.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
 
@@ -85,6 +87,52 @@ def test_typos_and_bad_values_fail_at_composition_and_name_the_key(composed, nam
     with pytest.raises(ConfigCompositionException) as error:
         composed(name, override)
     assert key in str(error.value) + str(error.value.__cause__)
+
+
+def test_a_recipe_can_be_left_out_on_the_command_line(composed):
+    assert drop_null_groups(["experiment=null", "seed=1", "debug=null"]) == ["~experiment", "seed=1", "~debug"]
+    cfg = composed("train", *drop_null_groups(["experiment=null"]))
+    assert cfg.trainer.max_steps == 160000
+    assert cfg.optim.optimizer._target_ == "torch.optim.SGD"
+
+
+def test_the_demo_is_made_for_a_training_with_an_empty_cache(composed, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "COUNTS", {"train": 1, "val": 1})
+    data = build(composed("train", f"paths.cache={tmp_path}").data)
+    assert isinstance(data, TrainingData)
+    assert data.cache == tmp_path / "index"
+    assert all(source.annotations.is_file() for source in (*data.train, *data.val))
+
+
+def test_the_settings_of_a_training_are_those_of_its_recipe(composed):
+    data = build(composed("train", "experiment=hrnet48_256", "data.coarse=both", "data.simulation.severity=2").data)
+    assert (data.batch_size, data.coarse, data.simulation.severity, data.seed) == (24, "both", 2, 0)
+    assert data.val[0].images.endswith("cityscapes/leftImg8bit/val")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=5", r"^data\.batch_size \(5\) must be a multiple of data\.patches_per_image"),
+        ("data.train=[{imges: a}]", "has no imges: did you mean images"),
+        ("data.simulation.severity=0", r"^data\.simulation\.severity must be above 0"),
+        ("model.net.input_size=50", r"^model\.net: input_size must be a positive multiple of 32"),
+        ("augment.transforms.0.p=3", "^augment.*less than or equal to 1"),
+        ("callbacks.checkpoint.every_n_train_steps=-4", "^callbacks.checkpoint: Invalid value"),
+    ],
+)
+def test_what_a_constructor_refuses_is_one_line_that_names_the_setting(composed, override, message):
+    fixed = ["experiment=hrnet18s_128", "model.net.pretrained=false", "callbacks.checkpoint.dirpath=null"]
+    cfg = composed("train", *fixed, override)
+    with pytest.raises(SettingError, match=message) as error:
+        build(cfg[override.partition(".")[0]])
+    assert "\n" not in str(error.value)
+
+
+def test_errors_of_the_package_come_out_of_hydra_as_they_are(composed, tmp_path):
+    cfg = composed("train", "model=checkpoint", f"model.net.path={tmp_path / 'absent.ckpt'}")
+    with pytest.raises(CheckpointError, match=r"absent\.ckpt: no such file"):
+        build(cfg.model.net)
 
 
 def test_paths_come_from_the_environment(composed, monkeypatch):

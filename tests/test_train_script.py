@@ -1,5 +1,7 @@
 import csv
+import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,90 +9,183 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
-from bpr.models.refiner import load_refiner
+from bpr.config import register_schemas
+from bpr.formats.errors import FormatError
+from bpr.models.callbacks import StepCheckpoint
+from bpr.models.refiner import PatchRefiner, load_refiner
+from bpr.structures import SettingError
 
 ROOT = Path(__file__).parents[1]
 
 
-def train(toy, folder, *overrides, check=True):
+@pytest.fixture
+def train(toy_coco, monkeypatch):
+    """Train as ``python train.py debug=fast`` does, on the toy data set, in this process."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")  # set by seed_everything; the environment is restored after the test
+    spec = importlib.util.spec_from_file_location("train_script", ROOT / "train.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    register_schemas()
+    interrupt = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
+
+    def run(folder, *overrides):
+        settings = [*of_toy(toy_coco), f"paths.cache={toy_coco.root / 'cache'}", *overrides]
+        cfg = compose("train", [*settings, f"hydra.runtime.output_dir={folder}"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return script.train(cfg)
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield run
+    GlobalHydra.instance().clear()
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def of_toy(toy):
     sets = f"[{{images: '{toy.images}', annotations: '{toy.annotations}', predictions: ['{toy.predictions}']}}]"
-    command = [sys.executable, ROOT / "train.py", "debug=fast", f"data.train={sets}", f"data.val={sets}"]
-    command += ["patch.size=32", "data.patches_per_image=2", f"hydra.run.dir={folder}", "threads=1", *overrides]
+    return ["debug=fast", f"data.train={sets}", f"data.val={sets}", "patch.size=32", "data.patches_per_image=2",
+            "threads=1"]  # fmt: skip
+
+
+def run_script(toy, *overrides):
+    """``python train.py`` in a process of its own."""
+    command = [sys.executable, ROOT / "train.py", *of_toy(toy), *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(toy.root / "cache"), "WANDB_MODE": "offline"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=toy.root, env=environment, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
+    return subprocess.run(command, capture_output=True, text=True, cwd=toy.root, env=environment, check=False)
+
+
+def last(folder):
+    return folder / "checkpoints" / "last.ckpt"
 
 
 def weights_of(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.load(last(folder), weights_only=True)["state_dict"]
 
 
-def test_an_interrupted_training_goes_on_exactly(toy_coco, tmp_path):
-    options = ["trainer.max_steps=8", "optim=adamw_onecycle", "callbacks.checkpoint.every_n_train_steps=5"]
-    train(toy_coco, tmp_path / "whole", *options, "callbacks.checkpoint.every_n_train_steps=8")
-    # Stopped by the limit on batches in the middle of an epoch, with the schedule of the whole training.
-    train(toy_coco, tmp_path / "first", *options, "trainer.max_steps=5", "optim.scheduler.total_steps=8")
-    train(toy_coco, tmp_path / "second", *options, "callbacks.checkpoint.every_n_train_steps=8",
-          f"ckpt={tmp_path / 'first' / 'checkpoints' / 'last.ckpt'}")  # fmt: skip
-    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "second")
+def column(folder, name):
+    """Values of a logged figure, by step."""
+    with (folder / "csv" / "metrics.csv").open() as file:
+        return {int(row["step"]): float(row[name]) for row in csv.DictReader(file) if row.get(name)}
+
+
+def interrupt_at(monkeypatch, step):
+    """Let Ctrl-C come in a training step."""
+    original = PatchRefiner.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step:
+            raise KeyboardInterrupt
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(PatchRefiner, "training_step", training_step)
+
+
+@pytest.mark.parametrize("more", [[], ["callbacks=ema", "optim=sgd_poly"]])
+def test_an_interrupted_training_says_where_to_resume_and_ends_as_if_never_interrupted(
+    train, tmp_path, monkeypatch, capsys, more
+):
+    options = ["trainer.max_steps=8", "optim=adamw_onecycle", "callbacks.checkpoint.every_n_train_steps=5", *more]
+    train(tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(SystemExit):
+            train(tmp_path / "broken", *options)
+    assert (
+        f"stopped after 7 steps; resume it: python train.py ckpt={last(tmp_path / 'broken')}" in capsys.readouterr().out
+    )
+    train(tmp_path / "resumed", *options, f"ckpt={last(tmp_path / 'broken')}")
+    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed")
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
 
 
-def test_a_training_logs_its_figures_beside_the_coarse_ones_and_its_checkpoint_refines(toy_coco, tmp_path):
-    printed = train(toy_coco, tmp_path / "run").stdout
-    assert [line.split()[:2] for line in printed.splitlines()[-5:-2]] == [
-        ["coarse", "masks"],
-        ["step", "2"],
-        ["step", "4"],
-    ]
-    assert f"python refine.py ckpt={tmp_path / 'run' / 'checkpoints' / 'last.ckpt'}" in printed
-    with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
-        columns = set(next(csv.reader(file)))
-    expected = {f"val/{prefix}{name}" for prefix in ("", "coarse_") for name in ("iou", "accuracy", "boundary_f")}
-    assert expected | {"train/loss", "val/loss"} <= columns
-    refiner = load_refiner(tmp_path / "run" / "checkpoints" / "last.ckpt")
+def test_a_finished_training_is_prolonged_on_the_longer_curve_of_its_learning_rate(train, tmp_path):
+    options = ["optim=adamw_onecycle", "trainer.limit_val_batches=0"]
+    train(tmp_path / "short", *options, "trainer.max_steps=4")
+    train(tmp_path / "longer", *options, "trainer.max_steps=7", f"ckpt={last(tmp_path / 'short')}")
+    train(tmp_path / "whole", *options, "trainer.max_steps=7")
+    rates = column(tmp_path / "longer", "lr-AdamW")
+    assert rates == {step: rate for step, rate in column(tmp_path / "whole", "lr-AdamW").items() if step >= 4}
+    assert torch.load(last(tmp_path / "longer"), weights_only=True)["global_step"] == 7
+
+
+def test_the_last_step_is_saved_whatever_the_interval(train, tmp_path):
+    train(tmp_path, "trainer.max_steps=3", "callbacks.checkpoint.every_n_train_steps=2")
+    assert torch.load(last(tmp_path), weights_only=True)["global_step"] == 3
+
+
+def test_the_default_training_saves_before_its_end(train):
+    cfg = compose("train")
+    assert cfg.callbacks.checkpoint._target_.endswith(StepCheckpoint.__name__)
+    assert 0 < cfg.callbacks.checkpoint.every_n_train_steps <= cfg.trainer.max_steps / 3
+
+
+def test_a_training_logs_its_figures_beside_the_coarse_ones_and_its_checkpoint_refines(train, tmp_path, capsys):
+    score = train(tmp_path / "run")
+    printed = capsys.readouterr().out
+    table = [line.split()[:2] for line in printed.splitlines()[-5:-2]]
+    assert table == [["coarse", "masks"], ["step", "2"], ["step", "4"]]
+    assert f"python refine.py ckpt={last(tmp_path / 'run')}" in printed
+    names = {f"val/{prefix}{name}" for prefix in ("", "coarse_") for name in ("iou", "accuracy", "boundary_f")}
+    assert all(column(tmp_path / "run", name) for name in (*names, "train/loss", "val/loss"))
+    assert score == pytest.approx([*column(tmp_path / "run", "val/boundary_f").values()][-1])
+    refiner = load_refiner(last(tmp_path / "run"))
     assert refiner.segmenter.input_size == 32
     assert not refiner.training
 
 
-def test_one_batch_can_be_learnt_by_heart(toy_coco, tmp_path):
-    options = ["debug=overfit", "data.train=${data.val}", "data.batch_size=4", "trainer.max_steps=60"]
-    train(toy_coco, tmp_path / "run", *options)
-    with (tmp_path / "run" / "csv" / "metrics.csv").open() as file:
-        losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+def test_one_batch_can_be_learnt_by_heart(train, tmp_path):
+    train(tmp_path, "debug=overfit", "data.train=${data.val}", "data.batch_size=4", "trainer.max_steps=60")
+    losses = [*column(tmp_path, "train/loss").values()]
     assert losses[-1] < 0.1 < losses[0]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("patch.size=33", "patch.size must be an even number"), ("data.batch_size=5", "must be a multiple of")],
+    [
+        ("patch.size=33", r"patch\.size must be an even number"),
+        ("threads=0", "threads must be at least 1, got 0"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+        ("optim.optimizer.lr=-1", "optim: Invalid learning rate: -1"),
+        ("trainer.max_steps=-1", r"set trainer\.max_steps"),
+    ],
 )
-def test_impossible_values_end_with_a_message(toy_coco, tmp_path, override, message):
-    done = train(toy_coco, tmp_path / "run", override, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
+def test_impossible_values_are_refused_by_name(train, tmp_path, override, message):
+    with pytest.raises(SettingError, match=message):
+        train(tmp_path, override)
+
+
+def test_bad_input_ends_in_one_line(toy_coco):
+    done = run_script(toy_coco, "trainer.strategy=ddq", "experiment=null")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: trainer: You selected an invalid strategy name")
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_files_are_named(train, toy_coco, tmp_path):
+    toy_coco.predictions.unlink()
+    with pytest.raises(FormatError, match=r"coarse\.json.*check the path"):
+        train(tmp_path)
 
 
 def test_wandb_is_a_choice_and_works_offline(toy_coco, tmp_path):
-    train(toy_coco, tmp_path / "run", "logger=wandb")
+    done = run_script(toy_coco, "logger=wandb", "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run").rglob("*.wandb"))
-
-
-def test_missing_files_end_in_one_line(toy_coco, tmp_path):
-    toy_coco.predictions.unlink()
-    done = train(toy_coco, tmp_path / "run", check=False)
-    assert done.returncode == 1
-    assert done.stderr.rstrip().endswith("check the path")
-    assert "Traceback" not in done.stderr
 
 
 def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):
     sweep = ["patch.size=32,64", "patch.nms_iou=0.25,0.55", "trainer.max_steps=1"]
-    train(toy_coco, tmp_path / "unused", *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m")
+    done = run_script(toy_coco, *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}", "-m")
+    assert done.returncode == 0, done.stderr
     settings = set()
     for job in (tmp_path / "sweep" / str(number) for number in range(4)):
         patch = yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["patch"]

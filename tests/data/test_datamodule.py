@@ -3,6 +3,7 @@ import json
 import albumentations
 import pytest
 import torch
+from PIL import Image
 
 from bpr.data.augmentation import PatchAugmentation
 from bpr.data.datamodule import PatchDataModule
@@ -47,8 +48,8 @@ def part_of(toy, name, image_ids):
     return {"images": toy.images, "annotations": annotations, "predictions": [predictions]}
 
 
-def share_of_dark(module, epochs=20):
-    """Which part of the training patches has a dark corner pixel: those of the dark images."""
+def share_of_black(module, epochs=20):
+    """Which part of the training patches is black."""
     shown = []
     for epoch in range(epochs):
         loader = module.train_dataloader()
@@ -84,8 +85,6 @@ def test_a_batch_larger_than_the_data_set_is_refused(toy_coco, tmp_path):
 
 
 def test_sources_have_their_shares_of_an_epoch(toy_coco, tmp_path):
-    from PIL import Image
-
     first, second = (part_of(toy_coco, name, ids) for name, ids in (("first", [10]), ("second", [11, 12, 13])))
     black = toy_coco.images / "000000000010.png"
     Image.new("RGB", Image.open(black).size).save(black)
@@ -96,7 +95,7 @@ def test_sources_have_their_shares_of_an_epoch(toy_coco, tmp_path):
         module = PatchDataModule(data, SPEC)
         module.setup()
         lengths.add(len(module.train_dataloader()))
-        shares[weights] = share_of_dark(module)
+        shares[weights] = share_of_black(module)
     (length,) = lengths  # weights do not change how long an epoch is
     assert shares[None, None] < 0.4
     # A share is rounded to whole groups of one epoch.

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from bpr.data.index import PatchIndex
-from bpr.data.sampling import PatchGroupSampler
+from bpr.data.sampling import PatchGroupSampler, SourceShares
+from bpr.structures import SettingError
 
 
 def make_index(patches_per_instance, image_of_instance):
@@ -75,5 +76,31 @@ def test_what_was_seen_before_an_interruption_is_skipped_once():
 
 
 def test_no_matched_patch_is_an_error_that_says_what_to_check():
-    with pytest.raises(ValueError, match="check that predictions and annotations"):
+    with pytest.raises(SettingError, match="check that predictions and annotations"):
         PatchGroupSampler(make_index([], []), 4)
+
+
+HALVES = SourceShares(np.array([0, 0, 0, 0, 1]), np.array([0.5, 0.5]))  # 44 and 9 patches
+
+
+def by_source(groups):
+    source = [int(HALVES.source[INDEX.instance[patches[0]]]) for _, patches in groups]
+    return [[patches for (_, patches), its in zip(groups, source, strict=True) if its == n] for n in (0, 1)]
+
+
+def test_sources_share_an_epoch_of_the_same_length():
+    sampler = PatchGroupSampler(INDEX, 4, shares=HALVES)
+    assert len(sampler) == len(PatchGroupSampler(INDEX, 4))
+    large, small = by_source(requested(sampler))
+    assert abs(len(large) - len(small)) <= 1
+    assert requested(sampler, 1) == requested(PatchGroupSampler(INDEX, 4, shares=HALVES), 1)
+
+
+def test_a_large_source_shows_another_part_in_each_epoch_and_a_small_one_comes_again_differently():
+    sampler = PatchGroupSampler(INDEX, 4, shares=HALVES)
+    shown = [{p for patches in by_source(requested(sampler, epoch))[0] for p in patches} for epoch in range(30)]
+    assert all(len(patches) < 44 for patches in shown)
+    assert set().union(*shown) == set(range(44))
+    small = by_source(requested(sampler))[1]
+    assert {p for patches in small for p in patches} == set(range(44, 53))
+    assert len({tuple(patches) for patches in small}) > 3  # one pass over its 9 patches has three groups

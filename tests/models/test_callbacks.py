@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from bpr.data.batches import PatchBatch
-from bpr.models.callbacks import SmallInputFirst
+from bpr.models.callbacks import SmallInputFirst, TrainingSummary, ValidationFigures, format_figures
 from bpr.models.refiner import PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
 
@@ -52,3 +54,68 @@ def test_a_resumed_training_goes_on_at_its_step(tmp_path):
 def test_impossible_schedules_are_refused(size, steps, message):
     with pytest.raises(ValueError, match=message):
         SmallInputFirst(size, steps)
+
+
+def trainer_at(step, iou, **attributes):
+    metrics = {f"val/{name}": torch.tensor(iou) for name in ("iou", "boundary_f", "accuracy")}
+    metrics |= {f"val/coarse_{name}": torch.tensor(0.5) for name in ("iou", "boundary_f", "accuracy")}
+    state = {"global_step": step, "callback_metrics": metrics, "sanity_checking": False, "is_global_zero": True}
+    return SimpleNamespace(**{**state, "num_sanity_val_steps": 0, "checkpoint_callback": None, **attributes})
+
+
+def printed(capsys, *trainers):
+    summary = TrainingSummary()
+    for trainer in trainers:
+        summary.on_validation_end(trainer, None)
+    summary.on_fit_end(trainers[-1], None)
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_first_and_the_last_validation_are_printed_below_the_coarse_masks(capsys):
+    lines = printed(capsys, trainer_at(0, 0.6), trainer_at(10, 0.4), trainer_at(20, 0.7))
+    assert lines[1:] == [
+        ["coarse", "masks", *["50.00"] * 3],
+        ["step", "0", *["60.00"] * 3],
+        ["step", "20", *["70.00"] * 3],
+    ]
+
+
+def test_a_check_of_some_batches_is_no_validation_but_one_of_all_is(capsys):
+    some = trainer_at(0, 0.1, sanity_checking=True, num_sanity_val_steps=2)
+    every = trainer_at(0, 0.2, sanity_checking=True, num_sanity_val_steps=float("inf"))
+    assert ["step", "0", *["10.00"] * 3] not in printed(capsys, some, trainer_at(5, 0.3))
+    assert ["step", "0", *["20.00"] * 3] in printed(capsys, every, trainer_at(5, 0.3))
+
+
+def test_the_checkpoint_and_the_command_that_uses_it_are_printed(capsys):
+    summary = TrainingSummary()
+    summary.on_fit_end(trainer_at(5, 0.3, checkpoint_callback=SimpleNamespace(last_model_path="a/last.ckpt")), None)
+    assert capsys.readouterr().out.splitlines()[0] == "checkpoint: a/last.ckpt"
+
+
+@pytest.mark.parametrize("missing", [{"is_global_zero": False}, {"callback_metrics": {}}])
+def test_other_processes_and_trainings_without_validation_print_nothing(capsys, missing):
+    assert printed(capsys, trainer_at(1, 0.5, **missing)) == []
+
+
+def test_a_single_validation_is_one_row():
+    figures = ValidationFigures(
+        3, {"iou": 0, "boundary_f": 0, "accuracy": 0}, {"iou": 1, "boundary_f": 1, "accuracy": 1}
+    )
+    assert len(format_figures(figures, figures).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"checkpoint_callback": SimpleNamespace(last_model_path="a/last.ckpt")}, "python train.py ckpt=a/last.ckpt"),
+        ({"checkpoint_callback": SimpleNamespace(last_model_path="")}, "stopped after 5 steps; no checkpoint yet"),
+        ({"is_global_zero": False}, ""),
+        ({"global_step": 0}, ""),
+    ],
+)
+def test_an_interrupted_training_says_in_one_process_where_it_can_be_resumed(capsys, attributes, said):
+    TrainingSummary().on_exception(trainer_at(5, 0.3, **attributes), None, KeyboardInterrupt())
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert bool(printed) == bool(said)

@@ -1,5 +1,6 @@
 """Lightning data modules: patches to train on, and images to refine."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from bpr.patches.engine import Method
 from bpr.structures import ImageRecord, PatchSpec, SettingError
 from bpr.synthetic.coarse_masks import CoarseOrigin
 from bpr.synthetic.coarse_results import simulated_results
+
+# Lightning cannot know that this data module resumes in the middle of an epoch, batch by batch.
+warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,7 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
         )
     ours, theirs = (_architecture(config) for config in (refiner.segmenter.config, _config(contents)))
     if ours != theirs:
-        raise CheckpointError(
-            f"{path}: is of the network {theirs}, but this training is of {ours}: choose `model` alike"
-        )
+        raise CheckpointError(f"{path}: is of the network {theirs}, but `model` is {ours}: choose the same")
     if 0 <= max_steps <= contents["global_step"]:
         raise SettingError(
             f"{path} has {contents['global_step']} steps already: set trainer.max_steps above that to prolong it "
