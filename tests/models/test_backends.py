@@ -1,8 +1,8 @@
 """Every backend gives the probabilities of the network, wherever it runs and however patches are batched."""
 
-import shutil
 import sys
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -60,12 +60,19 @@ def exports(tmp_path_factory):
 
 
 def require(backend):
-    """Skip where the backend's packages or tools are missing."""
+    """Skip where the backend's packages are missing."""
     if backend is Backend.onnxruntime:
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
         pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    if backend is Backend.compile and shutil.which("c++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
+
+
+@pytest.fixture(scope="module", params=list(Backend))
+def predict(request, segmenter, exports):
+    require(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        # Traced, but run by torch: to generate code takes minutes for each kind of shape.
+        patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        yield make_predict(segmenter, request.param, CPU, exports)
 
 
 class TestEveryBackend:
@@ -75,11 +82,6 @@ class TestEveryBackend:
     def _without_gradients(self):
         with torch.inference_mode():
             yield
-
-    @pytest.fixture(scope="class", params=list(Backend))
-    def predict(self, request, segmenter, exports):
-        require(request.param)
-        return make_predict(segmenter, request.param, CPU, exports)
 
     @pytest.mark.parametrize("count", [1, 3, 17])
     def test_any_number_of_patches_gets_the_probabilities_of_the_network(self, predict, segmenter, count):
@@ -108,22 +110,24 @@ class TestEveryBackend:
         for count in (1, 2, 3, 5):
             assert_agree(found[count], segmenter.foreground_probability(*patches(count)))
 
-    @pytest.mark.parametrize("threads", [1, 2, 3])
-    def test_the_number_of_threads_of_torch_does_not_matter(self, request, predict, segmenter, exports, threads):
-        backend, before = request.node.callspec.params["predict"], torch.get_num_threads()
-        if backend is Backend.compile:
-            pytest.skip("compiling once is slow enough")
-        torch.set_num_threads(threads)
-        try:
-            found = make_predict(segmenter, backend, CPU, exports)(*patches(17))
-        finally:
-            torch.set_num_threads(before)
-        assert_agree(found, segmenter.foreground_probability(*patches(17)))
-
     def test_the_network_itself_is_left_alone(self, request, predict, segmenter, exports):
         before = {name: value.clone() for name, value in segmenter.state_dict().items()}
         make_predict(segmenter, request.node.callspec.params["predict"], CPU, exports)
         assert all(torch.equal(before[name], value) for name, value in segmenter.state_dict().items())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("backend", [Backend.eager, Backend.onnxruntime])
+@torch.inference_mode()
+def test_the_number_of_threads_of_torch_does_not_matter(segmenter, exports, backend, threads):
+    require(backend)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = make_predict(segmenter, backend, CPU, exports)(*patches(17))
+    finally:
+        torch.set_num_threads(before)
+    assert_agree(found, segmenter.foreground_probability(*patches(17)))
 
 
 def test_an_export_runs_in_a_plain_session(segmenter, tmp_path):
