@@ -83,14 +83,12 @@ def open_run(cfg: DictConfig, checkpoint: Path) -> tuple[RefinementInput, Refine
 
     from bpr.refine.inputs import choose_output, read_input
     from bpr.refine.run import RefinementRun
-    from bpr.report.outcome import check_contact_sheet_path, check_report_path
+    from bpr.report.outcome import report_path
 
     given = read_input(cfg.images, cfg.predictions, cfg.annotations, cfg.format, cfg.exif)
     output = choose_output(cfg.output, given, HydraConfig.get().runtime.output_dir, cfg.overwrite)
     if cfg.report:
-        check_report_path(output, cfg.overwrite)
-    if cfg.contact_sheet:
-        check_contact_sheet_path(output, cfg.overwrite)
+        report_path(output)  # known to be usable before the work begins
     if cfg.dilation_ratio is None:
         cfg.dilation_ratio = given.form.dilation_ratio
     settings = {name: cfg[name] for name in ("exif", "input_size", "threshold")}  # what determines the masks

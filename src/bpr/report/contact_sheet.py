@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont, PngImagePlugin
+from PIL import ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from bpr.formats.files import replacing
 from bpr.report.changes import InstanceChange
@@ -14,8 +15,6 @@ from bpr.report.pictures import COLOURS, Panel, panels_of
 
 PANEL: Final = 208
 """Side of a cell of the grid, px; pictures are not larger."""
-SOFTWARE: Final = "bpr"
-"""Written into the file, by which it is known for one of this package."""
 
 _GAP, _CAPTION, _MARGIN = 4, 26, 12
 _PAPER, _INK = (250, 250, 250), (20, 20, 20)
@@ -46,10 +45,10 @@ def write_contact_sheet(
     panels = iter(panels_of([change for row in rows for change in row], PANEL))
     examples = [[(_caption(change, class_names), next(panels)) for change in row] for row in rows]
     if examples:
-        info = PngImagePlugin.PngInfo()
-        info.add_text("Software", SOFTWARE)
+        made_by = PngInfo()
+        made_by.add_text("Software", "bpr")  # by which it is known for one of this package
         with replacing(path) as unfinished:
-            draw_sheet(examples).save(unfinished, format="PNG", optimize=True, pnginfo=info)
+            draw_sheet(examples).save(unfinished, format="PNG", optimize=True, pnginfo=made_by)
     return sum(map(len, rows))
 
 

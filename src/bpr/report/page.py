@@ -23,8 +23,6 @@ from bpr.report.pictures import COLOURS, Panel, panels_of
 
 SHOWN: Final = 12
 """Instances in each gallery; bounds the size of the page and the number of images that are decoded again."""
-GENERATOR: Final = '<meta name="generator" content="bpr">'
-"""In the head of the page, by which it is known for one of this package."""
 _BAR_HEIGHT: Final = 160  # px
 _JPEG_QUALITY: Final = 85
 
@@ -80,7 +78,6 @@ def render(
     rows = [] if evaluation is None else class_rows(evaluation)
     return environment.from_string(source).render(
         title=run.refined.path.name,
-        generator=GENERATOR,
         version=version("bpr"),
         summary=_summary(run),
         left=sorted(run.summary.skipped.items()),
