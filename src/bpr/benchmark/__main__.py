@@ -77,7 +77,8 @@ def _measure_all(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     networks = {"own": load_network(chosen)}
     if chosen.against is not None:
         networks["against"] = load_network(chosen, chosen.against)
-    speeds, refiner = network_speeds(networks, chosen.rounds), networks["own"]
+    speeds = network_speeds(networks, 1 if chosen.against is None else chosen.rounds)
+    refiner = networks["own"]
     best = max(speeds["own"], key=lambda size: speeds["own"][size])
     if chosen.images is None:
         workloads = [generate(folder, scene) for scene in SCENES]

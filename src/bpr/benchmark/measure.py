@@ -30,7 +30,7 @@ from bpr.structures import Backend, ImageRecord, PatchSpec
 
 BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
-_PATCHES: Final = 512
+_PATCHES: Final = 256
 """Number of patches that the bare network is shown."""
 
 

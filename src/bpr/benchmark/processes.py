@@ -22,9 +22,6 @@ from bpr.structures import Backend
 WARM_UP_S: Final = 600
 """Processes wait for each other as long as this: one of them may export the network first."""
 
-_Share = tuple[int, float, float]
-"""Patches of one process, and when it began and ended, by the clock of the system."""
-
 
 def scaling(workload: Workload, ckpt: str, backend: Backend, batch_size: int, processes: int) -> dict[str, float]:
     """Speed of one and of several processes, measured one after the other, and their ratio."""
@@ -63,9 +60,9 @@ def _refine_share(
     batch_size: int,
     processes: int,
     barrier: Barrier,
-    results: "SimpleQueue[_Share]",
+    results: "SimpleQueue[tuple[int, float, float]]",
 ) -> None:
-    """In a process of its own: refine every ``processes``-th image."""
+    """In a process of its own: refine every ``processes``-th image; put patches, begin and end into ``results``."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     inference = Inference(patches_per_forward=batch_size, backend=backend)
