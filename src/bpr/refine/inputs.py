@@ -62,6 +62,7 @@ def read_input(
     annotations: str | Path | None = None,
     form: str | None = None,
     exif: ExifUse = ExifUse.auto,
+    ignore_label: int | None = None,
 ) -> RefinementInput:
     """Read predictions, and find their images.
 
@@ -71,12 +72,15 @@ def read_input(
         annotations: COCO annotation file, or a Cityscapes folder of ground truth.
         form: Name of the format of the predictions; by default their content decides.
         exif: What to do with the EXIF orientation of the images.
+        ignore_label: Value of label images that is no instance.
 
     Raises:
         FormatError: If a file is wrong or missing; names file, entry and remedy.
     """
     images, predictions = Path(images), Path(predictions)
     found = prediction_format(predictions, form)
+    if ignore_label is not None:
+        raise FormatError(predictions, None, f"format {found.name} is read without ignore_label; leave it out")
     annotated = None if annotations is None else read_annotations(annotations)
     entries = found.read(predictions, lambda: image_names(images, predictions))
     if annotated is not None:
