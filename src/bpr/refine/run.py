@@ -169,14 +169,8 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     """
     start = time.perf_counter()
     checkpoint = resolve_checkpoint(settings.ckpt)
-    given = read_input(
-        settings.images,
-        settings.predictions,
-        settings.annotations,
-        settings.format,
-        settings.exif,
-        settings.ignore_label,
-    )
+    paths = settings.images, settings.predictions, settings.annotations
+    given = read_input(*paths, settings.format, settings.exif, settings.ignore_label)
     inputs = given.inputs(checkpoint)
     output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
     check_companions(output, inputs, settings.overwrite, settings.report, settings.contact_sheet)
