@@ -12,7 +12,6 @@ import pytest
 from bpr import rle as rle_codec
 from bpr.evaluation.images import (
     PredictedImages,
-    Results,
     check_same_predictions,
     predicted_images,
     read_predictions,
@@ -20,9 +19,11 @@ from bpr.evaluation.images import (
     with_truths,
 )
 from bpr.evaluation.scores import evaluate_images
-from bpr.formats.coco import read_annotations
+from bpr.formats.annotations import read_annotations
+from bpr.formats.coco import FORMAT
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import Predictions
 
 
 class CountedEntries(list[Entry]):
@@ -41,7 +42,9 @@ class CountedEntries(list[Entry]):
 def test_scores_beside_coarse_masks_read_each_file_once(make_files: Callable[..., Any]) -> None:
     files = make_files(2)
     annotations = read_annotations(files.annotations)
-    coarse, refined = (Results(files.results, CountedEntries(json.loads(files.results.read_text()))) for _ in range(2))
+    coarse, refined = (
+        Predictions(files.results, FORMAT, CountedEntries(json.loads(files.results.read_text()))) for _ in range(2)
+    )
 
     evaluate_images(predicted_images(refined, annotations), annotations, predicted_images(coarse, annotations))
 
@@ -79,7 +82,7 @@ def test_refined_masks_go_to_the_predictions_that_they_were_made_from(make_files
     for entry in entries:
         entry["segmentation"] = rle_codec.encode(~rle_codec.decode(entry["segmentation"]))
 
-    refined = with_masks(coarse, Results(Path("refined.json"), entries))
+    refined = with_masks(coarse, Predictions(Path("refined.json"), FORMAT, entries))
 
     check_same_predictions(refined, coarse)
     for before, after in zip(coarse.records, refined.records, strict=True):
@@ -96,4 +99,4 @@ def test_a_refined_mask_of_another_size_names_its_file_and_entry(make_files: Cal
     entries[1]["segmentation"] = {"size": [1, 1], "counts": "0"}
 
     with pytest.raises(FormatError, match=r"refined\.json, entry 1: segmentation"):
-        with_masks(coarse, Results(Path("refined.json"), entries))
+        with_masks(coarse, Predictions(Path("refined.json"), FORMAT, entries))

@@ -20,7 +20,7 @@ CONFIG_NAME: Final = "config.json"
 """A JSON object; ``patch`` has the fields of `PatchSpec`."""
 CARD_NAME: Final = "README.md"
 
-CLIENT_OPTIONS: Final = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+CLIENT_OPTIONS: Final[tuple[str, ...]] = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 """Options of `huggingface_hub.hf_hub_download` that `Refiner.from_pretrained` takes."""
 
 _CARD: Final = """\
