@@ -1,6 +1,7 @@
 """What `Refiner.save_pretrained` writes, and how it is read again: in a folder, or on the Hugging Face Hub."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any, Final
 
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
@@ -43,13 +43,8 @@ Weights of a boundary patch network, which refines instance masks of any segment
 
 def is_hub_name(name: str | Path) -> bool:
     """Whether this is ``org/name``, and neither a file or folder nor meant as one by its suffix."""
-    if str(name).count("/") != 1 or Path(name).exists() or Path(name).suffix in SUFFIXES:
-        return False
-    try:
-        validate_repo_id(str(name))
-    except HFValidationError:
-        return False
-    return True
+    form = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))
+    return form is not None and Path(name).suffix not in SUFFIXES and not Path(name).exists()
 
 
 def save(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
@@ -112,7 +107,7 @@ def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
         return Path(name, file)
     try:
         return Path(hf_hub_download(str(name), file, **client))
-    except OSError as error:  # all that the hub's client raises
+    except (OSError, HFValidationError) as error:  # all that the hub's client raises
         raise CheckpointError(
             f"{name}: no such file, no bundled weights of that name, and {file} could not be downloaded from the hub "
             f"({type(error).__name__}: {' '.join(str(error).split())})"
