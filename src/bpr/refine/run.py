@@ -142,15 +142,10 @@ class OpenRun:
         shown = self.settings.report or self.settings.contact_sheet
         keep = shown or (annotations is not None and annotations.has_truths)
         kept, summary = self.shards.finish(given.entries, len(given.records), given.write, keep)
-        coarse, refined = [before for before, _ in kept], [after for _, after in kept]
-        return FinishedRun(
-            replace(given.records, entries=coarse),
-            Results(given.predictions, coarse),
-            Results(self.shards.output, refined),
-            annotations,
-            summary,
-            time.perf_counter() - self.start,
-        )
+        coarse = Results(given.predictions, [before for before, _ in kept])
+        refined = Results(self.shards.output, [after for _, after in kept])
+        records, elapsed = replace(given.records, entries=coarse.entries), time.perf_counter() - self.start
+        return FinishedRun(records, coarse, refined, annotations, summary, elapsed)
 
 
 def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
