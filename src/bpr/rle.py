@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from bpr.structures import Mask, Rle, Size, Window
 
 _FARTHEST: Final = 10
-"""Polygons may leave the image by so many times its longer side."""
+"""How far a polygon may extend beyond the image, in multiples of its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: pycocotools counts in 32 bits."""
 
@@ -72,7 +72,7 @@ def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -
     ends = np.flatnonzero(flat[1:] != flat[:-1])  # alternately: a run starts, a run ends
     column, row = np.divmod(ends, columns.shape[1])
     changes = (column + x1) * height + row + y1
-    joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])  # a run that goes on in the next column
+    joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])  # a run that continues in the next column
     changes = np.delete(changes, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     counts = np.diff(changes, prepend=0, append=height * width)
     if len(counts) > 1 and counts[-1] == 0:  # the last pixel is foreground
@@ -186,7 +186,7 @@ def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
         rle = Rle(size=[int(n) for n in size], counts=text)
         total = int(_run_ends(text)[-1]) if text else 0
     else:
-        rle = _compressed(_checked(counts), size)
+        rle = _compressed(_check_counts(counts), size)
         total = sum(counts)
     if total != size[0] * size[1]:
         raise ValueError(f"the RLE covers {total} pixels of {size[0]} x {size[1]}")
@@ -208,7 +208,7 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     return _text(coco_mask.merge(parts))
 
 
-def _checked(counts: Sequence[int]) -> NDArray[np.int64]:
+def _check_counts(counts: Sequence[int]) -> NDArray[np.int64]:
     if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
         raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
     if sum(counts) > _MOST_PIXELS:

@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -29,25 +30,25 @@ def entries(count):
 def test_what_was_written_is_read_by_any_later_process(tmp_path):
     written = [image(7, p0=CODE), image("a", p2=OTHER)]
     for rank, one in enumerate(written):
-        with ShardWriter(tmp_path, "run", rank) as shard:
+        with closing(ShardWriter(tmp_path, "run", rank)) as shard:
             shard.write(one)
     assert images_in(tmp_path) == written
 
 
 def test_a_line_that_was_cut_off_is_ignored_and_its_image_done_again(tmp_path):
-    with ShardWriter(tmp_path, "run") as shard:
+    with closing(ShardWriter(tmp_path, "run")) as shard:
         shard.write(image(1))
         shard.write(image(2))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-9])
     assert [i.image_id for i in images_in(tmp_path)] == [1]
-    with ShardWriter(tmp_path, "run") as shard:
+    with closing(ShardWriter(tmp_path, "run")) as shard:
         shard.write(image(2))
     assert [i.image_id for i in images_in(tmp_path)] == [1, 2]
 
 
 def test_shards_of_another_run_are_refused(tmp_path):
-    with ShardWriter(tmp_path, "other") as shard:
+    with closing(ShardWriter(tmp_path, "other")) as shard:
         assert not list(read_shards(tmp_path, "run"))  # no image is in it yet: nothing could be mixed
         shard.write(image(1))
     with pytest.raises(FormatError, match="overwrite=true"):
@@ -55,7 +56,7 @@ def test_shards_of_another_run_are_refused(tmp_path):
 
 
 def test_the_refusal_says_what_differs(tmp_path):
-    with ShardWriter(tmp_path, "backend=1 threshold=2 images=3") as shard:
+    with closing(ShardWriter(tmp_path, "backend=1 threshold=2 images=3")) as shard:
         shard.write(image(1))
     with pytest.raises(FormatError, match=r"other settings or files \(threshold, images\)"):
         list(read_shards(tmp_path, "backend=1 threshold=4 images=5"))
@@ -69,10 +70,10 @@ def test_a_damaged_shard_is_named(tmp_path):
 
 def test_after_a_damaged_shard_is_removed_as_told_the_next_process_writes_on(tmp_path):
     for _ in range(2):
-        with ShardWriter(tmp_path, "run") as shard:
+        with closing(ShardWriter(tmp_path, "run")) as shard:
             shard.write(image(1))
     (tmp_path / "rank0-0.jsonl").unlink()
-    with ShardWriter(tmp_path, "run") as shard:
+    with closing(ShardWriter(tmp_path, "run")) as shard:
         shard.write(image(2))
     assert [i.image_id for i in images_in(tmp_path)] == [1, 2]
 
@@ -80,7 +81,7 @@ def test_after_a_damaged_shard_is_removed_as_told_the_next_process_writes_on(tmp
 def test_discarding_removes_shards_and_nothing_else(tmp_path):
     folder = tmp_path / "refined.json.parts"
     for run in ("mine", "other"):
-        with ShardWriter(folder, run) as shard:
+        with closing(ShardWriter(folder, run)) as shard:
             shard.write(image(run))
     (folder / "rank0-9.jsonl").write_text("{nonsense")
     discard_shards(folder, but="mine")
@@ -95,9 +96,9 @@ def test_discarding_removes_shards_and_nothing_else(tmp_path):
 
 
 def test_merging_keeps_the_order_and_all_that_was_skipped(tmp_path):
-    with ShardWriter(tmp_path, "run", 1) as shard:
+    with closing(ShardWriter(tmp_path, "run", 1)) as shard:
         shard.write(image(1, p2=OTHER))
-    with ShardWriter(tmp_path, "run", 0) as shard:
+    with closing(ShardWriter(tmp_path, "run", 0)) as shard:
         shard.write(image(0, p1=CODE))
     merged, summary = merge_shards(tmp_path, "run", entries(4), images=2)
     assert [before for before, _ in merged] == entries(4)
@@ -108,7 +109,7 @@ def test_merging_keeps_the_order_and_all_that_was_skipped(tmp_path):
 
 
 def test_a_missing_image_stops_the_merge(tmp_path):
-    with ShardWriter(tmp_path, "run") as shard:
+    with closing(ShardWriter(tmp_path, "run")) as shard:
         shard.write(image(1))
     with pytest.raises(FormatError, match="1 of 2 images"):
         merge_shards(tmp_path, "run", entries(4), images=2)

@@ -148,7 +148,7 @@ def test_contrast_across_the_boundary_sees_a_side_without_any() -> None:
 def test_grey_photographs_get_warm_or_green_tints() -> None:
     grey = np.full((8, 8, 3), 128, np.uint8)
     for seed in range(40):
-        red, green, blue = demo_scene._recoloured(grey, 128, np.random.default_rng(seed))[0, 0].astype(int)
+        red, green, blue = demo_scene._recolour(grey, 128, np.random.default_rng(seed))[0, 0].astype(int)
         assert blue < min(red, green)
 
 

@@ -98,7 +98,7 @@ class PatchDataModule(pl.LightningDataModule):
         return {"batches_seen": 0 if progress.is_last_batch else progress.current.ready}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next training loader go on after the batches that were seen."""
+        """Let the next training loader skip the batches that were seen."""
         self._batches_seen = state_dict["batches_seen"]
 
     def _records(self, source: Source, split: str) -> list[ImageRecord]:

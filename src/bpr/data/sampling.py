@@ -38,7 +38,7 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
     Args:
         index: Patches to draw from.
         group_size: Patches in a group, >= 1.
-        patches_per_instance: At most so many of an instance in an epoch; None takes all.
+        patches_per_instance: Maximum number of patches of an instance in an epoch; None takes all.
         seed: Of the order and of the augmentation.
         shuffle: False gives the same draw in the order of the index in every epoch, and keeps the last
             groups that do not fill all processes; True drops them.

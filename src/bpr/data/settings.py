@@ -72,7 +72,7 @@ class TrainingData:
         cache: Folder of the patch index and of simulated masks.
         batch_size: Patches in a batch of one process; all training batches have this size.
         patches_per_image: Patches that are cut out of one decoded image; divides ``batch_size``.
-        patches_per_instance: At most so many patches of an instance in an epoch; None takes all.
+        patches_per_instance: Maximum number of patches of an instance in an epoch; None takes all.
         val_patches_per_instance: The same for validation.
         min_iou: A prediction is matched to ground truth when their IoU is above this; in [0, 1).
         seed: Of order, augmentation and simulation. Together with the epoch it determines every batch, whatever the

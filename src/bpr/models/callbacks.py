@@ -17,7 +17,7 @@ class SmallInputFirst(pl.Callback):
     """Shows the network its patches at a smaller input size for the first steps, and at its own from then on.
 
     Half the input size costs a quarter of the time. The size is a function of the global step alone, so that a
-    resumed training goes on as an uninterrupted one. Checkpoints hold the network's own input size.
+    resumed training equals an uninterrupted one. Checkpoints hold the network's own input size.
 
     Args:
         input_size: Of the first steps, px; a positive multiple of 32.

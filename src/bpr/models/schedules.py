@@ -53,7 +53,7 @@ def one_cycle(
 ) -> StepSchedule:
     """Half a cosine up to the optimizer's learning rate and another one down (Smith & Topin, arXiv 1708.07120).
 
-    The rates are those of `torch.optim.lr_scheduler.OneCycleLR`, which cannot go on beyond its total.
+    The rates are those of `torch.optim.lr_scheduler.OneCycleLR`, which cannot be stepped beyond its total.
 
     Args:
         optimizer: Its initial learning rates are the highest.

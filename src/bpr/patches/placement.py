@@ -142,7 +142,7 @@ def cover_centres(strength: Strength, side: int, margin: int) -> Centres:
 
 
 def _window_sums(values: NDArray[np.uint8], reach: int) -> NDArray[np.int32]:
-    """Of each pixel, the sum of ``values`` from ``reach`` px before it up to ``reach`` px behind it, exclusively."""
+    """For each pixel, the sum of ``values`` in [-reach, reach) around it, along both axes."""
     size, anchor = (2 * reach, 2 * reach), (reach, reach)
     return np.asarray(cv2.boxFilter(values, cv2.CV_32S, size, None, anchor, False, cv2.BORDER_CONSTANT))
 

@@ -91,13 +91,13 @@ class RefinedEntries:
 
 
 def merge_shards(
-    folder: Path, run: str, entries: Sequence[Entry], images: int
+    folder: Path, digest: str, entries: Sequence[Entry], images: int
 ) -> tuple[RefinedEntries, RefinementSummary]:
     """Join the shards of a run to the coarse entries.
 
     Args:
         folder: Of the shards, which must stay as long as the entries are used.
-        run: Digest of the run.
+        digest: Of the run.
         entries: Of the coarse results file.
         images: How many images must have been refined.
 
@@ -112,7 +112,7 @@ def merge_shards(
     places: list[tuple[Path, int]] = []
     image_of_entry = np.full(len(entries), -1, np.int32)
     refined = changed = patches = 0
-    for path, start, length, image in read_shards(folder, run):
+    for path, start, length, image in read_shards(folder, digest):
         image_of_entry[list(image.masks)] = len(places)
         places.append((path, len(spans[path])))
         spans[path].append((start, length))

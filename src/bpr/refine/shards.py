@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from bpr.formats.errors import FormatError
 from bpr.structures import Rle
@@ -31,7 +30,6 @@ class RefinedImage:
         changed: How many of them differ from their coarse mask.
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
-        seconds: Not used.
     """
 
     image_id: int | str
@@ -39,42 +37,32 @@ class RefinedImage:
     changed: int
     patches: int
     skipped: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 class ShardWriter:
-    """Appends refined images to a new shard of one process; use it as a context manager.
+    """Appends refined images to a new shard of one process.
 
     Args:
         folder: Of the run; made if missing.
-        run: Digest of the run: ``NAME=DIGEST`` of everything that determines the masks, separated by spaces.
+        digest: Of the run: ``NAME=DIGEST`` of everything that determines the masks, separated by spaces.
         rank: Of the process.
     """
 
-    def __init__(self, folder: Path, run: str, rank: int = 0) -> None:
+    def __init__(self, folder: Path, digest: str, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         taken = [number for of, number in map(_shard_order, _shards(folder)) if of == rank]
         self._file = (folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl").open("x", encoding="utf-8")
-        self._file.write(json.dumps(_header(run)) + "\n")
+        self._file.write(json.dumps(_header(digest)) + "\n")
         self._file.flush()
 
     def write(self, image: RefinedImage) -> None:
         """Append one image, and hand it to the operating system before returning."""
-        content = {name: value for name, value in asdict(image).items() if name != "seconds"}
-        self._file.write(json.dumps(content, separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class ShardLine(NamedTuple):
@@ -86,7 +74,7 @@ class ShardLine(NamedTuple):
     image: RefinedImage
 
 
-def read_shards(folder: Path, run: str) -> Iterator[ShardLine]:
+def read_shards(folder: Path, digest: str) -> Iterator[ShardLine]:
     """All images in the shards of a run, each once; nothing if the folder does not exist.
 
     A shard of another run that has no image yet is passed over: nothing can be lost or mixed.
@@ -106,7 +94,7 @@ def read_shards(folder: Path, run: str) -> Iterator[ShardLine]:
                 if number == 0:
                     header = content
                 else:
-                    _check_header(path, header, run)
+                    _check_header(path, header, digest)
                     image = parse_image(content)
                     if image.image_id not in seen:
                         seen.add(image.image_id)
@@ -143,16 +131,16 @@ def _shard_order(path: Path) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", path.name))
 
 
-def _is_of(path: Path, run: str) -> bool:
+def _is_of(path: Path, digest: str) -> bool:
     try:
         with path.open("rb") as file:
-            return _parse(path, 0, file.readline()) == _header(run)
+            return _parse(path, 0, file.readline()) == _header(digest)
     except (FormatError, OSError):  # damaged, or another process has just removed it
         return False
 
 
-def _header(run: str) -> dict[str, str]:
-    return {"layout": LAYOUT, "run": run}
+def _header(digest: str) -> dict[str, str]:
+    return {"layout": LAYOUT, "run": digest}
 
 
 def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
@@ -165,10 +153,10 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return content
 
 
-def _check_header(path: Path, header: Mapping[str, Any], run: str) -> None:
-    if header == _header(run):
+def _check_header(path: Path, header: Mapping[str, Any], digest: str) -> None:
+    if header == _header(digest):
         return
-    theirs, ours = (dict(part.partition("=")[::2] for part in str(r).split()) for r in (header.get("run"), run))
+    theirs, ours = (dict(part.partition("=")[::2] for part in str(r).split()) for r in (header.get("run"), digest))
     names = [name for name in ours if theirs.get(name) != ours[name]] or ["version of bpr"]
     problem = f"is left of an interrupted run with other settings or files ({', '.join(names)})"
     raise FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")

@@ -46,8 +46,8 @@ class SimulationSpec:
         thin_parts: What is thinner than a share of the body is lost.
         missing_part: A rounded piece at the boundary is missing.
         extra_part: A rounded piece of background is added at the boundary.
-        spill: The mask goes on into an object that it touches.
-        severity: Factor on the size of all errors; > 0. It varies from mask to mask besides.
+        spill: The mask extends into an object that it touches.
+        severity: Factor on the size of all errors; > 0. It also varies from mask to mask.
 
     Raises:
         SettingError: If a value is out of its range.
@@ -108,7 +108,7 @@ def simulate_coarse(
     if not true.any():
         return coarse
     spec = SimulationSpec() if spec is None else spec
-    x1, y1, x2, y2 = _grown(bounding_box(true), true.shape)
+    x1, y1, x2, y2 = _grow(bounding_box(true), true.shape)
     inside = np.s_[y1:y2, x1:x2]
     body = np.ascontiguousarray(true[inside])
     severity = spec.severity * float(np.exp(rng.normal(-0.35, 0.7)))
@@ -124,9 +124,9 @@ def _wrong_parts(body: Mask, others: Mask, severity: float, spec: SimulationSpec
     scale = float(np.sqrt(body.sum()))
     mask = body
     if rng.random() < spec.thin_parts:
-        mask = _kept(_without_thin_parts(mask, rng.uniform(0.1, 0.4)), mask)
+        mask = _keep_foreground(_without_thin_parts(mask, rng.uniform(0.1, 0.4)), mask)
     if rng.random() < spec.missing_part:
-        mask = _kept(mask & ~_blob(mask, severity * scale * rng.uniform(0.05, 0.3), rng), mask)
+        mask = _keep_foreground(mask & ~_blob(mask, severity * scale * rng.uniform(0.05, 0.3), rng), mask)
     if rng.random() < spec.extra_part:
         mask = mask | _blob(mask, severity * scale * rng.uniform(0.05, 0.25), rng)
     if rng.random() < spec.spill and others.any():
@@ -137,10 +137,10 @@ def _wrong_parts(body: Mask, others: Mask, severity: float, spec: SimulationSpec
 def _wrong_boundary(mask: Mask, unit: float, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     scale = float(np.sqrt(mask.sum()))
     if rng.random() < spec.displacement:
-        mask = _kept(_displaced(mask, severity * (4.5 * unit + 0.008 * scale), rng), mask)
+        mask = _keep_foreground(_displaced(mask, severity * (4.5 * unit + 0.008 * scale), rng), mask)
     if rng.random() < spec.offset:
         largest = min(3.0 * unit, severity * (2.5 * unit + 0.005 * scale))
-        mask = _kept(_signed_distance(mask) > -rng.uniform(-0.4, 1.0) * largest, mask)
+        mask = _keep_foreground(_signed_distance(mask) > -rng.uniform(-0.4, 1.0) * largest, mask)
     return mask
 
 
@@ -157,7 +157,7 @@ def _coarse_grid(mask: Mask, box: Window, cell: float, spec: SimulationSpec, rng
         result[inside] = _through_grid(mask, grid, rng)[inside]
     else:
         return mask
-    return _kept(result, mask)
+    return _keep_foreground(result, mask)
 
 
 def _through_grid(mask: Mask, grid: Size, rng: np.random.Generator) -> Mask:
@@ -222,11 +222,11 @@ def _signed_distance(mask: Mask) -> _Distance:
     return np.where(mask, _distance_to(~mask) - np.float32(0.5), np.float32(0.5) - _distance_to(mask))
 
 
-def _kept(changed: Mask, mask: Mask) -> Mask:
+def _keep_foreground(changed: Mask, mask: Mask) -> Mask:
     return changed if changed.any() else mask
 
 
-def _grown(box: Window, size: Size) -> Window:
+def _grow(box: Window, size: Size) -> Window:
     """The box with a margin of a quarter of its longer side and 8 px, as far as the image goes."""
     x1, y1, x2, y2 = box
     margin = 8 + max(x2 - x1, y2 - y1) // 4

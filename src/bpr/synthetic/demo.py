@@ -136,7 +136,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _stamp(folder: Path) -> dict[str, int]:
-    """What the last file of a complete set says: the version, and the number of files besides."""
+    """What the last file of a complete set says: the version and the number of files."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "complete.json"]
     return {"version": VERSION, "files": len(files)}
 
@@ -158,7 +158,7 @@ def _build(folder: Path, split: Split) -> None:
     predictions: list[dict[str, Any]] = []
     for number in range(1, COUNTS[split] + 1):
         rng = np.random.default_rng([_SEEDS[split], number - 1])
-        scene = _composed(photographs, number - 1, rng)
+        scene = _compose(photographs, number - 1, rng)
         picture, found = _png(scene.image), _predicted(scene, number, rng)
         name = f"{split}_{number:02d}.png"
         (files.images / name).write_bytes(picture)
@@ -174,7 +174,7 @@ def _build(folder: Path, split: Split) -> None:
     (folder / "complete.json").write_text(json.dumps(_stamp(folder)), encoding="utf-8")
 
 
-def _composed(photographs: dict[str, Image], number: int, rng: np.random.Generator) -> Scene:
+def _compose(photographs: dict[str, Image], number: int, rng: np.random.Generator) -> Scene:
     """A scene on the ``number``-th background; its objects are cut from other photographs."""
     background = _BACKGROUNDS[number % len(_BACKGROUNDS)]
     textures = [photographs[name] for name in _TEXTURES if name != background]

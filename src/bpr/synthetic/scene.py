@@ -64,7 +64,7 @@ def compose_scene(
         count: Number of objects.
         rng: Source of all chance.
     """
-    backdrop = _recoloured(_crop(background, size, 1.0, rng), int(rng.integers(-12, 13)), rng)
+    backdrop = _recolour(_crop(background, size, 1.0, rng), int(rng.integers(-12, 13)), rng)
     canvas = backdrop.astype(np.float32)
     light = rng.uniform(0, 2 * np.pi)
     masks: list[Mask] = []
@@ -72,10 +72,10 @@ def compose_scene(
     diameters = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), count))
     for diameter in sorted(diameters, reverse=True):
         category = int(rng.choice([number for number, smallest in SMALLEST_OF.items() if diameter >= smallest]))
-        placed = _placed(category, float(diameter), masks, size, rng)
+        placed = _place(category, float(diameter), masks, size, rng)
         if placed is None:
             continue
-        canvas = _painted(canvas, placed, textures, light, rng)
+        canvas = _paint(canvas, placed, textures, light, rng)
         masks = [mask & (placed < 0.5) for mask in masks] + [placed >= 0.5]
         categories.append(category)
     noise = cv2.GaussianBlur(rng.normal(0, 4, canvas.shape).astype(np.float32), (0, 0), 0.6)
@@ -83,7 +83,7 @@ def compose_scene(
     return Scene(image, tuple(masks), tuple(categories))
 
 
-def _placed(
+def _place(
     category: int, diameter: float, masks: Sequence[Mask], size: Size, rng: np.random.Generator
 ) -> Coverage | None:
     """Coverage, (h, w), of a new object that leaves enough of itself and of the earlier ones visible."""
@@ -112,7 +112,7 @@ def _shifted(shape: Coverage, x: int, y: int, size: Size) -> Coverage:
     return layer
 
 
-def _painted(
+def _paint(
     canvas: _Canvas, layer: Coverage, textures: Sequence[Image], light: float, rng: np.random.Generator
 ) -> _Canvas:
     """The canvas with an object on it: its shadow, then its shaded texture, blended by coverage."""
@@ -140,7 +140,7 @@ def _texture(under: _Canvas, alpha: Coverage, textures: Sequence[Image], rng: np
     for _ in range(16):
         photograph = textures[int(rng.integers(len(textures)))]
         crop = _crop(photograph, (size[0], size[1]), rng.uniform(0.4, 0.8), rng)
-        texture = _recoloured(crop, int(rng.integers(0, 256)), rng).astype(np.float32)
+        texture = _recolour(crop, int(rng.integers(0, 256)), rng).astype(np.float32)
         overall, rim = contrasts(texture, under, alpha >= 0.5)
         margin = min(overall / MIN_CONTRAST, rim / MIN_RIM_CONTRAST)
         if margin > best_margin:
@@ -205,7 +205,7 @@ def _crop(photograph: Image, size: Size, share: float, rng: np.random.Generator)
     return np.asarray(cv2.resize(np.ascontiguousarray(crop), size[::-1], interpolation=kind), np.uint8)
 
 
-def _recoloured(image: Image, hue: int, rng: np.random.Generator) -> Image:
+def _recolour(image: Image, hue: int, rng: np.random.Generator) -> Image:
     """The image with its hue turned by ``hue`` / 256 of a circle and another saturation and brightness.
 
     Grey photographs are tinted as stone, earth, wood or leaves are; their hue is not turned.
