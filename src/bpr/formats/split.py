@@ -42,9 +42,9 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
         ValueError: If ``count`` does not fit.
     """
     inputs = Inputs.of([annotations, *predictions])
-    for part in ("train", "holdout"):
+    for folder in (output / "train", output / "holdout"):
         for path in (annotations, *predictions):
-            inputs.check_file(output / part / path.name, argument="--output")
+            inputs.check_file(folder / path.name, argument="--output")
     annotated = coco.read_annotations(annotations)
     holdout = choose_holdout(list(annotated.images), count, seed)
     content = coco.read_json(annotations)
