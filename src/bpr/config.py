@@ -82,7 +82,7 @@ class RefineConf:
     patches_per_forward: int | None = MISSING
     backend: Backend | None = MISSING
     images_per_batch: int = MISSING
-    num_workers: int = MISSING
+    num_workers: int | None = MISSING
     dilation_ratio: float | None = MISSING
     overwrite: bool = MISSING
     report: bool = MISSING

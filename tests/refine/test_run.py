@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
 
@@ -14,7 +15,7 @@ from bpr import rle
 from bpr.config import build, refine_values
 from bpr.formats.errors import FormatError
 from bpr.models.trainer import build_trainer
-from bpr.refine.run import capped_trainer, open_run, predict
+from bpr.refine.run import capped_trainer, open_run, predict, workers_ahead_of
 from bpr.refine.settings import RefineSettings
 
 ROOT = Path(__file__).parents[2]
@@ -200,3 +201,8 @@ def test_with_nothing_left_one_process_writes_the_results(repeated, toy_coco, we
     assert done.stdout.count("4 images, 12 instances") == 1
     assert len(json.loads(repeated.output.read_text())) == 12
     assert not run.shards.folder.exists()
+
+
+def test_a_gpu_gets_workers_and_a_cpu_none():
+    assert workers_ahead_of(torch.device("cpu")) == 0
+    assert 1 <= workers_ahead_of(torch.device("cuda")) <= 8

@@ -1,11 +1,10 @@
 """One refinement run: read the input, resume, predict the images that are left, write the results."""
 
-import hashlib
-import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from bpr.models.backends import choose_backend
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.weights import resolve_checkpoint
 from bpr.patches.engine import Method
+from bpr.refine.digest import digest, what_counts
 from bpr.refine.inputs import RefinementInput, check_companions, choose_output, read_input
 from bpr.refine.results import FinishedRun, RefinementSummary, merge_shards
 from bpr.refine.settings import RefineSettings
@@ -51,7 +51,7 @@ class RefinementRun:
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         self.output = output
         self.folder = output.with_name(output.name + ".parts")
-        self.digest = " ".join(f"{name}={_digest(value)}" for name, value in settings.items())
+        self.digest = digest(settings)
         self._lock = FileLock(f"{self.folder}.lock")
 
     def claim(self) -> None:
@@ -181,7 +181,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
             "several processes were started, but the trainer has one; set trainer.devices to their number"
         )
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
-    shards = RefinementRun(output, _what_counts(settings, given, checkpoint, backend, str(trainer.precision)))
+    shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, str(trainer.precision)))
     if trainer.is_global_zero:
         shards.claim()
     if settings.overwrite:
@@ -206,10 +206,18 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "onnx")
     refiner = load_refiner(run.checkpoint, settings.input_size, inference)
     method = refiner.inference.method  # with the input size of the network
-    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, settings.num_workers)
+    workers = settings.num_workers
+    if workers is None:
+        workers = workers_ahead_of(trainer.strategy.root_device)
+    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers)
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     return bool(trainer.is_global_zero)
+
+
+def workers_ahead_of(device: torch.device) -> int:
+    """How many processes read, place and cut for a device: so many that a GPU need not wait, none for a CPU."""
+    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count())))
 
 
 def capped_trainer(make_trainer: MakeTrainer, images: int) -> Trainer:
@@ -227,35 +235,3 @@ def _is_spread(trainer: Trainer) -> bool:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     outside = environment is not None and not isinstance(environment, LightningEnvironment)
     return trainer.world_size > 1 and (outside or trainer.num_nodes > 1)
-
-
-def _what_counts(
-    settings: RefineSettings, given: RefinementInput, checkpoint: Path, backend: Backend, precision: str
-) -> dict[str, Any]:
-    """All that determines the masks, by the names that people know it by."""
-    beside = given.predictions.path.parent
-    return {
-        "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
-        "ckpt": _content(checkpoint),
-        "images": [_state(path) for path in given.records.paths],
-        "format": given.predictions.format.name,
-        "backend": backend,
-        "precision": precision,
-        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "rounds", "threshold")},
-        **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
-    }
-
-
-def _state(path: Path) -> tuple[str, int, int]:
-    """What is compared of an image: path, bytes, and time of its last change in ns."""
-    found = path.stat()
-    return str(path.resolve()), found.st_size, found.st_mtime_ns
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _digest(value: object) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()

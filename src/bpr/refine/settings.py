@@ -37,7 +37,7 @@ class RefineSettings:
     patches_per_forward: int | None
     backend: Backend | None
     images_per_batch: int
-    num_workers: int
+    num_workers: int | None
     threads: int | None
     dilation_ratio: float | None
     overwrite: bool

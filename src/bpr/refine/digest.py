@@ -1,0 +1,53 @@
+"""What determines the masks of a run, digested: a run is resumed only with the same."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bpr.refine.inputs import RefinementInput
+from bpr.refine.settings import RefineSettings
+from bpr.structures import Backend
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """``NAME=DIGEST`` of each setting, separated by spaces, so that it can be said which of them differ.
+
+    Args:
+        settings: Primitives by name.
+    """
+    return " ".join(f"{name}={_digest(value)}" for name, value in settings.items())
+
+
+def what_counts(
+    settings: RefineSettings, given: RefinementInput, checkpoint: Path, backend: Backend, precision: str
+) -> dict[str, Any]:
+    """All that determines the masks, by the names that people know it by."""
+    beside = given.predictions.path.parent
+    return {
+        "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
+        "ckpt": _content(checkpoint),
+        "images": [_state(path) for path in given.records.paths],
+        "format": given.predictions.format.name,
+        "backend": backend,
+        "precision": precision,
+        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "rounds", "threshold")},
+        **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
+    }
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What is compared of an image: path, bytes, and time of its last change in ns."""
+    found = path.stat()
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()
