@@ -181,3 +181,18 @@ def test_a_damaged_image_is_the_same_error_from_a_worker_process(tmp_path):
     with pytest.raises(FormatError) as from_worker:
         next(iter(DataLoader(OneImage(tmp_path / "a.png"), num_workers=1)))
     assert str(from_worker.value) == str(here.value)
+
+
+def test_what_is_no_image_is_named_also_where_ultralytics_has_replaced_pillows_open(tmp_path, monkeypatch):
+    opened = Image.open
+
+    def open_as_ultralytics(path):
+        try:
+            return opened(path)
+        except Exception:
+            raise ModuleNotFoundError("No module named 'pi_heif'")  # noqa: B904 (as it does)
+
+    monkeypatch.setattr(Image, "open", open_as_ultralytics)
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(FormatError, match=r"a\.png: cannot be decoded \(cannot identify"):
+        read_image(tmp_path / "a.png", SIZE)

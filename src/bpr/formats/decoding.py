@@ -13,6 +13,8 @@ from bpr.formats.errors import FormatError
 
 _UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """All of them are raised by Pillow for damaged files; OSError includes its UnidentifiedImageError."""
+_WANTS_PLUGIN: Final = ModuleNotFoundError
+"""Raised for a file that is no image once Ultralytics is imported, whose `PIL.Image.open` then looks for pi_heif."""
 _OPENING: Final = Lock()
 
 
@@ -28,8 +30,9 @@ def opened_image(path: Path) -> Iterator[PillowImage.Image]:
             yield image
     except FormatError:
         raise
-    except _UNDECODABLE as error:
-        raise FormatError(path, None, f"cannot be decoded ({error}); replace the file") from error
+    except (*_UNDECODABLE, _WANTS_PLUGIN) as error:
+        reason = error.__context__ or error if isinstance(error, _WANTS_PLUGIN) else error
+        raise FormatError(path, None, f"cannot be decoded ({reason}); replace the file") from error
 
 
 def _open(path: Path) -> PillowImage.Image:
