@@ -25,9 +25,9 @@ def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
     with one_line_errors():
         from bpr.models.trainer import build_trainer
-        from bpr.refine.results import format_summary
         from bpr.refine.run import open_run, predict
         from bpr.refine.settings import RefineSettings
+        from bpr.refine.summary import format_summary
         from bpr.report.outcome import show_outcome
 
         settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.images import read_annotated_predictions
+from bpr.evaluation.records import read_annotated_predictions
 from bpr.structures import ClassCoverage, CoarseInstance, ImageRecord, TrueInstance
 
 

@@ -3,7 +3,8 @@ import os
 import pytest
 
 from bpr.formats.errors import FormatError
-from bpr.refine.inputs import check_companions, choose_output, read_input
+from bpr.refine.inputs import read_input
+from bpr.refine.outputs import check_companions, choose_output
 
 
 @pytest.fixture

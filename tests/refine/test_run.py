@@ -14,8 +14,8 @@ from pytorch_lightning import Callback, Trainer
 from bpr import rle
 from bpr.config import build, refine_values
 from bpr.formats.errors import FormatError
-from bpr.models.trainer import build_trainer
-from bpr.refine.run import capped_trainer, open_run, predict, workers_ahead_of
+from bpr.models.trainer import build_trainer, capped_trainer, workers_ahead_of
+from bpr.refine.run import open_run, predict
 from bpr.refine.settings import RefineSettings
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 
 from bpr import rle
 from bpr.formats.errors import FormatError
-from bpr.refine.results import merge_shards
+from bpr.refine.merging import merge_shards
 from bpr.refine.shards import RefinedImage, ShardWriter, discard_shards, read_shards
 
 CODE = rle.encode(np.eye(4, dtype=bool))

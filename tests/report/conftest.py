@@ -9,12 +9,12 @@ import pytest
 
 from bpr import rle as rle_codec
 from bpr.data.records import refinement_records
-from bpr.evaluation.images import PredictedImages, with_masks
+from bpr.evaluation.records import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import FORMAT, read_results, refined_entry
 from bpr.formats.predictions import Predictions
-from bpr.refine.results import FinishedRun, RefinementSummary
+from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.report.changes import instance_changes
 
 SUMMARY = RefinementSummary(4, 12, 11, 3, 77, {"empty mask": 1})

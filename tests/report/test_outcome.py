@@ -2,8 +2,8 @@ import pytest
 
 from bpr.evaluation.table import format_table
 from bpr.formats.errors import FormatError
-from bpr.formats.outputs import Inputs
-from bpr.refine.inputs import check_companions, report_path
+from bpr.formats.protection import Inputs
+from bpr.refine.outputs import check_companions, report_path
 from bpr.report.outcome import show_outcome
 
 

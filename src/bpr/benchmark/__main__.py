@@ -25,7 +25,7 @@ from bpr.benchmark.processes import scaling
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.command import exit_code
 from bpr.formats.files import replacing
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 from bpr.models.weights import CheckpointError
 from bpr.structures import Backend
 

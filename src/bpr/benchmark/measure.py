@@ -23,8 +23,8 @@ from bpr.formats.coco import write_results
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
 from bpr.refine.inputs import read_input
-from bpr.refine.results import RefinementSummary
 from bpr.refine.run import RefinementRun
+from bpr.refine.summary import RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, ImageRecord, PatchSpec
 

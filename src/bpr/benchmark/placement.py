@@ -15,7 +15,7 @@ from bpr.command import exit_code
 from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import open_results, write_results
 from bpr.formats.files import replacing
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 from bpr.models.weights import CheckpointError
 from bpr.structures import PatchSpec, Placement
 

@@ -17,12 +17,11 @@ from bpr.data.datasets import PatchDataset, RefinementDataset
 from bpr.data.index import PatchIndex, cached_index
 from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler, SourceShares
-from bpr.data.settings import Source, TrainingData
+from bpr.data.settings import CoarseOrigin, Source, TrainingData
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.patches.engine import Method
 from bpr.structures import ImageRecord, PatchSpec, SettingError
-from bpr.synthetic.coarse_masks import CoarseOrigin
 from bpr.synthetic.coarse_results import simulated_results
 
 # Lightning cannot know that this data module resumes in the middle of an epoch, batch by batch.

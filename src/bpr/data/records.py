@@ -11,12 +11,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.data.image_files import ImageFinder
+from bpr.data.image_finder import ImageFinder
 from bpr.data.images import image_sizes
 from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.formats.errors import FormatError
-from bpr.formats.image_names import strip_suffix
+from bpr.formats.name_matching import strip_suffix
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 

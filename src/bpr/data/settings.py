@@ -3,12 +3,21 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from bpr.structures import SettingError
-from bpr.synthetic.coarse_masks import CoarseOrigin, SimulationSpec
+from bpr.synthetic.coarse_masks import SimulationSpec
 from bpr.synthetic.demo import make_demo
+
+
+class CoarseOrigin(StrEnum):
+    """Where the coarse masks of a training come from: a segmenter, `simulate_coarse`, or both."""
+
+    cached = "cached"
+    simulated = "simulated"
+    both = "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import Evaluation, evaluate
 from bpr.evaluation.table import format_table
 from bpr.formats.files import replacing
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from bpr import rle as rle_codec
 from bpr.command import exit_code, parser
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
-from bpr.evaluation.images import read_annotated_predictions
+from bpr.evaluation.records import read_annotated_predictions
 from bpr.evaluation.table import percent
 from bpr.matching import best_truths
 from bpr.patches.boundary import boundary_band

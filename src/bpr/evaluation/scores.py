@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.images import (
-    PredictedImages,
-    check_same_predictions,
-    predicted_images,
-    read_predictions,
-    with_truths,
-)
 from bpr.evaluation.instances import (
     InstanceScores,
     Shares,
     compare,
     match_all,
     score_matches,
+)
+from bpr.evaluation.records import (
+    PredictedImages,
+    check_same_predictions,
+    predicted_images,
+    read_predictions,
+    with_truths,
 )
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.matching import Match

@@ -1,1 +1,1 @@
-"""Files of masks: read, validate, write. One module per format."""
+"""Files of masks, in and out: annotations, predictions in all formats, and what may be written over."""

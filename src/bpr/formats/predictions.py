@@ -10,7 +10,7 @@ from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
-from bpr.formats.image_names import ImageNames, strip_suffix
+from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import PredictionFormat, ReadOptions
 from bpr.structures import Rle, Size
 

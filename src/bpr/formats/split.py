@@ -14,7 +14,7 @@ from bpr.formats import coco
 from bpr.formats.annotations import read_annotations
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import read_json
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 
 
 def choose_holdout(image_ids: Sequence[int | str], count: int, seed: int = 0) -> set[int | str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bpr.command import exit_code
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter, save_segmenter
 

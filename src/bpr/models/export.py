@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bpr.command import exit_code
-from bpr.formats.outputs import Inputs
+from bpr.formats.protection import Inputs
 from bpr.models.backends import export_onnx
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 

@@ -1,16 +1,21 @@
-"""Lightning's trainer from settings, and the checkpoint that a training is resumed from."""
+"""Lightning's trainer: built from settings, suited to the work, and the checkpoint that a training is resumed from."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import METADATA_KEY, CheckpointError, load_segmenter
 from bpr.structures import SettingError
+
+MakeTrainer = Callable[..., pl.Trainer]
+"""Builds a trainer; its keyword arguments replace those that it would have."""
 
 _ABSENT = ("No supported gpu backend", "can not run on your system", "But your machine only has")
 
@@ -32,6 +37,28 @@ def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
         if any(sign in problem for sign in _ABSENT):
             problem += "; trainer.accelerator=auto trainer.devices=auto take what torch finds on this machine"
         raise SettingError(f"trainer: {problem}") from error
+
+
+def workers_ahead_of(device: torch.device) -> int:
+    """How many processes read, place and cut for a device: so many that a GPU need not wait, none for a CPU."""
+    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count())))
+
+
+def capped_trainer(make_trainer: MakeTrainer, images: int) -> pl.Trainer:
+    """A trainer on no more devices than there are images, as far as it starts its processes itself."""
+    trainer = make_trainer()
+    devices = min(max(images, 1), trainer.num_devices)
+    if is_spread(trainer) or devices == trainer.num_devices:
+        return trainer
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    return make_trainer(devices=devices if on_cpu else trainer.device_ids[:devices])
+
+
+def is_spread(trainer: pl.Trainer) -> bool:
+    """Whether torchrun, SLURM or the like, or people on several machines, have started the processes of a trainer."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    outside = environment is not None and not isinstance(environment, LightningEnvironment)
+    return trainer.world_size > 1 and (outside or trainer.num_nodes > 1)
 
 
 def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:

@@ -1,1 +1,1 @@
-"""What happens to the network's patches: pasted, written shard by shard, merged in the order of the input."""
+"""Refinement of one file of predictions: settings, input, lock, shards, resuming, results."""

@@ -1,7 +1,6 @@
 """One refinement run: read the input, resume, predict the images that are left, write the results."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +10,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning import Trainer
 
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.records import StoredRecords
@@ -21,20 +18,21 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.models.backends import choose_backend
 from bpr.models.refiner import Inference, load_refiner
+from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
 from bpr.models.weights import resolve_checkpoint
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, what_counts
-from bpr.refine.inputs import RefinementInput, check_companions, choose_output, read_input
-from bpr.refine.results import FinishedRun, RefinementSummary, merge_shards
+from bpr.refine.inputs import RefinementInput, read_input
+from bpr.refine.merging import merge_shards
+from bpr.refine.outputs import check_companions, choose_output
 from bpr.refine.settings import RefineSettings
 from bpr.refine.shards import discard_shards, read_shards
+from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, SettingError
 
 Write = Callable[[Path, Iterable[Entry]], object]
 """Writes entries to a file or folder."""
-MakeTrainer = Callable[..., Trainer]
-"""Builds a trainer; its keyword arguments replace those that it would have."""
 
 
 class RefinementRun:
@@ -198,7 +196,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     settings, shards = run.settings, run.shards
     writer = RefinementWriter(shards.folder, shards.digest)
     trainer = capped_trainer(partial(make_trainer, callbacks=[writer], use_distributed_sampler=False), len(run.left))
-    if not run.left and not _is_spread(trainer):
+    if not run.left and not is_spread(trainer):
         return True
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -213,25 +211,3 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     return bool(trainer.is_global_zero)
-
-
-def workers_ahead_of(device: torch.device) -> int:
-    """How many processes read, place and cut for a device: so many that a GPU need not wait, none for a CPU."""
-    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count())))
-
-
-def capped_trainer(make_trainer: MakeTrainer, images: int) -> Trainer:
-    """A trainer on no more devices than there are images, as far as it starts its processes itself."""
-    trainer = make_trainer()
-    devices = min(max(images, 1), trainer.num_devices)
-    if _is_spread(trainer) or devices == trainer.num_devices:
-        return trainer
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    return make_trainer(devices=devices if on_cpu else trainer.device_ids[:devices])
-
-
-def _is_spread(trainer: Trainer) -> bool:
-    """Whether torchrun, SLURM or the like, or people on several machines, have started the processes of a trainer."""
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    outside = environment is not None and not isinstance(environment, LightningEnvironment)
-    return trainer.world_size > 1 and (outside or trainer.num_nodes > 1)

@@ -1,1 +1,1 @@
-"""What a refinement did, shown: scores as a table, one HTML page, and a sheet of pictures before and after."""
+"""Pictures of a finished run: a page of HTML, and a sheet of masks before and after."""

@@ -15,7 +15,7 @@ from bpr.report.pictures import COLOURS, Panel, panels_of
 PANEL: Final = 208
 """Side of a cell of the grid, px; pictures are not larger."""
 SOFTWARE: Final = "bpr"
-"""Written into the file: how `bpr.formats.outputs` knows it."""
+"""Written into the file: how `bpr.formats.protection` knows it."""
 
 _GAP, _CAPTION, _MARGIN = 4, 26, 12
 _PAPER, _INK = (250, 250, 250), (20, 20, 20)

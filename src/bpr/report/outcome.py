@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from bpr.evaluation.images import PredictedImages, with_masks
+from bpr.evaluation.records import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.evaluation.table import format_table
-from bpr.refine.inputs import contact_sheet_path, report_path
-from bpr.refine.results import FinishedRun
+from bpr.refine.outputs import contact_sheet_path, report_path
+from bpr.refine.summary import FinishedRun
 from bpr.report.changes import instance_changes
 from bpr.report.contact_sheet import write_contact_sheet
 from bpr.report.page import write_report

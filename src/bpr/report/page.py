@@ -15,7 +15,7 @@ from PIL.Image import Image
 from bpr.evaluation.scores import Evaluation
 from bpr.evaluation.table import percent, percents, remarks, table_rows
 from bpr.formats.files import replacing
-from bpr.refine.results import FinishedRun
+from bpr.refine.summary import FinishedRun
 from bpr.report.changes import InstanceChange, made_better, made_worse, most_changed
 from bpr.report.classes import ClassRow, class_rows
 from bpr.report.histogram import gain_histogram, similarity_histogram

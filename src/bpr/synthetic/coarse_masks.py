@@ -7,7 +7,6 @@ polygons add errors of their own) and pixel-exact pedestrians.
 """
 
 from dataclasses import dataclass, fields
-from enum import StrEnum
 
 import cv2
 import numpy as np
@@ -24,14 +23,6 @@ PROTOTYPE_STRIDE = 4
 """Network px per cell of a prototype mask (Bolya et al., YOLACT, 2019, section 3.1)."""
 
 _Distance = NDArray[np.float32]
-
-
-class CoarseOrigin(StrEnum):
-    """Where the coarse masks of a training come from: a segmenter, `simulate_coarse`, or both."""
-
-    cached = "cached"
-    simulated = "simulated"
-    both = "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from typing import Final
 
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
-from bpr.formats.image_names import ImageNames, beginnings, strip_suffix
+from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
-def image_names(folder: Path, excluded: Path) -> frozenset[str]:
+def names_in_folder(folder: Path, excluded: Path) -> frozenset[str]:
     """Names of the images in a folder and below it, relative and without suffix, for masks to be named after.
 
     A file in a subfolder that is named like a mask of an image in the folder itself (``a_1.png`` beside ``a.jpg``) is

@@ -7,7 +7,7 @@ from pathlib import Path
 from bpr.formats import predictions as any_format
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.image_names import strip_suffix
+from bpr.formats.name_matching import strip_suffix
 from bpr.formats.predictions import Predictions
 from bpr.structures import CoarseInstance, ImageRecord
 

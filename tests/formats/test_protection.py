@@ -3,7 +3,7 @@ import os
 import pytest
 
 from bpr.formats.errors import FormatError
-from bpr.formats.outputs import Inputs, is_own
+from bpr.formats.protection import Inputs, is_own
 
 PAGE = '<!DOCTYPE html><meta charset="utf-8"><meta name="generator" content="bpr 1.0">'
 

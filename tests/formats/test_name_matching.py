@@ -1,6 +1,6 @@
 import pytest
 
-from bpr.formats.image_names import ImageNames, beginnings, strip_suffix
+from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 
 
 @pytest.mark.parametrize(

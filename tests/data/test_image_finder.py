@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.data.image_files import ImageFinder, image_names
+from bpr.data.image_finder import ImageFinder, names_in_folder
 from bpr.formats.errors import FormatError
 from bpr.refine.inputs import read_input
 
@@ -51,14 +51,14 @@ def test_names_are_those_of_images_at_any_depth(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "city" / "b.png")
     (tmp_path / "notes.txt").write_text("no image")
-    assert image_names(tmp_path, tmp_path / "elsewhere") == {"a", "city/b"}
+    assert names_in_folder(tmp_path, tmp_path / "elsewhere") == {"a", "city/b"}
 
 
 def test_masks_below_the_folder_of_images_are_no_images(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "truth" / "a_1.png")
     save(tmp_path / "predictions" / "b.png")
-    assert image_names(tmp_path, tmp_path / "predictions") == {"a"}
+    assert names_in_folder(tmp_path, tmp_path / "predictions") == {"a"}
 
 
 def test_masks_are_joined_with_images_in_subfolders(tmp_path):

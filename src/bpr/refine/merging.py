@@ -1,4 +1,4 @@
-"""Shards and coarse entries joined to refined entries, and what is known of a run when all of them are written."""
+"""Shards and coarse entries merged to refined entries, which are never in memory all at once."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,58 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.formats.annotations import Annotations
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import Predictions
 from bpr.refine.shards import parse_image, read_shards
-from bpr.structures import ImageRecord, Rle
+from bpr.refine.summary import RefinementSummary
+from bpr.structures import Rle
 
 _CACHED_IMAGES: Final = 64
 """Number of images kept parsed: entries of one image may be scattered over the results file."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefinementSummary:
-    """What a run did.
-
-    Attributes:
-        images: Images with predictions.
-        instances: Predictions in them.
-        refined: Predictions that went through the network.
-        changed: Of these, those whose mask is another one now.
-        patches: Patches that went through the network.
-        skipped: Predictions left as they are, by reason.
-    """
-
-    images: int
-    instances: int
-    refined: int
-    changed: int
-    patches: int
-    skipped: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedRun:
-    """What went in and what came out, for those who judge or show it; all in memory, so that no file is read again.
-
-    Attributes:
-        records: Images with their coarse masks.
-        coarse: Entries of the coarse results file.
-        refined: Entries of the refined results file, in the same order.
-        annotations: Ground truth, or names only, where given.
-        summary: What was done and what was skipped.
-        elapsed: Wall-clock seconds.
-    """
-
-    records: Sequence[ImageRecord]
-    coarse: Predictions
-    refined: Predictions
-    annotations: Annotations | None
-    summary: RefinementSummary
-    elapsed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +82,3 @@ def merge_shards(
     lines = {path: StoredEntries(path, found) for path, found in spans.items()}
     merged = RefinedEntries(entries, [(lines[path], number) for path, number in places], image_of_entry)
     return merged, RefinementSummary(images, len(entries), refined, changed, patches, dict(skipped))
-
-
-def format_summary(summary: RefinementSummary, elapsed: float) -> str:
-    """Lines for people: what was refined, what was not and why, and how long it took.
-
-    Args:
-        summary: Of the run.
-        elapsed: Wall-clock seconds.
-    """
-    lines = [
-        f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
-        f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"
-    ]
-    lines += [f"  left: {count} x {reason}" for reason, count in sorted(summary.skipped.items())]
-    return "\n".join([*lines, f"{elapsed:.1f} s"])
