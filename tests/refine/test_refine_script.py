@@ -111,10 +111,10 @@ def test_a_run_ends_at_sigterm_and_goes_on(toy_coco, tmp_path, weights):
         ("predictions=nowhere.json", r"nowhere\.json: cannot be read"),
         ("threshold=2", "threshold must be in"),
         ("output=/proc/nowhere/refined.json", "/proc/nowhere"),
-        ("trainer.accelerator=tpu", r"trainer\..*tpu"),
-        ("trainer.strategy=dpp", r"trainer\..*dpp"),
-        ("trainer.precision=33", r"trainer\..*33"),
-        ("trainer.devices=0", r"trainer\.devices"),
+        ("trainer.accelerator=tpu", r"tpu.*trainer\.accelerator"),
+        ("trainer.strategy=dpp", r"dpp.*trainer\.strategy"),
+        ("trainer.precision=33", r"33.*trainer\.precision"),
+        ("trainer.devices=0", r"devices=0.*trainer\.devices"),
     ],
 )
 def test_bad_input_ends_in_one_line_with_a_remedy(toy_coco, tmp_path, refine, override, message):

@@ -36,6 +36,10 @@ def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
         problem = " ".join(str(error).split()).removeprefix("trainer: ")
         if any(sign in problem for sign in _ABSENT):
             problem += "; trainer.accelerator=auto trainer.devices=auto take what torch finds on this machine"
+        else:
+            problem += (
+                "; check trainer.accelerator, trainer.devices, trainer.num_nodes, trainer.strategy, trainer.precision"
+            )
         raise SettingError(f"trainer: {problem}") from error
 
 
