@@ -111,7 +111,7 @@ def test_a_run_ends_at_sigterm_and_goes_on(toy_coco, tmp_path, weights):
         ("predictions=nowhere.json", r"nowhere\.json: cannot be read"),
         ("threshold=2", "threshold must be in"),
         ("output=/proc/nowhere/refined.json", "/proc/nowhere"),
-        ("trainer.accelerator=tpu", r"tpu.*trainer\.accelerator"),
+        ("trainer.accelerator=tpu", r"torch_xla.*trainer\.accelerator"),
         ("trainer.strategy=dpp", r"dpp.*trainer\.strategy"),
         ("trainer.precision=33", r"33.*trainer\.precision"),
         ("trainer.devices=0", r"devices=0.*trainer\.devices"),

@@ -32,7 +32,7 @@ def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
     """
     try:
         return make(**given)
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split()).removeprefix("trainer: ")
         if any(sign in problem for sign in _ABSENT):
             problem += "; trainer.accelerator=auto trainer.devices=auto take what torch finds on this machine"
