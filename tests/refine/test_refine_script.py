@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
+from hydra.errors import ConfigCompositionException
 
 from bpr import rle
+from bpr.config import refine_values
+from bpr.models.segmenter import PatchSegmenter
+from bpr.models.weights import save_segmenter
+from bpr.refine.settings import RefineSettings
+from bpr.structures import SettingError
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,3 +173,35 @@ def test_pages_of_the_user_are_kept_and_our_own_replaced(toy_coco, tmp_path, ref
     (tmp_path / "refined.json").unlink()
     refine(*options)  # page and sheet are those that it made
     assert b"my notes" not in page.read_bytes() + sheet.read_bytes()
+
+
+def test_probabilities_that_are_not_finite_end_in_one_line_and_write_nothing(toy_coco, tmp_path, refine):
+    segmenter = PatchSegmenter(input_size=32)
+    for layer in (segmenter.decode_head.mix, segmenter.decode_head.conv_seg):
+        torch.nn.init.normal_(layer.weight, std=1e30)  # finite, but not what comes out
+    save_segmenter(segmenter, tmp_path / "large.safetensors")
+    output = tmp_path / "refined.json"
+    options = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}", f"output={output}"]
+    with pytest.raises(SystemExit, match="probabilities that are not finite") as end:
+        refine(*options, f"ckpt={tmp_path / 'large.safetensors'}")
+    assert str(end.value.code).startswith("error: ")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("rounds", ["[object,boundary]", "[boundary,boundary]"])
+def test_rounds_are_run_one_after_the_other(toy_coco, tmp_path, refine, rounds):
+    options = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
+    refine(*options, f"output={tmp_path / 'paper.json'}")
+    refine(*options, f"output={tmp_path / 'rounds.json'}", f"rounds={rounds}")
+    masks = [
+        [entry["segmentation"] for entry in json.loads((tmp_path / name).read_text())]
+        for name in ("paper.json", "rounds.json")
+    ]
+    assert len(masks[0]) == len(masks[1]) == 12
+    assert masks[0] != masks[1]
+
+
+@pytest.mark.parametrize("rounds", ["[]", "[objekt]"])
+def test_impossible_rounds_are_refused(composed, rounds):
+    with pytest.raises((SettingError, ConfigCompositionException), match=r"rounds"):
+        RefineSettings.from_config(refine_values(composed(f"rounds={rounds}", "images=a", "predictions=b")), "run")
