@@ -108,3 +108,15 @@ def test_it_does_not_write_over_what_it_reads(
         assert main([str(files.results), str(files.annotations), "--json", str(path)]) == 2
         assert "is the input" in capsys.readouterr().err
         assert path.read_bytes() == before
+
+
+def test_the_masks_of_panoptic_predictions_are_not_written_over(
+    tmp_path: Path, make_files: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    panoptic, masks = tmp_path / "p.json", tmp_path / "p"
+    panoptic.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    masks.mkdir()
+    (masks / "a.png").write_bytes(b"a mask")
+    assert main([str(panoptic), str(make_files().annotations), "--json", str(masks / "a.png")]) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert (masks / "a.png").read_bytes() == b"a mask"

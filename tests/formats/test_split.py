@@ -48,3 +48,13 @@ def test_an_input_is_not_written_over(toy_coco, capsys):
     assert main([str(annotations), "--holdout", "2", "--output", str(toy_coco.root.parent)]) == 2
     assert "is the input" in capsys.readouterr().err
     assert annotations.read_bytes() == before
+
+
+def test_files_of_one_name_are_refused_instead_of_losing_one(toy_coco, tmp_path, capsys):
+    other = tmp_path / "other" / toy_coco.predictions.name
+    other.parent.mkdir()
+    other.write_bytes(toy_coco.predictions.read_bytes())
+    given = [str(toy_coco.annotations), str(toy_coco.predictions), str(other)]
+    assert main([*given, "--holdout", "1", "--output", str(tmp_path / "split")]) == 2
+    assert "rename one of them" in capsys.readouterr().err
+    assert not (tmp_path / "split").exists()

@@ -100,3 +100,9 @@ def test_other_files_and_missing_ones_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"file\.ckpt: "):
         check_resumable(path, refiner(), 3)
+
+
+@pytest.mark.parametrize("precision", ["16-true", "bf16-true", "64-true"])
+def test_a_precision_that_converts_batches_is_refused(precision):
+    with pytest.raises(SettingError, match=rf"trainer\.precision must be one of 32-true.*, got {precision}"):
+        build_trainer(pl.Trainer, precision=precision, accelerator="cpu", logger=False, enable_checkpointing=False)

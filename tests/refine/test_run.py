@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -206,3 +207,28 @@ def test_with_nothing_left_one_process_writes_the_results(repeated, toy_coco, we
 def test_a_gpu_gets_workers_and_a_cpu_none():
     assert workers_ahead_of(torch.device("cpu")) == 0
     assert 1 <= workers_ahead_of(torch.device("cuda")) <= 8
+
+
+@pytest.mark.parametrize("name", ["refined.json.parts", "refined.json.parts.lock"])
+def test_files_of_the_user_that_have_the_names_of_our_own_are_kept(repeated, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FormatError, match="is a file of yours; rename it"):
+        repeated.open()
+    assert (tmp_path / name).read_text() == "mine"
+    assert not repeated.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda line: '{"a":1}', r"rank0-0\.jsonl, line 2: .*remove this file"),
+        (lambda line: re.sub(r'"masks":\{"\d+"', '"masks":{"999"', line), r"rank0-0\.jsonl: .*remove this file"),
+    ],
+)
+def test_a_damaged_shard_is_named_with_its_remedy(repeated, spoil, message):
+    run = repeated.interrupted()
+    (shard,) = run.shards.folder.glob("*.jsonl")
+    first, second, *rest = shard.read_text().splitlines()
+    shard.write_text("\n".join([first, spoil(second), *rest]) + "\n")
+    with pytest.raises(FormatError, match=message):
+        repeated.finished()

@@ -52,7 +52,7 @@ class Refiner:
         patches_per_forward: int | None = None,
         threads: int | None = None,
         backend: Backend | str = Backend.eager,
-        rounds: Sequence[Round | str] = (Round.boundary,),
+        rounds: Sequence[Round | str] | str = (Round.boundary,),
     ) -> None:
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
@@ -63,7 +63,11 @@ class Refiner:
             torch.set_num_threads(threads)
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
-        self._method = Method(self.patch, tuple(Round(one) for one in rounds), segmenter.input_size)
+        self._method = Method(
+            self.patch,
+            tuple(Round(one) for one in ([rounds] if isinstance(rounds, str) else rounds)),
+            segmenter.input_size,
+        )
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
 
@@ -139,7 +143,8 @@ class Refiner:
                 such as the list that an Ultralytics model returns.
             threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
             return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
-                the coarse mask (0 or 1) outside of them.
+                the coarse mask (0 or 1) outside of them; of a mask that was kept for else nothing would be
+                left of it, they are those that would have emptied it.
             progress: Called after every pass of the network.
 
         Returns:

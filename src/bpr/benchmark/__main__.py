@@ -25,6 +25,7 @@ from bpr.benchmark.processes import scaling
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
 from bpr.command import exit_code
 from bpr.formats.files import replacing
+from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs
 from bpr.models.weights import CheckpointError
 from bpr.structures import Backend
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         if chosen.json is not None:
-            given = [Path(part) for part in (chosen.predictions, chosen.ckpt) if part is not None]
-            Inputs.of(given, chosen.images).check_file(chosen.json, argument="--json")
+            predictions = [] if chosen.predictions is None else files_of(chosen.predictions)
+            Inputs.of([*predictions, Path(chosen.ckpt)], chosen.images).check_file(chosen.json, argument="--json")
         with tempfile.TemporaryDirectory() as folder:
             content = _measure_all(chosen, Path(folder))
         print("\n".join(_lines(content)))

@@ -10,6 +10,7 @@ from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import Evaluation, evaluate
 from bpr.evaluation.table import format_table
 from bpr.formats.files import replacing
+from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs
 
 
@@ -23,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         if chosen.json is not None:
-            given = [path for path in (chosen.results, chosen.annotations, chosen.against) if path is not None]
-            Inputs.of(given).check_file(chosen.json, argument="--json")
+            coarse = [] if chosen.against is None else files_of(chosen.against)
+            inputs = Inputs.of([*files_of(chosen.results), chosen.annotations, *coarse])
+            inputs.check_file(chosen.json, argument="--json")
         evaluation = evaluate(chosen.results, chosen.annotations, chosen.against, chosen.dilation_ratio)
         if chosen.json is not None:
             write_json(chosen.json, evaluation)

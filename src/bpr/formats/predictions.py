@@ -170,6 +170,14 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
     return coco.JSON_LINES if coco.is_json_lines(path) else coco.FORMAT
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files that predictions are read from; only ``path`` itself if it is in no known format."""
+    try:
+        return [path, *Predictions(path, prediction_format(path), ()).files()]
+    except FormatError:
+        return [path]  # whoever reads it says what is wrong
+
+
 def _folder_format(path: Path) -> PredictionFormat:
     if cityscapes.is_prediction_folder(path):
         return cityscapes.FORMAT

@@ -12,6 +12,7 @@ import numpy as np
 from bpr.command import exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations
+from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import read_json
 from bpr.formats.protection import Inputs
@@ -43,6 +44,11 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
         FormatError: If a file is wrong, or would be written over.
         ValueError: If ``count`` does not fit.
     """
+    names = [path.name for path in (annotations, *predictions)]
+    for path in predictions:
+        if names.count(path.name) > 1:
+            problem = "has the name of another of the files, beside which it would be written; rename one of them"
+            raise FormatError(path, None, problem)
     inputs = Inputs.of([annotations, *predictions])
     for name in ("train", "holdout"):
         for path in (annotations, *predictions):

@@ -17,6 +17,8 @@ from bpr.structures import SettingError
 MakeTrainer = Callable[..., pl.Trainer]
 """Builds a trainer; its keyword arguments replace those that it would have."""
 
+_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+"""The others convert what is loaded, and weights, for which batches and losses here are not made."""
 _ABSENT = ("No supported gpu backend", "can not run on your system", "But your machine only has")
 
 
@@ -31,7 +33,7 @@ def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
         SettingError: If Lightning refuses a setting, or the machine lacks the device.
     """
     try:
-        return make(**given)
+        trainer = make(**given)
     except (MisconfigurationException, ModuleNotFoundError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split()).removeprefix("trainer: ")
         if any(sign in problem for sign in _ABSENT):
@@ -41,6 +43,9 @@ def build_trainer(make: Callable[..., pl.Trainer], **given: Any) -> pl.Trainer:
                 "; check trainer.accelerator, trainer.devices, trainer.num_nodes, trainer.strategy, trainer.precision"
             )
         raise SettingError(f"trainer: {problem}") from error
+    if trainer.precision not in _PRECISIONS:
+        raise SettingError(f"trainer.precision must be one of {', '.join(_PRECISIONS)}, got {trainer.precision}")
+    return trainer
 
 
 def workers_ahead_of(device: torch.device) -> int:

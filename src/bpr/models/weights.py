@@ -53,6 +53,8 @@ def resolve_checkpoint(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise CheckpointError(f"{name}: is a folder; give a file in it")
     bundled = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
     if str(name) not in bundled:
         raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")

@@ -70,6 +70,10 @@ def merge_shards(
     image_of_entry = np.full(len(entries), -1, np.int32)
     refined = changed = patches = 0
     for path, start, length, image in read_shards(folder, digest):
+        if any(not 0 <= position < len(entries) for position in image.masks):
+            raise FormatError(
+                path, None, f"has a mask that is none of the {len(entries)} predictions; remove this file"
+            )
         image_of_entry[list(image.masks)] = len(places)
         places.append((path, len(spans[path])))
         spans[path].append((start, length))

@@ -56,9 +56,14 @@ class RefinementRun:
         """Lock the output against other runs until this process ends or the run is finished.
 
         Raises:
-            bpr.formats.errors.FormatError: If another run is writing to it.
+            bpr.formats.errors.FormatError: If another run is writing to it, or a file of the user's has the name
+                of the lock or of the folder of the shards.
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
+        lock = Path(self._lock.lock_file)
+        if (self.folder.exists() and not self.folder.is_dir()) or (lock.exists() and lock.stat().st_size):
+            foreign = lock if self.folder.is_dir() or not self.folder.exists() else self.folder
+            raise FormatError(foreign, None, "is needed for the progress of the run, but is a file of yours; rename it")
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:

@@ -95,7 +95,7 @@ def read_shards(folder: Path, digest: str) -> Iterator[ShardLine]:
                     header = content
                 else:
                     _check_header(path, header, digest)
-                    image = parse_image(content)
+                    image = _check_image(path, number, content)
                     if image.image_id not in seen:
                         seen.add(image.image_id)
                         yield ShardLine(path, start, len(line), image)
@@ -151,6 +151,13 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise FormatError(path, f"line {number + 1}", "is not a shard of bpr; remove this file")
     return content
+
+
+def _check_image(path: Path, number: int, content: Mapping[str, Any]) -> RefinedImage:
+    try:
+        return parse_image(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(path, f"line {number + 1}", "is not an image of a shard; remove this file") from error
 
 
 def _check_header(path: Path, header: Mapping[str, Any], digest: str) -> None:
