@@ -31,7 +31,7 @@ def opened_image(path: Path) -> Iterator[PillowImage.Image]:
     except FormatError:
         raise
     except (*_UNDECODABLE, _WANTS_PLUGIN) as error:
-        reason = error.__context__ or error if isinstance(error, _WANTS_PLUGIN) else error
+        reason = "cannot identify image file" if isinstance(error, _WANTS_PLUGIN) else error
         raise FormatError(path, None, f"cannot be decoded ({reason}); replace the file") from error
 
 
