@@ -7,11 +7,12 @@ from bpr.data import datasets
 from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchGroup
 from bpr.data.datamodule import RefinementDataModule
-from bpr.data.datasets import PatchDataset, RefinementDataset
+from bpr.data.datasets import PatchDataset, RefinementDataset, image_masks
 from bpr.data.images import read_image
 from bpr.data.index import build_index
 from bpr.data.records import training_records
 from bpr.formats.annotations import read_annotations
+from bpr.patches.cutting import cut_patches
 from bpr.patches.engine import Method
 from bpr.structures import CoarseInstance, ImageRecord, PatchSpec, Round
 
@@ -38,6 +39,22 @@ def test_patches_are_the_pixels_under_their_boxes(records):
         truth = rle.decode(record.truths[index.truth[instance]].rle)[rows, columns]
         np.testing.assert_array_equal(batch.coarse[0].numpy(), coarse)
         np.testing.assert_array_equal(batch.truth[0].numpy(), truth)
+
+
+def test_patches_of_all_sides_are_cut_as_refinement_cuts_them(records):
+    """What the network is trained on is what the engine shows it, whatever the round."""
+    rounds, spec = (Round.boundary, Round.object), PatchSpec(16, 0.25)
+    index = build_index(records, spec, rounds=rounds)
+    dataset = PatchDataset(records, index, 64)
+    record, image = records[0], image_masks(records[0])
+    shown = [Method(spec, (kind,), 64).place(image) for kind in rounds]
+    for row in np.flatnonzero(index.image == 0)[:4]:
+        placed = shown[row % 2].placed[index.coarse[row]]
+        expected = cut_patches(read_image(record.path, record.size), placed, 64)
+        batch = dataset[PatchGroup((0,), np.flatnonzero(index.instance == row))]
+        np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1).numpy(), expected.images)
+        np.testing.assert_array_equal(batch.coarse.numpy(), expected.masks)
+    assert len(np.unique(index.side)) > 1
 
 
 def test_image_and_masks_are_flipped_together():

@@ -6,7 +6,7 @@ import pytest
 from bpr.data.index import build_index, cached_index, digest
 from bpr.data.records import training_records
 from bpr.formats.annotations import read_annotations
-from bpr.structures import PatchSpec
+from bpr.structures import PatchSpec, Round
 
 
 @pytest.fixture
@@ -41,6 +41,7 @@ def test_the_digest_changes_with_all_that_determines_the_index(records):
         (records, PatchSpec(32), 0.5),
         (records, PatchSpec(16, 0.55), 0.5),
         (records, PatchSpec(16), 0.6),
+        (records, PatchSpec(16), 0.5, (Round.boundary, Round.object)),
         (records[1:], PatchSpec(16), 0.5),
         ([other_mask, *records[1:]], PatchSpec(16), 0.5),
         ([replace(first, truths=first.truths[1:]), *records[1:]], PatchSpec(16), 0.5),
@@ -48,3 +49,12 @@ def test_the_digest_changes_with_all_that_determines_the_index(records):
     digests = [digest(*variant) for variant in variants]
     assert len(set(digests)) == len(variants)
     assert digest(*variants[0]) == digests[0]
+
+
+def test_each_round_has_patches_of_its_own_side(records):
+    both = build_index(records, PatchSpec(16, 0.25), rounds=(Round.boundary, Round.object))
+    alone = build_index(records, PatchSpec(16, 0.25))
+    assert (both.side[::2] == 16).all()
+    assert ((both.side[1::2] >= 32) & (both.side[1::2] % 2 == 0)).all()
+    np.testing.assert_array_equal(both.corners[both.instance % 2 == 0], alone.corners)
+    np.testing.assert_array_equal(both.coarse[::2], both.coarse[1::2])

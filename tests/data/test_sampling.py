@@ -14,7 +14,7 @@ def make_index(patches_per_instance, image_of_instance):
         image=np.array(image_of_instance, np.int32),
         coarse=np.zeros(m, np.int32),
         truth=np.zeros(m, np.int32),
-        iou=np.ones(m, np.float32),
+        side=np.full(m, 64, np.int32),
         unmatched=np.array([0]),
     )
 

@@ -32,6 +32,7 @@ def test_a_mapping_becomes_a_source_and_a_name_an_origin(tmp_path):
         ({**SOURCE, "zzz": []}, "has no zzz: there are images, annotations, predictions, weight"),
         ({"images": "images"}, "needs annotations"),
         ({**SOURCE, "weight": 0}, "weight of instances.json must be above 0"),
+        ({**SOURCE, "simulated_per_object": 0}, "simulated_per_object of instances.json must be at least 1"),
     ],
 )
 def test_a_wrong_source_is_refused_with_the_key(tmp_path, given, message):
@@ -49,6 +50,10 @@ def test_a_wrong_source_is_refused_with_the_key(tmp_path, given, message):
         ({"num_workers": -1}, r"data\.num_workers must be at least 0"),
         ({"simulated_per_object": 0}, r"data\.simulated_per_object must be at least 1"),
         ({"min_iou": 1.0}, r"data\.min_iou must be in \[0, 1\)"),
+        ({"rounds": ["object"]}, r"needs data\.crop_size"),
+        ({"rounds": ["contour"]}, r"data\.rounds holds boundary and object"),
+        ({"rounds": [], "crop_size": 64}, "must name a round"),
+        ({"crop_size": 1}, r"data\.crop_size must be at least 2"),
         ({"train": []}, r"data\.train is empty"),
         ({"train": [SOURCE, {**SOURCE, "weight": 1}]}, "give all of them one"),
         ({"val": [{**SOURCE, "weight": 1}]}, r"data\.val has a weight"),

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from bpr.formats.split import choose_holdout, main
+from bpr.formats.split import choose_holdout, choose_photographs, main
 
 
 def test_train_and_holdout_share_no_image_and_lose_none(toy_coco, tmp_path):
@@ -58,3 +58,22 @@ def test_files_of_one_name_are_refused_instead_of_losing_one(toy_coco, tmp_path,
     assert main([*given, "--holdout", "1", "--output", str(tmp_path / "split")]) == 2
     assert "rename one of them" in capsys.readouterr().err
     assert not (tmp_path / "split").exists()
+
+
+def test_a_photograph_is_on_one_side_in_all_files():
+    one = {i: f"bsds_{100 + i}.jpg" for i in range(200)}
+    two = {f"x{i}": f"berkeley100_{100 + i}.png" for i in range(0, 200, 3)}
+    kept = choose_photographs(one, 0.25, "[0-9]+$")
+    assert {f"x{i}" for i in kept if i % 3 == 0} == choose_photographs(two, 0.25, "[0-9]+$")
+    assert 30 < len(kept) < 70
+    assert choose_photographs(one, 0.25, None) != kept != choose_photographs(one, 0.25, "[0-9]+$", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--share", "1"], "must be in"), (["--share", "0.2", "--photograph", "zzz$"], "matches nothing in")],
+)
+def test_a_wrong_share_or_expression_is_refused(toy_coco, tmp_path, capsys, options, message):
+    assert main([str(toy_coco.annotations), *options, "--output", str(tmp_path / "o")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from bpr.models.schedules import one_cycle, poly_with_floor
+from bpr.models.schedules import hold_then_decay, one_cycle, poly_with_floor
 from bpr.structures import SettingError
 
 LR = 0.002
@@ -34,7 +34,7 @@ def test_poly_goes_from_the_rate_of_the_optimizer_to_the_floor_and_stays_there()
     assert found[10:] == pytest.approx([1e-4] * 3)
 
 
-@pytest.mark.parametrize("make", [one_cycle, poly_with_floor])
+@pytest.mark.parametrize("make", [hold_then_decay, one_cycle, poly_with_floor])
 def test_a_resumed_schedule_goes_on_as_if_never_interrupted(make):
     whole = rates(make(optimizer(), 10), 10)
     first = make(optimizer(), 10)
@@ -46,7 +46,7 @@ def test_a_resumed_schedule_goes_on_as_if_never_interrupted(make):
     assert rates(second, 6) == whole[4:]
 
 
-@pytest.mark.parametrize("make", [one_cycle, poly_with_floor])
+@pytest.mark.parametrize("make", [hold_then_decay, one_cycle, poly_with_floor])
 def test_a_finished_schedule_follows_the_longer_curve_when_it_is_prolonged(make):
     finished = make(optimizer(), 6)
     rates(finished, 6)
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_torchs_own_one_cycle_can_be_prolonged():
     assert rates(longer, 4) == rates(one_cycle(optimizer(), 10), 10)[6:]
 
 
-@pytest.mark.parametrize("make", [one_cycle, poly_with_floor])
+@pytest.mark.parametrize("make", [hold_then_decay, one_cycle, poly_with_floor])
 def test_a_training_without_steps_is_refused(make):
     with pytest.raises(SettingError, match=r"set trainer\.max_steps"):
         make(optimizer(), -1)
@@ -74,3 +74,20 @@ def test_a_training_without_steps_is_refused(make):
 def test_a_warm_up_of_the_whole_training_is_refused():
     with pytest.raises(SettingError, match="warm_up must be in"):
         one_cycle(optimizer(), 10, warm_up=1.0)
+
+
+def test_hold_then_decay_rises_stays_and_falls_to_zero():
+    found = rates(hold_then_decay(optimizer(1.0), 100, warm_up=0.1, decay=0.2, start=0.5), 102)
+    assert found[0] == 0.5
+    assert found[5] == pytest.approx(0.75)
+    assert found[10:81] == [1.0] * 71
+    assert found[90] == pytest.approx(0.5)
+    assert found[100:] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "key"), [({"warm_up": 1.0}, "warm_up"), ({"decay": 0.0}, "decay"), ({"decay": 0.96}, "decay")]
+)
+def test_shares_of_the_steps_that_do_not_fit_are_refused(given, key):
+    with pytest.raises(SettingError, match=f"optim.scheduler.{key}"):
+        hold_then_decay(optimizer(), 100, **given)

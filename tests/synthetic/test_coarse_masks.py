@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bpr.structures import Mask
-from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
+from bpr.synthetic.coarse_masks import SimulationSpec, polygon_mask, simulate_coarse
 
 PROBABILITIES = [field.name for field in dataclasses.fields(SimulationSpec) if field.name != "severity"]
+UNSEEN_ON_A_DISC = {"exact", "smooth", "part_error", "thin_parts", "spill"}
 masks = npst.arrays(np.bool_, npst.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 seeds = st.integers(0, 2**32 - 1)
 
@@ -76,7 +77,7 @@ def test_without_any_error_the_truth_comes_back(true: Mask, seed: int) -> None:
     np.testing.assert_array_equal(coarse, true)
 
 
-@pytest.mark.parametrize("name", [name for name in PROBABILITIES if name not in {"thin_parts", "spill"}])
+@pytest.mark.parametrize("name", [name for name in PROBABILITIES if name not in UNSEEN_ON_A_DISC])
 def test_each_error_alone_changes_a_disc_but_leaves_it_recognisable(name: str) -> None:
     true = disc()
 
@@ -181,3 +182,60 @@ def test_the_two_kinds_of_mask_head_exclude_each_other() -> None:
 def test_severity_must_be_positive_and_finite(severity: float) -> None:
     with pytest.raises(ValueError, match="severity"):
         SimulationSpec(severity=severity)
+
+
+def test_exact_masks_are_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(simulate_coarse(disc(), nothing(disc()), rng, SimulationSpec(exact=1.0)), disc())
+
+
+@pytest.mark.parametrize(("kind", "least"), [("near", 0.9), ("polygon", 0.75)])
+def test_masks_that_no_segmenter_made_are_off_everywhere_a_little(kind: str, least: float) -> None:
+    ious = [
+        iou(disc(), simulate_coarse(disc(), nothing(disc()), np.random.default_rng(seed), only(**{kind: 1.0})))
+        for seed in range(40)
+    ]
+    assert least < min(ious) < max(ious) <= 1
+    assert np.mean(ious) < 0.995
+
+
+def test_a_smooth_mask_has_lost_the_corners() -> None:
+    square = np.zeros((90, 90), bool)
+    square[20:70, 20:70] = True
+    found = [
+        iou(square, simulate_coarse(square, nothing(square), np.random.default_rng(seed), only(smooth=1.0)))
+        for seed in range(20)
+    ]
+    assert 0.9 < min(found)
+    assert np.median(found) < 1
+
+
+def test_parts_are_off_and_the_rest_is_exact() -> None:
+    ring = disc(43) & ~disc(37)
+    for seed in range(20):
+        coarse = simulate_coarse(disc(), nothing(disc()), np.random.default_rng(seed), only(parts=1.0))
+        assert 0.2 < iou(disc(), coarse) <= 1
+        off = coarse ^ disc()
+        assert (off & ring).sum() < 0.7 * ring.sum()
+
+
+def test_kinds_come_as_often_as_they_are_asked_for() -> None:
+    spec = SimulationSpec(exact=0.3, near=0.2)
+    drawn = [simulate_coarse(disc(20), nothing(disc()), np.random.default_rng(seed), spec) for seed in range(300)]
+    exact = np.mean([np.array_equal(mask, disc(20)) for mask in drawn])
+    assert 0.22 < exact < 0.38  # three standard deviations
+
+
+def test_a_thinned_outline_keeps_corners_and_holes() -> None:
+    square = np.zeros((60, 60), bool)
+    square[10:50, 10:50] = True
+    square[25:35, 25:35] = False
+    np.testing.assert_array_equal(polygon_mask(square, 1.0), square)
+    round_one = polygon_mask(disc(), 3.0)
+    assert 0.9 < iou(round_one, disc()) < 0.99
+    assert (polygon_mask(disc(), 3.0, 2.0, np.random.default_rng(0)) != round_one).any()
+
+
+def test_kinds_that_are_more_than_all_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.simulation\.exact \+ .* must be at most 1, got 1\.2"):
+        SimulationSpec(exact=0.7, near=0.5)

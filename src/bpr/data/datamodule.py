@@ -64,10 +64,11 @@ class PatchDataModule(pl.LightningDataModule):
                 continue
             by_source = [self._records(source, split) for source in sources]
             records = [record for found in by_source for record in found]
-            index, path = cached_index(records, self._spec, self._data.min_iou, self._data.cache)
+            index, path = cached_index(records, self._spec, self._data.min_iou, self._data.cache, self._data.rounds)
+            matched = len(index.image) // len(self._data.rounds)
             rank_zero_info(
-                f"{split}: {len(records)} images, {len(index.image)} matched and {index.unmatched[0]} unmatched "
-                f"predictions, {len(index)} patches ({path})"
+                f"{split}: {len(records)} images, {matched} matched and {index.unmatched[0]} unmatched predictions, "
+                f"{len(index)} patches ({path})"
             )
             self._sets[split] = _PatchSet(records, index, self._shares(sources, by_source, index))
 
@@ -112,9 +113,8 @@ class PatchDataModule(pl.LightningDataModule):
             )
         files = [] if origin is CoarseOrigin.simulated else [Path(path) for path in source.predictions]
         if origin is not CoarseOrigin.cached:
-            files.append(
-                simulated_results(annotated, data.cache, data.simulated_per_object, data.simulation, data.seed)
-            )
+            count = source.simulated_per_object or data.simulated_per_object
+            files.append(simulated_results(annotated, data.cache, count, data.simulation, data.seed))
         return training_records(Path(source.images), annotated, files)
 
     @staticmethod
@@ -152,7 +152,7 @@ class PatchDataModule(pl.LightningDataModule):
     ) -> DataLoader[PatchBatch]:
         found = self._sets[split]
         return DataLoader(
-            PatchDataset(found.records, found.index, self._spec.size, augmentation),
+            PatchDataset(found.records, found.index, self._data.crop_size or self._spec.size, augmentation),
             batch_size=self._groups_per_batch,
             sampler=sampler,
             collate_fn=collate_training,

@@ -14,7 +14,7 @@ from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchBatch, PatchGroup, to_tensor
 from bpr.data.images import read_image
 from bpr.data.index import PatchIndex
-from bpr.patches.cutting import crop
+from bpr.patches.cutting import crop, resize, resize_masks
 from bpr.patches.engine import ImageMasks, Method, PlacedImage
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Boxes, ImageRecord, Mask, Rle, Size
@@ -26,7 +26,7 @@ class PatchDataset(Dataset[PatchBatch]):
     Args:
         records: Images with predictions and ground truth.
         index: Patches in them.
-        size: Side of a patch, px.
+        size: Side to which all patches are brought, px.
         augmentation: Applied to each patch, if given.
     """
 
@@ -47,8 +47,9 @@ class PatchDataset(Dataset[PatchBatch]):
         instances = self._index.instance[group.patches]
         record = self._records[self._index.image[instances[0]]]
         corners = self._index.corners[group.patches].astype(np.int64)
-        boxes = np.concatenate([corners, corners + self._size], axis=1)
-        images = crop(read_image(record.path, record.size, record.exif), boxes)
+        boxes = np.concatenate([corners, corners + self._index.side[instances, None]], axis=1)
+        pixels = read_image(record.path, record.size, record.exif)
+        images = np.concatenate([resize(crop(pixels, box[None]), self._size) for box in boxes])
         masks = np.stack([self._masks(record, i, box) for i, box in zip(instances, boxes, strict=True)])
         if self._augmentation is not None:
             self._augmentation.seed(group.seed)
@@ -61,7 +62,7 @@ class PatchDataset(Dataset[PatchBatch]):
         """(2, s, s) bool: the coarse and the true mask in a box."""
         coarse = record.instances[self._index.coarse[instance]].rle
         truth = record.truths[self._index.truth[instance]].rle
-        return np.stack([_crop_rle(code, box, record.size) for code in (coarse, truth)])
+        return resize_masks(np.stack([_crop_rle(code, box, record.size) for code in (coarse, truth)]), self._size)
 
 
 class RefinementDataset(Dataset[PlacedImage]):

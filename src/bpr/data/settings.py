@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from bpr.structures import SettingError
+from bpr.structures import Round, SettingError
 from bpr.synthetic.coarse_masks import SimulationSpec
 from bpr.synthetic.demo import make_demo
 
@@ -30,17 +30,24 @@ class Source:
         predictions: Results of segmenters on it: none, one or more.
         weight: Its share of the patches of an epoch, relative to the weights of the other sources; > 0. None for all of
             them: every image is shown once in an epoch.
+        simulated_per_object: Simulated masks of each of its objects; None takes that of `TrainingData`.
 
     Raises:
-        SettingError: If ``weight`` is not above 0.
+        SettingError: If ``weight`` is not above 0, or ``simulated_per_object`` is below 1.
     """
 
     images: Path | str
     annotations: Path | str
     predictions: Sequence[Path | str] = ()
     weight: float | None = None
+    simulated_per_object: int | None = None
 
     def __post_init__(self) -> None:
+        if self.simulated_per_object is not None and self.simulated_per_object < 1:
+            raise SettingError(
+                f"simulated_per_object of {self.annotations} must be at least 1, got {self.simulated_per_object}; "
+                "for no simulated masks, data.coarse=cached"
+            )
         if self.weight is not None and not 0 < self.weight < float("inf"):
             raise SettingError(f"the weight of {self.annotations} must be above 0, got {self.weight}; or leave it out")
 
@@ -81,8 +88,12 @@ class TrainingData:
         cache: Folder of the patch index and of simulated masks.
         batch_size: Patches in a batch of one process; all training batches have this size.
         patches_per_image: Patches that are cut out of one decoded image; divides ``batch_size``.
-        patches_per_instance: Maximum number of patches of an instance in an epoch; None takes all.
+        patches_per_instance: Maximum number of patches of an instance in an epoch, of each of ``rounds``; None takes
+            all.
         val_patches_per_instance: The same for validation.
+        rounds: The kinds of patches to train on, as `bpr.patches.engine` places them in its rounds.
+        crop_size: Side at which patches are cut, px: others are resized to it. None: ``patch.size``, of which all
+            patches are where ``rounds`` is ``boundary`` alone.
         min_iou: A prediction is matched to ground truth when their IoU is above this; in [0, 1).
         seed: Of order, augmentation and simulation. Together with the epoch it determines every batch, whatever the
             number of workers.
@@ -105,6 +116,8 @@ class TrainingData:
     patches_per_image: int = 4
     patches_per_instance: int | None = None
     val_patches_per_instance: int | None = 4
+    rounds: Sequence[Round] = (Round.boundary,)
+    crop_size: int | None = None
     min_iou: float = 0.5
     seed: int = 0
     num_workers: int = 2
@@ -118,6 +131,7 @@ class TrainingData:
             object.__setattr__(self, split, tuple(Source.of(source) for source in getattr(self, split)))
         object.__setattr__(self, "coarse", CoarseOrigin(self.coarse))  # its name will do
         object.__setattr__(self, "cache", Path(self.cache))
+        self._check_rounds()
         self._check_ranges()
         if self.batch_size % self.patches_per_image:
             raise SettingError(
@@ -131,9 +145,22 @@ class TrainingData:
         if any(source.weight is not None for source in self.val):
             raise SettingError("a source of data.val has a weight, but validation shows all of them: leave it out")
 
+    def _check_rounds(self) -> None:
+        try:
+            object.__setattr__(self, "rounds", tuple(Round(name) for name in self.rounds))
+        except ValueError as error:
+            raise SettingError(f"data.rounds holds {' and '.join(Round)}, got {list(self.rounds)}") from error
+        if not self.rounds or len(set(self.rounds)) < len(self.rounds):
+            raise SettingError(f"data.rounds must name a round, and none twice, got {list(self.rounds)}")
+        if self.rounds != (Round.boundary,) and self.crop_size is None:
+            raise SettingError(
+                f"data.rounds={list(self.rounds)} needs data.crop_size, the side (px) to which patches of all sides "
+                "are brought: that of the network's input, such as 128"
+            )
+
     def _check_ranges(self) -> None:
         lowest = {"batch_size": 1, "patches_per_image": 1, "patches_per_instance": 1, "val_patches_per_instance": 1}
-        lowest |= {"seed": 0, "num_workers": 0, "simulated_per_object": 1}
+        lowest |= {"seed": 0, "num_workers": 0, "simulated_per_object": 1, "crop_size": 2}
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None and value < least:

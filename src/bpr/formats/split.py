@@ -1,17 +1,19 @@
 """``python -m bpr.formats.split``: keep some annotated images, and their predictions, out of a training."""
 
 import argparse
+import hashlib
 import json
+import re
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from bpr.command import exit_code
 from bpr.formats import coco
-from bpr.formats.annotations import read_annotations
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import read_json
@@ -30,19 +32,50 @@ def choose_holdout(image_ids: Sequence[int | str], count: int, seed: int = 0) ->
     return {image_ids[i] for i in chosen}
 
 
-def split(annotations: Path, predictions: Sequence[Path], output: Path, count: int, seed: int = 0) -> None:
+def choose_photographs(
+    names: Mapping[int | str, str], share: float, photograph: str | None, seed: int = 0
+) -> set[int | str]:
+    """Choose about a share of the photographs by a hash of their names alone, so that all files agree on them.
+
+    Args:
+        names: File name of each image, by its id.
+        share: Of the photographs to keep out, in (0, 1).
+        photograph: Regular expression that finds the part of a file name (without suffix) by which a photograph goes in
+            several files, e.g. ``[0-9]+$``; None takes the whole name.
+        seed: Of the hash.
+
+    Raises:
+        ValueError: If the share is out of range, or the expression is wrong or does not match a name.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"--share must be in (0, 1), got {share}")
+    chosen = set()
+    for image_id, name in names.items():
+        found = re.search(photograph or ".+", PurePath(name).stem)
+        if found is None:
+            raise ValueError(f"--photograph {photograph} matches nothing in {name}")
+        state = hashlib.blake2b(f"{seed} {found[0]}".encode(), digest_size=8)
+        if int.from_bytes(state.digest()) < share * 2**64:
+            chosen.add(image_id)
+    return chosen
+
+
+def split(
+    annotations: Path, predictions: Sequence[Path], output: Path, choose: Callable[[Annotations], set[int | str]]
+) -> int:
     """Write ``output/train`` and ``output/holdout``, each with all the files under their own names.
 
     Args:
         annotations: COCO annotation file.
         predictions: COCO results files of the same images.
         output: Folder; files in it are replaced, except those that are read.
-        count: Images to keep out.
-        seed: Of the draw.
+        choose: Says which images to keep out.
+
+    Returns:
+        How many images are kept out.
 
     Raises:
         FormatError: If a file is wrong, or would be written over.
-        ValueError: If ``count`` does not fit.
     """
     names = [path.name for path in (annotations, *predictions)]
     for path in predictions:
@@ -54,7 +87,7 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
         for path in (annotations, *predictions):
             inputs.check_file(output / name / path.name, argument="--output")
     annotated = read_annotations(annotations)
-    holdout = choose_holdout(list(annotated.images), count, seed)
+    holdout = choose(annotated)
     content = read_json(annotations)
     results = {path.name: coco.read_results(path) for path in predictions}
     for name, kept in (("train", set(annotated.images) - holdout), ("holdout", holdout)):
@@ -68,6 +101,7 @@ def split(annotations: Path, predictions: Sequence[Path], output: Path, count: i
             unfinished.write_text(json.dumps(part), encoding="utf-8")
         for file_name, entries in results.items():
             coco.write_results(folder / file_name, [entry for entry in entries if entry["image_id"] in kept])
+    return len(holdout)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,14 +109,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bpr.formats.split", description=__doc__)
     parser.add_argument("annotations", type=Path, help="COCO annotation file")
     parser.add_argument("predictions", type=Path, nargs="*", help="COCO results files of the same images")
-    parser.add_argument("--holdout", type=int, required=True, help="how many images to keep out")
+    how_many = parser.add_mutually_exclusive_group(required=True)
+    how_many.add_argument("--holdout", type=int, help="how many images to keep out")
+    how_many.add_argument("--share", type=float, help="about which share of them, chosen by their names")
+    name_help = "with --share: regular expression of the part of a name by which a photograph goes in several files"
+    parser.add_argument("--photograph", metavar="REGEX", help=name_help)
     parser.add_argument("--output", type=Path, required=True, help="folder for train/ and holdout/")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 
+    def choose(annotated: Annotations) -> set[int | str]:
+        if options.share is None:
+            return choose_holdout(list(annotated.images), options.holdout, options.seed)
+        names = {image_id: image.file_name for image_id, image in annotated.images.items()}
+        return choose_photographs(names, options.share, options.photograph, options.seed)
+
     def work() -> None:
-        split(options.annotations, options.predictions, options.output, options.holdout, options.seed)
-        print(f"{options.output}: {options.holdout} images in holdout/, the others in train/")
+        kept = split(options.annotations, options.predictions, options.output, choose)
+        print(f"{options.output}: {kept} images in holdout/, the others in train/")
 
     return exit_code(work, ValueError)
 

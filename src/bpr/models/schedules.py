@@ -78,6 +78,37 @@ def one_cycle(
     return StepSchedule(optimizer, factor)
 
 
+def hold_then_decay(
+    optimizer: Optimizer, total_steps: int, warm_up: float = 0.05, decay: float = 0.3, start: float = 0.04
+) -> StepSchedule:
+    """A rate that rises, stays, and falls linearly to 0 in the last part (Hägele et al., arXiv 2405.18392).
+
+    A training can be prolonged from any checkpoint before the fall without loss.
+
+    Args:
+        optimizer: Its initial learning rates are the highest.
+        total_steps: Optimizer steps after which the rate is 0; > 0.
+        warm_up: Share of the steps in which the rate rises, in [0, 1).
+        decay: Share of the steps in which it falls, in (0, 1 - warm_up].
+        start: First rate, as a share of the highest.
+
+    Raises:
+        SettingError: If a value is out of its range.
+    """
+    _check_total(total_steps)
+    if not 0 <= warm_up < 1:
+        raise SettingError(f"optim.scheduler.warm_up must be in [0, 1), got {warm_up}")
+    if not 0 < decay <= 1 - warm_up:
+        raise SettingError(f"optim.scheduler.decay must be in (0, {1 - warm_up:g}], got {decay}")
+    rises, falls = warm_up * total_steps, decay * total_steps
+
+    def factor(step: int) -> float:
+        rising = start + (1 - start) * step / rises if step < rises else 1.0
+        return min(rising, max((total_steps - step) / falls, 0.0))
+
+    return StepSchedule(optimizer, factor)
+
+
 def _half_cosine(first: float, last: float, progress: float) -> float:
     return last + (first - last) / 2 * (1 + math.cos(math.pi * progress))
 

@@ -81,7 +81,7 @@ def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:
     images, masks = crop(image, boxes), crop(mask.mask, boxes - np.tile(mask.window[:2], 2))
     if images.shape[1] == side:
         return Crops(images, masks)
-    return Crops(resize(images, side), resize(masks * np.uint8(255), side) > 127)
+    return Crops(resize(images, side), resize_masks(masks, side))
 
 
 def propose_boxes(
@@ -156,6 +156,11 @@ def resize(patches: NDArray[Value], side: int) -> NDArray[Value]:
         return patches
     how = cv2.INTER_AREA if patches.shape[1] > side else cv2.INTER_LINEAR
     return np.stack([cv2.resize(patch, (side, side), interpolation=how) for patch in patches])
+
+
+def resize_masks(masks: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """(n, s, s) masks at another side, px, where at least half of a pixel is foreground."""
+    return masks if masks.shape[1] == side else resize(masks * np.uint8(255), side) > 127
 
 
 def _check_window(mask: NDArray[np.bool_], origin: tuple[int, int], size: Size) -> None:

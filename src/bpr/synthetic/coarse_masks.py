@@ -1,4 +1,4 @@
-"""Simulated coarse masks: ground truth degraded the way instance segmenters degrade it.
+"""Simulated coarse masks: ground truth degraded the way instance segmenters and people degrade it.
 
 For training where no segmenter's own output on the training images is at hand, and for the demo. The default
 `SimulationSpec` is calibrated on YOLOv5n-seg and YOLOv8n-seg: of the masks with an IoU above 0.5, the median
@@ -27,9 +27,18 @@ _Distance = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SimulationSpec:
-    """How often each kind of error occurs, each drawn on its own (the first two exclude each other).
+    """What kinds of masks there are, and how often each kind of error occurs.
+
+    The first five are shares of all masks; the rest of the masks are those of a segmenter, to which all other
+    attributes but `part_error` apply, each drawn on its own (`box_head` and `prototypes` exclude each other).
 
     Attributes:
+        exact: The truth itself.
+        near: Within about a pixel of the truth: shifted, a little too large or too small, or wandering about it.
+        polygon: Drawn by hand: the outline thinned (Douglas & Peucker, 1973), its vertices shaken.
+        smooth: Without detail, as of a promptable segmenter (Kirillov et al., Segment Anything, 2023).
+        parts: Exact but for parts that are missing or too much, up to half as large as the object.
+        part_error: Of the near, polygon and smooth masks, the share that also has parts missing or too much.
         box_head: A 28 x 28 mask pasted into the predicted box (Mask R-CNN).
         prototypes: A mask at a quarter of the network's resolution, cut to the box (YOLO-seg, YOLACT).
         displacement: The boundary wanders smoothly about the true one.
@@ -44,6 +53,12 @@ class SimulationSpec:
         SettingError: If a value is out of its range.
     """
 
+    exact: float = 0.0
+    near: float = 0.0
+    polygon: float = 0.0
+    smooth: float = 0.0
+    parts: float = 0.0
+    part_error: float = 0.25
     box_head: float = 0.3
     prototypes: float = 0.6
     displacement: float = 0.9
@@ -59,9 +74,12 @@ class SimulationSpec:
             value = getattr(self, field.name)
             if field.name != "severity" and not 0 <= value <= 1:
                 raise SettingError(f"data.simulation.{field.name} is a probability, in [0, 1], got {value}")
-        if self.box_head + self.prototypes > 1:
-            total = self.box_head + self.prototypes
-            raise SettingError(f"data.simulation.box_head + data.simulation.prototypes must be at most 1, got {total}")
+        for exclusive in (("box_head", "prototypes"), ("exact", "near", "polygon", "smooth", "parts")):
+            total = sum(getattr(self, name) for name in exclusive)
+            if total > 1 + 1e-9:
+                raise SettingError(
+                    f"{' + '.join(f'data.simulation.{name}' for name in exclusive)} must be at most 1, got {total:g}"
+                )
         if not 0 < self.severity < np.inf:
             raise SettingError(f"data.simulation.severity must be above 0, got {self.severity}")
 
@@ -73,7 +91,7 @@ def simulate_coarse(
     spec: SimulationSpec | None = None,
     image_size: Size | None = None,
 ) -> Mask:
-    """A mask such as a segmenter might predict for an object.
+    """A mask such as a segmenter might predict for an object, or a person draw.
 
     Only the bounding box of the object, grown by a margin, is worked on. The border of the array counts as
     the border of the image: nothing is eroded there.
@@ -102,13 +120,108 @@ def simulate_coarse(
     x1, y1, x2, y2 = _grow(bounding_box(true), true.shape)
     inside = np.s_[y1:y2, x1:x2]
     body = np.ascontiguousarray(true[inside])
-    severity = spec.severity * float(np.exp(rng.normal(-0.35, 0.7)))
-    mask = _wrong_parts(body, others[inside] & ~body, severity, spec, rng)
     unit = max(image_size or true.shape) / NETWORK_SIDE  # image px per network px
+    kinds = {"exact": spec.exact, "near": spec.near, "polygon": spec.polygon, "smooth": spec.smooth}
+    kinds["parts"] = spec.parts
+    drawn = rng.random() if any(kinds.values()) else 1.0
+    for kind, share in kinds.items():
+        if drawn < share:
+            coarse[inside] = _drawn_mask(kind, body, others[inside] & ~body, spec, rng)
+            return coarse
+        drawn -= share
+    coarse[inside] = _segmenter_mask(body, others[inside] & ~body, unit, spec, rng)
+    return coarse
+
+
+def polygon_mask(mask: Mask, tolerance: float, shake: float = 0.0, rng: np.random.Generator | None = None) -> Mask:
+    """The mask as a person would click it: its outlines thinned, filled anew; holes are kept.
+
+    Args:
+        mask: (h, w) bool; not modified.
+        tolerance: px that the thinned outline may be off (Douglas & Peucker, 1973); >= 0.
+        shake: Standard deviation of the place of each vertex, px.
+        rng: Source of the shaking; may be None without.
+
+    Returns:
+        (h, w) bool.
+    """
+    holes = _outlined(mask, 0.0) & ~mask
+    return _outlined(mask, tolerance, shake, rng) & ~_outlined(holes, tolerance, shake, rng)
+
+
+def _outlined(mask: Mask, tolerance: float, shake: float = 0.0, rng: np.random.Generator | None = None) -> Mask:
+    """Each part within its outer outline, thinned and shaken."""
+    drawn = np.zeros(mask.shape, np.uint8)
+    for outline in cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        points = cv2.approxPolyDP(outline, tolerance, closed=True)
+        if rng is not None:
+            points = np.rint(points + rng.normal(0, shake, points.shape)).astype(np.int32)
+        cv2.fillPoly(drawn, [points], 1)
+    return drawn.view(np.bool_)
+
+
+def _segmenter_mask(body: Mask, others: Mask, unit: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
+    """As an instance segmenter predicts it; ``unit`` is the image px per px of its network."""
+    severity = spec.severity * float(np.exp(rng.normal(-0.35, 0.7)))
+    mask = _wrong_parts(body, others, severity, spec, rng)
     mask = _wrong_boundary(mask, unit, severity, spec, rng)
     box = _jittered(bounding_box(body), unit, severity, rng)
-    coarse[inside] = _coarse_grid(mask, box, PROTOTYPE_STRIDE * unit, spec, rng)
-    return coarse
+    return _coarse_grid(mask, box, PROTOTYPE_STRIDE * unit, spec, rng)
+
+
+def _drawn_mask(kind: str, body: Mask, others: Mask, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
+    """One of the kinds of masks that no segmenter's grid has gone over."""
+    scale = float(np.sqrt(body.sum()))
+    mask = body
+    if kind == "parts" or (kind != "exact" and rng.random() < spec.part_error):
+        mask = _parts_off(mask, others, scale, rng)
+    if kind == "near":
+        mask = _near(mask, rng)
+    elif kind == "polygon":
+        tolerance = max(0.5, scale * rng.uniform(0.004, 0.03))
+        mask = polygon_mask(mask, tolerance, min(2.0, scale * rng.uniform(0, 0.01)), rng)
+        if rng.random() < 0.5:  # some people click outside of the edge, some inside
+            mask = _keep_foreground(_signed_distance(mask) > rng.uniform(-1.5, 1.0), mask)
+    elif kind == "smooth":
+        deviation = max(0.7, scale * rng.uniform(0.005, 0.04))
+        blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
+        mask = _keep_foreground(np.asarray(blurred > rng.uniform(0.4, 0.6)), mask)
+    return _keep_foreground(mask, body)
+
+
+def _near(mask: Mask, rng: np.random.Generator) -> Mask:
+    """Shifted by a pixel, grown or shrunk by about one, or wandering by less than one."""
+    how = rng.integers(3)
+    if how == 0:
+        dx, dy = ((1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))[rng.integers(8)]
+        move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+        size = (mask.shape[1], mask.shape[0])
+        return cv2.warpAffine(mask.view(np.uint8), move, size, borderMode=cv2.BORDER_REPLICATE).view(np.bool_)
+    if how == 1:
+        return _keep_foreground(_signed_distance(mask) > rng.choice((-1.2, -0.7, 0.7, 1.2)), mask)
+    return _keep_foreground(_displaced(mask, rng.uniform(0.3, 1.0), rng), mask)
+
+
+def _parts_off(mask: Mask, others: Mask, scale: float, rng: np.random.Generator) -> Mask:
+    """One to three parts missing or too much: cut off, filled, or taken from a neighbour."""
+    for _ in range(rng.integers(1, 4)):
+        how = rng.integers(4)
+        radius = scale * rng.uniform(0.05, 0.35)
+        if how == 0:
+            mask = _keep_foreground(mask & ~_blob(mask, radius, rng), mask)
+        elif how == 1:
+            mask = mask | _blob(mask, radius, rng)
+        elif how == 2:
+            mask = mask | (others & _blob(mask, 2 * radius, rng)) if others.any() else _closed(mask, 0.4 * radius)
+        else:
+            mask = _keep_foreground(_without_thin_parts(mask, rng.uniform(0.15, 0.5)), mask)
+    return mask
+
+
+def _closed(mask: Mask, radius: float) -> Mask:
+    """Morphological closing by a disc of ``radius`` px: holes and inlets are filled."""
+    grown = _distance_to(mask) <= radius
+    return mask | (_distance_to(~grown) > radius)
 
 
 def _wrong_parts(body: Mask, others: Mask, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:

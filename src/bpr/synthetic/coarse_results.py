@@ -16,7 +16,7 @@ from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
 
-LAYOUT: Final = "simulated-1"
+LAYOUT: Final = "simulated-2"
 """Part of the file's name: changed whenever the same annotations would give other masks."""
 
 
