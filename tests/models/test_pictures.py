@@ -72,8 +72,8 @@ def test_the_chosen_patches_are_spread_evenly_over_all_batches(number, of_batch)
 
 def test_a_png_is_written_at_each_validation_beside_the_figures(tmp_path):
     fit(tmp_path, CSVLogger(tmp_path, name="csv", version=""), ValidationPictures(6))
-    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
-    assert found == ["csv/curves.png", "csv/pictures/step000002.png", "csv/pictures/step000004.png"]
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("step*.png"))
+    assert found == ["csv/pictures/step000002.png", "csv/pictures/step000004.png"]
     with Image.open(tmp_path / "csv" / "pictures" / "step000004.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     grey = [int(pixels[row * (BAR + SIDE + 8) + BAR + 2, column * (4 * SIDE + 20) + 2, 0])
@@ -157,6 +157,13 @@ def test_without_matplotlib_the_plot_is_left_out_in_one_line(tmp_path, monkeypat
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "curves" in line]
     assert "pip install 'bpr[plots]'" in line
     assert not (tmp_path / "csv" / "curves.png").exists()
+
+
+def test_the_curves_are_written_at_the_end_and_said(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    fit(tmp_path, CSVLogger(tmp_path, name="csv", version=""), ValidationPictures())
+    assert (tmp_path / "csv" / "curves.png").is_file()
+    assert f"curves: {tmp_path / 'csv' / 'curves.png'}" in capsys.readouterr().out
 
 
 def test_curves_are_plotted_from_what_was_logged(tmp_path):
