@@ -105,6 +105,8 @@ def test_an_interrupted_training_says_where_to_resume_and_ends_as_if_never_inter
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+    pictures = [tmp_path / run / "csv" / "pictures" / "step000008.png" for run in ("whole", "resumed")]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 def test_a_finished_training_is_prolonged_on_the_longer_curve_of_its_learning_rate(train, tmp_path):
@@ -177,9 +179,11 @@ def test_missing_files_are_named(train, toy_coco, tmp_path):
 
 
 def test_wandb_is_a_choice_and_works_offline(toy_coco, tmp_path):
-    done = run_script(toy_coco, "logger=wandb", "trainer.max_steps=1", f"hydra.run.dir={tmp_path / 'run'}")
+    steps = ["trainer.max_steps=1", "trainer.val_check_interval=1"]
+    done = run_script(toy_coco, "logger=wandb", *steps, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run").rglob("*.wandb"))
+    assert len(list((tmp_path / "run").rglob("media/images/val/patches_*.png"))) == 8  # two batches of four
 
 
 def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):

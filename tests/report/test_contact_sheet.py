@@ -2,8 +2,9 @@ import numpy as np
 from PIL import Image
 
 from bpr import rle
+from bpr.drawing import COLOURS
 from bpr.report.contact_sheet import PANEL, choose_instances, draw_sheet, write_contact_sheet
-from bpr.report.pictures import COLOURS, Panel
+from bpr.report.pictures import Panel
 
 NAMES = {1: "disc"}
 LEFT, TOP = 12, 64  # of the first picture

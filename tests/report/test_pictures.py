@@ -1,9 +1,9 @@
 import numpy as np
-from PIL import Image
 
 from bpr import rle as rle_codec
+from bpr.drawing import COLOURS
 from bpr.report import pictures
-from bpr.report.pictures import COLOURS, crop_window, outline, panels_of
+from bpr.report.pictures import crop_window, panels_of
 
 
 def test_only_images_that_are_shown_are_decoded_each_once(finish, monkeypatch):
@@ -45,15 +45,3 @@ def test_a_window_holds_all_masks_and_stays_inside_the_image():
     codes = [rle_codec.encode(m) for m in (mask, other)]
     assert crop_window(codes, (100, 200)) == (0, 33, 70, 79)
     assert crop_window([rle_codec.encode(np.zeros_like(mask))], (100, 200)) == (0, 0, 200, 100)
-
-
-def test_an_outline_is_where_the_mask_ends():
-    view = Image.new("RGB", (40, 40), (90, 90, 90))
-    mask = np.zeros((10, 10), np.bool_)
-    mask[3:7, 3:7] = True
-    drawn = np.asarray(outline(view, mask, (255, 0, 0)))
-    red = (drawn == (255, 0, 0)).all(axis=2)
-    assert red[12:14, 12:28].all()
-    assert not red[16:24, 16:24].any()
-    assert red.sum() == 16 * 16 - 12 * 12
-    assert (np.asarray(view) == 90).all()

@@ -10,7 +10,7 @@ from typing import Final, Self
 from bpr.formats.errors import FormatError
 
 _MARKS: Final = (b'<meta name="generator" content="bpr', b"tEXtSoftware\0bpr")
-"""How pages and pictures of this package are recognised; see ``report/page.html.j2`` and `bpr.report.contact_sheet`."""
+"""How pages and pictures of this package are recognised; see ``report/page.html.j2`` and `bpr.drawing`."""
 _HEAD: Final = 4096
 
 _Identity = tuple[int, int]

@@ -88,7 +88,7 @@ class TrainingSummary(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the figures; those of a check on a part of the batches are not kept."""
-        if trainer.sanity_checking and trainer.num_sanity_val_steps != float("inf"):
+        if is_partial_check(trainer):
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if any(f"val/{prefix}{name}" not in metrics for name in _FIGURES for prefix in ("", "coarse_")):
@@ -115,6 +115,11 @@ class TrainingSummary(pl.Callback):
         if checkpoint := _checkpoint(trainer):
             print(f"checkpoint: {checkpoint}")
             print(f"refine with it: python refine.py ckpt={checkpoint} [images=DIR predictions=FILE]")
+
+
+def is_partial_check(trainer: pl.Trainer) -> bool:
+    """Whether this is no validation but a check of some of its batches before the first step."""
+    return trainer.sanity_checking and trainer.num_sanity_val_steps != float("inf")
 
 
 def _checkpoint(trainer: pl.Trainer) -> str:

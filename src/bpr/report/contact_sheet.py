@@ -6,16 +6,14 @@ from typing import Final
 
 import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont, PngImagePlugin
+from PIL import ImageDraw, ImageFont
 
-from bpr.formats.files import replacing
+from bpr.drawing import COLOURS, write_png
 from bpr.report.changes import InstanceChange
-from bpr.report.pictures import COLOURS, Panel, panels_of
+from bpr.report.pictures import Panel, panels_of
 
 PANEL: Final = 208
 """Side of a cell of the grid, px; pictures are not larger."""
-SOFTWARE: Final = "bpr"
-"""Written into the file: how `bpr.formats.protection` knows it."""
 
 _GAP, _CAPTION, _MARGIN = 4, 26, 12
 _PAPER, _INK = (250, 250, 250), (20, 20, 20)
@@ -46,10 +44,7 @@ def write_contact_sheet(
     panels = iter(panels_of([change for row in rows for change in row], PANEL))
     examples = [[(_caption(change, class_names), next(panels)) for change in row] for row in rows]
     if examples:
-        info = PngImagePlugin.PngInfo()
-        info.add_text("Software", SOFTWARE)
-        with replacing(path) as unfinished:
-            draw_sheet(examples).save(unfinished, format="PNG", optimize=True, pnginfo=info)
+        write_png(draw_sheet(examples), path)
     return sum(map(len, rows))
 
 

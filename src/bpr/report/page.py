@@ -12,6 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, StrictUndefined
 from PIL.Image import Image
 
+from bpr.drawing import COLOURS
 from bpr.evaluation.scores import Evaluation
 from bpr.evaluation.table import percent, percents, remarks, table_rows
 from bpr.formats.files import replacing
@@ -19,7 +20,7 @@ from bpr.refine.summary import FinishedRun
 from bpr.report.changes import InstanceChange, made_better, made_worse, most_changed
 from bpr.report.classes import ClassRow, class_rows
 from bpr.report.histogram import gain_histogram, similarity_histogram
-from bpr.report.pictures import COLOURS, Panel, panels_of
+from bpr.report.pictures import Panel, panels_of
 
 SHOWN: Final = 12
 """Instances in each gallery; bounds the size of the page and the number of images that are decoded again."""

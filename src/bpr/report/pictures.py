@@ -1,21 +1,18 @@
-"""Pictures of one instance: its surroundings, and outlines drawn on them."""
+"""Pictures of one instance: its surroundings, and its outlines drawn on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from PIL import Image as PillowImage
-from PIL import ImageFilter
 
 from bpr import rle as rle_codec
 from bpr.data.images import read_image
+from bpr.drawing import COLOURS, outline
 from bpr.patches.windows import working_window
 from bpr.report.changes import InstanceChange
-from bpr.structures import Image, Mask, Rle, Size, Window
+from bpr.structures import Image, Rle, Size, Window
 
-COLOURS: Final = {"coarse": (255, 150, 0), "refined": (0, 220, 255), "ground truth": (255, 80, 220)}
-"""RGB of the outlines; they differ in lightness too, for those who do not tell the colours apart."""
 SIDE: Final = 280
 """Longer side of a picture, px."""
 _MAX_ZOOM: Final = 8
@@ -84,15 +81,3 @@ def crop_window(masks: Sequence[Rle], size: Size) -> Window:
     if x1 == x2:
         return (0, 0, size[1], size[0])
     return working_window((x1, y1, x2, y2), size, max(round(_MARGIN * max(x2 - x1, y2 - y1)), 6))
-
-
-def outline(view: PillowImage.Image, mask: Mask, colour: tuple[int, int, int]) -> PillowImage.Image:
-    """A copy of ``view`` with a line of 2 px just inside a mask, which is stretched to it, and a dark rim around."""
-    body = PillowImage.fromarray(mask).convert("L").resize(view.size, PillowImage.Resampling.NEAREST)
-    inside = np.asarray(body) > 0
-    line = inside & (np.asarray(body.filter(ImageFilter.MinFilter(5))) == 0)
-    rim = np.asarray(PillowImage.fromarray(line).convert("L").filter(ImageFilter.MaxFilter(3))) > 0
-    drawn = np.array(view)
-    drawn[rim] //= 3
-    drawn[line] = colour
-    return PillowImage.fromarray(drawn)
