@@ -78,6 +78,7 @@ class RefineConf:
     ckpt: str = MISSING
     input_size: int | None = MISSING
     rounds: list[Round] = MISSING
+    trust: bool = MISSING
     threshold: float = MISSING
     patches_per_forward: int | None = MISSING
     backend: Backend | None = MISSING

@@ -15,7 +15,8 @@ Image: TypeAlias = NDArray[np.uint8]
 Boxes: TypeAlias = NDArray[np.int64]
 """(n, 4) int64, ``x1, y1, x2, y2``, half-open, image px."""
 Probabilities: TypeAlias = NDArray[np.float32]
-"""(n, s, s) float32 in [0, 1], probability of foreground."""
+"""(n, s, s) float32 in [0, 1], probability of foreground; or (n, 2, s, s) with the logit of trust in the coarse mask
+after it, see `bpr.patches.trust`."""
 Window: TypeAlias = tuple[int, int, int, int]
 """``x1, y1, x2, y2`` of one part of an image, half-open, image px."""
 Size: TypeAlias = tuple[int, int]

@@ -268,3 +268,19 @@ def test_masks_agree_at_lower_precision(segmenter, precision):
     assert found.dtype == torch.float32
     # The random network's probabilities crowd around 1/2, where bfloat16 (8 bits) decides otherwise now and then.
     assert ((found > 0.5) == (expected > 0.5)).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("backend", [Backend.eager, Backend.onnxruntime])
+@torch.inference_mode()
+def test_backends_give_trust_beside_the_probability(backend, exports):
+    if backend is Backend.onnxruntime:
+        pytest.importorskip("onnxruntime")
+    torch.manual_seed(1)
+    segmenter = PatchSegmenter(input_size=32, trust=True).eval()
+    nn.init.normal_(segmenter.decode_head.conv_trust.weight)
+    predict, given = make_predict(segmenter, backend, CPU, exports), patches(5)
+    answers = predict(*given)
+    assert answers.shape == (5, 2, 24, 24)
+    torch.testing.assert_close(answers[:, 0], segmenter.foreground_probability(*given), rtol=0, atol=1e-4)
+    assert answers[:, 1].std() > 0.1
+    assert predict(given[0][:0], given[1][:0]).shape == (0, 2, 24, 24)

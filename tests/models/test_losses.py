@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, interpolate
 
-from bpr.models.losses import patch_cross_entropy
+from bpr.models.losses import patch_cross_entropy, trust_loss
 
 
 def logits_and_target(side: int = 8, crop: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,3 +66,34 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         patch_cross_entropy(logits[:, :1], target)
     with pytest.raises(ValueError, match="expected logits"):
         patch_cross_entropy(logits, target[:3])
+
+
+def blocks(left: int, right: int, side: int = 64) -> torch.Tensor:
+    """Foreground from the left to column ``left`` in the upper half, ``right`` in the lower half."""
+    mask = torch.zeros(1, side, side, dtype=torch.bool)
+    mask[:, : side // 2, :left] = True
+    mask[:, side // 2 :, :right] = True
+    return mask
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_trust_is_right_to_be_high_where_the_boundary_is_close_and_low_where_it_is_off(side: int) -> None:
+    scale = side // 64
+    coarse, truth = blocks(32 * scale, 32 * scale, side), blocks(32 * scale, 36 * scale, side)
+    right = torch.full((1, 1, side // 4, side // 4), 8.0)
+    right[:, :, side // 8 :] = -8.0
+    border = 4 * scale  # cells that see both halves
+    undecided = right.clone()
+    undecided[:, :, side // 8 - border : side // 8 + border] = 0
+    good, bad = trust_loss(undecided, coarse, truth).item(), trust_loss(-undecided, coarse, truth).item()
+    assert good < 0.6
+    assert bad > 4
+
+
+def test_trust_is_not_judged_where_there_is_no_boundary() -> None:
+    empty = torch.zeros(2, 64, 64, dtype=torch.bool)
+    trust = torch.full((2, 1, 16, 16), 5.0, requires_grad=True)
+    loss = trust_loss(trust, empty, empty)
+    loss.backward()
+    assert loss.item() == 0
+    assert (trust.grad == 0).all()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from bpr.models.prediction_network import MarginHead, fold_batch_norms
+from bpr.models.prediction_network import MarginHead, ProbabilityNetwork, fold_batch_norms
 from bpr.models.segmenter import MultiScaleHead, PatchSegmenter
 
 
@@ -45,3 +45,18 @@ def test_folding_changes_no_feature():
         torch.testing.assert_close(found, scale, rtol=0, atol=1e-5 * scale.abs().max().item())
     left = sum(isinstance(m, nn.BatchNorm2d) for m in network.modules())
     assert (norms > 100, left) == (True, 1)  # that of the stem, which follows a sum of two convolutions
+
+
+@torch.inference_mode()
+def test_trust_logits_come_beside_the_probabilities():
+    torch.manual_seed(0)
+    network = PatchSegmenter(input_size=64, trust=True).eval()
+    nn.init.normal_(network.decode_head.conv_trust.weight)
+    images, masks = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8), torch.rand(2, 40, 40) > 0.5
+    answers = ProbabilityNetwork(network)(images, masks)
+    assert answers.shape == (2, 2, 40, 40)
+    torch.testing.assert_close(answers[:, 0], network.foreground_probability(images, masks), rtol=0, atol=1e-4)
+    _, trust = network.logits_and_trust(images, masks)
+    for size in ((64, 64), (40, 40)):
+        trust = nn.functional.interpolate(trust, size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(answers[:, 1:], trust, rtol=1e-4, atol=1e-4)

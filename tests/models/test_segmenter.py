@@ -188,5 +188,17 @@ def test_unreachable_pretrained_weights_name_the_remedy(monkeypatch: pytest.Monk
 
 def test_config_is_plain_and_rebuilds_the_network(segmenter: PatchSegmenter) -> None:
     config = json.loads(json.dumps(segmenter.config))
-    assert config == {"backbone": "hrnet_w18_small_v2", "input_size": 64, "pretrained": False}
+    assert config == {"backbone": "hrnet_w18_small_v2", "input_size": 64, "pretrained": False, "trust": False}
     assert PatchSegmenter(**config).state_dict().keys() == segmenter.state_dict().keys()
+
+
+def test_trust_is_a_second_output_that_changes_nothing_in_the_first(segmenter: PatchSegmenter) -> None:
+    with_trust = PatchSegmenter(**{**segmenter.config, "trust": True}).eval()  # type: ignore[arg-type]
+    with_trust.load_state_dict(segmenter.state_dict(), strict=False)
+    images, masks = patches(2, 64)
+    with torch.no_grad():
+        logits, trust = with_trust.logits_and_trust(images, masks)
+        torch.testing.assert_close(logits, segmenter(images, masks), rtol=0, atol=0)
+    assert trust.shape == (2, 1, 16, 16)
+    assert (trust == 0).all()  # undecided before it is trained
+    assert with_trust.config["trust"] is True

@@ -279,3 +279,16 @@ def test_safetensors_need_their_config(segmenter: PatchSegmenter, tmp_path: Path
 def test_checkpoints_without_tensors_are_refused(content: object, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"list\.pth: (expected a dict|no state_dict)"):
         load_segmenter(save(content, tmp_path / "list.pth"))
+
+
+def test_trust_can_be_added_to_train_it_and_left_out(segmenter: PatchSegmenter, tmp_path: Path) -> None:
+    save_segmenter(segmenter, tmp_path / "without.safetensors")
+    added = load_segmenter(tmp_path / "without.safetensors", trust=True)
+    assert added.trust
+    assert_same_weights(load_segmenter(tmp_path / "without.safetensors"), segmenter)
+    torch.nn.init.normal_(added.decode_head.conv_trust.weight)
+    save_segmenter(added, tmp_path / "with.safetensors")
+    assert_same_weights(load_segmenter(tmp_path / "with.safetensors"), added)
+    left_out = load_segmenter(tmp_path / "with.safetensors", trust=False)
+    assert not left_out.trust
+    assert_same_weights(left_out, segmenter)

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from bpr import rle
 from bpr.patches.cutting import PlacedMask, crop, propose_boxes
-from bpr.patches.pasting import EMPTIED, mean_probability, paste_patches
+from bpr.patches.pasting import EMPTIED, mean_of_patches, paste_patches
 from bpr.patches.windows import MaskWindow
 from bpr.structures import PatchSpec
 
@@ -73,7 +73,7 @@ def test_without_patches_the_mask_stays():
 @pytest.mark.parametrize("shape", [(1, 3, 2), (2, 2, 2)])
 def test_patches_that_do_not_fit_their_boxes_are_refused(shape):
     with pytest.raises(ValueError, match="box"):
-        mean_probability(np.zeros((4, 4), bool), np.zeros(shape, np.float32), np.array([[0, 0, 2, 2]]))
+        mean_of_patches(np.zeros(shape, np.float32), np.array([[0, 0, 2, 2]]), np.zeros((4, 4), np.float32))
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -77,6 +77,7 @@ class Refiner:
         name: str | Path = "hrnet18s",
         input_size: int | None = None,
         patch: PatchSpec | None = None,
+        trust: bool = True,
         **options: Any,
     ) -> Self:
         """Load bundled weights, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
@@ -86,6 +87,7 @@ class Refiner:
                 folder of ``save_pretrained``, or ``"org/name"`` on the hub.
             input_size: Side that the network resizes patches to, px; by default what it was trained with.
             patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
+            trust: Leave masks alone as far as the network trusts them; False refines all of them, as in the paper.
             options: The others of `Refiner`, and of `huggingface_hub.hf_hub_download`: ``revision``, ``cache_dir``,
                 ``force_download``, ``local_files_only``, ``token``.
 
@@ -99,7 +101,7 @@ class Refiner:
             patch = patch or hub.read_patch(hub.fetch(name, hub.CONFIG_NAME, client))
         else:
             weights = resolve_checkpoint(name)
-        return cls(load_segmenter(weights, input_size), patch, **options)
+        return cls(load_segmenter(weights, input_size, None if trust else False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights, ``patch`` and a model card to a folder that `from_pretrained` reads.

@@ -21,9 +21,10 @@ from bpr.patches.engine import Network
 from bpr.structures import Backend, Probabilities, SettingError
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground; any n and s."""
+"""(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground; any n and s. Of a
+network with trust, (n, 2, s, s): the trust logits are second."""
 
-LAYOUT: Final = "onnx-3"
+LAYOUT: Final = "onnx-4"
 """Part of the names of cached exports: changed whenever the same network would be exported otherwise."""
 
 WORTH_EXPORTING: Final = 3000
@@ -105,7 +106,7 @@ def best_patches_per_forward(device: torch.device, backend: Backend) -> int:
 def make_predict(
     segmenter: PatchSegmenter, backend: Backend, device: torch.device, cache: Path | None = None
 ) -> Predict:
-    """A function that does what ``segmenter.foreground_probability`` does.
+    """A function that does what ``segmenter.foreground_probability`` does, and gives trust logits where it has them.
 
     Args:
         segmenter: In eval mode; not modified.
@@ -125,7 +126,9 @@ def make_predict(
         run = torch.compile(network, dynamic=True) if backend is Backend.compile else network
 
     def predict(images: Tensor, masks: Tensor) -> Tensor:
-        return run(images, masks) if len(images) else torch.zeros(masks.shape, device=masks.device)
+        if len(images):
+            return run(images, masks)
+        return torch.zeros((0, 2, *masks.shape[1:]) if segmenter.trust else masks.shape, device=masks.device)
 
     return predict
 
@@ -164,7 +167,7 @@ def export_onnx(segmenter: PatchSegmenter, path: Path) -> None:
     """Write a network as ONNX, normalisation and resizing included, for any number of patches of any side.
 
     Inputs are ``images`` (n, 3, s, s) uint8 RGB and ``masks`` (n, s, s) bool; the output is ``probabilities``
-    (n, s, s) float32.
+    (n, s, s) float32, or (n, 2, s, s) with the trust logits.
 
     Args:
         segmenter: In eval mode; not modified.

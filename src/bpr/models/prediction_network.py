@@ -26,13 +26,13 @@ class ProbabilityNetwork(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
-        """As `PatchSegmenter.foreground_probability`, without its checks."""
+        """As `PatchSegmenter.foreground_probability`, without its checks; with trust also its logits."""
         margins: Tensor = self.head(self.segmenter.features(images, masks))
-        return self.segmenter.margin_to_probability(margins.float(), (masks.shape[1], masks.shape[2]))
+        return self.segmenter.to_probability(margins.float(), (masks.shape[1], masks.shape[2]))
 
 
 class MarginHead(nn.Module):
-    """The head of a `PatchSegmenter` for prediction: one channel, foreground logit minus background logit.
+    """The head of a `PatchSegmenter` for prediction: foreground logit minus background logit, then trust if it has one.
 
     A 1x1 convolution and bilinear resizing commute: one mixes channels within a pixel, the other pixels within a
     channel. So the share of the coarsest scale, which holds more than half of the channels, is mixed at 1/64 of
@@ -49,10 +49,14 @@ class MarginHead(nn.Module):
         fine = mix.in_channels - head.coarsest_channels
         self.mix_fine = _convolution(mix.weight[:, :fine], mix.bias)
         self.mix_coarsest = _convolution(mix.weight[:, fine:], None)
-        self.margin = _convolution(classify.weight[1:] - classify.weight[:1], classify.bias[1:] - classify.bias[:1])
+        weight, bias = classify.weight[1:] - classify.weight[:1], classify.bias[1:] - classify.bias[:1]
+        if head.conv_trust is not None:
+            assert head.conv_trust.bias is not None
+            weight, bias = torch.cat((weight, head.conv_trust.weight)), torch.cat((bias, head.conv_trust.bias))
+        self.margin = _convolution(weight, bias)
 
     def forward(self, scales: list[Tensor]) -> Tensor:
-        """Return (n, 1, h, w) margins of feature maps of which the first is (n, c, h, w), the finest."""
+        """Return (n, 1 or 2, h, w) margins of feature maps of which the first is (n, c, h, w), the finest."""
         size = (scales[0].shape[2], scales[0].shape[3])
         resized = [interpolate(scale, size, mode="bilinear", align_corners=False) for scale in scales[1:-1]]
         coarsest: Tensor = self.mix_coarsest(scales[-1])

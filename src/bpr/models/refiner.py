@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
 from bpr.models.backends import Predict, as_network, best_patches_per_forward, check_backend, make_predict
-from bpr.models.losses import patch_cross_entropy
+from bpr.models.losses import TRUST_SHARE, patch_cross_entropy, trust_loss
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter
@@ -85,17 +85,24 @@ class PatchRefiner(pl.LightningModule):
         return logits
 
     def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:
-        """Two-class cross-entropy (paper, section 3.3)."""
-        loss = patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
+        """Two-class cross-entropy (paper, section 3.3), and that of trust where the network has it."""
+        loss = self._loss(batch, "train")
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: PatchBatch, batch_idx: int) -> None:
         """Compare the refined and the coarse patches with the ground truth."""
-        loss = patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
-        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        self.log("val/loss", self._loss(batch, "val"), batch_size=len(batch), sync_dist=True)
         self._refined.update(self.segmenter.foreground_probability(batch.images, batch.coarse) > 0.5, batch.truth)
         self._coarse.update(batch.coarse, batch.truth)
+
+    def _loss(self, batch: PatchBatch, split: str) -> Tensor:
+        if not self.segmenter.trust:
+            return patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
+        logits, trust = self.segmenter.logits_and_trust(batch.images, batch.coarse)
+        doubt = trust_loss(trust, batch.coarse, batch.truth)
+        self.log(f"{split}/trust_loss", doubt, batch_size=len(batch), sync_dist=split == "val")
+        return patch_cross_entropy(logits, batch.truth) + TRUST_SHARE * doubt
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of the whole validation set."""
@@ -143,7 +150,9 @@ class PatchRefiner(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def load_refiner(path: str | Path, input_size: int | None = None, inference: Inference | None = None) -> PatchRefiner:
+def load_refiner(
+    path: str | Path, input_size: int | None = None, inference: Inference | None = None, trust: bool = True
+) -> PatchRefiner:
     """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
 
     Args:
@@ -151,6 +160,7 @@ def load_refiner(path: str | Path, input_size: int | None = None, inference: Inf
         input_size: Side the network resizes patches to, px; by default what the checkpoint was trained with. The
             method of ``inference`` takes it over.
         inference: How the network is applied.
+        trust: Whether masks are left alone where the network trusts them; without, its second output is left out.
 
     Returns:
         The module in eval mode.
@@ -158,6 +168,6 @@ def load_refiner(path: str | Path, input_size: int | None = None, inference: Inf
     Raises:
         bpr.models.weights.CheckpointError: If the file is missing or has another layout.
     """
-    segmenter, how = load_segmenter(path, input_size), inference or Inference()
+    segmenter, how = load_segmenter(path, input_size, None if trust else False), inference or Inference()
     method = replace(how.method, input_size=segmenter.input_size)
     return PatchRefiner(segmenter, inference=replace(how, method=method)).eval()

@@ -26,12 +26,16 @@ class PatchSegmenter(nn.Module):
     Attributes:
         backbone: HRNet at strides 4, 8, 16 and 32, stem taking 4 channels.
         decode_head: Four feature maps -> (n, 2, input_size / 4, input_size / 4) logits.
+        trust: Whether there is a second output, the logit of the probability that the coarse mask is close to the truth
+            (`bpr.models.losses.trust_loss`).
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, backbone: str = "hrnet_w18_small_v2", input_size: int = 128, pretrained: bool = False) -> None:
+    def __init__(
+        self, backbone: str = "hrnet_w18_small_v2", input_size: int = 128, pretrained: bool = False, trust: bool = False
+    ) -> None:
         """Build the network.
 
         Args:
@@ -39,6 +43,7 @@ class PatchSegmenter(nn.Module):
                 the tag of its weights (``hrnet_w48.ms_in1k``).
             input_size: Side in pixels of the square that the network sees; a positive multiple of 32.
             pretrained: Start from ImageNet weights, fetched from the hub (or its local cache).
+            trust: With a second output, which says where the coarse mask is better left alone.
 
         Raises:
             ValueError: If ``backbone`` is no HRNet that timm knows, or ``input_size`` no positive multiple of
@@ -50,14 +55,15 @@ class PatchSegmenter(nn.Module):
         self.backbone_name = backbone
         self.input_size = input_size
         self.backbone = _create_backbone(backbone, pretrained)
-        self.decode_head = MultiScaleHead(_output_channels(self.backbone), classes=2)
+        self.trust = trust
+        self.decode_head = MultiScaleHead(_output_channels(self.backbone), classes=2, trust=trust)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
     @property
     def config(self) -> dict[str, str | int | bool]:
         """Plain values that rebuild this network, without its weights: ``PatchSegmenter(**config)``."""
-        return {"backbone": self.backbone_name, "input_size": self.input_size, "pretrained": False}
+        return {"backbone": self.backbone_name, "input_size": self.input_size, "pretrained": False, "trust": self.trust}
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of background (0) and foreground (1) at the network's input size.
@@ -77,6 +83,19 @@ class PatchSegmenter(nn.Module):
             return self.pixel_mean.new_zeros((0, 2, self.input_size, self.input_size))
         logits: Tensor = self.decode_head(self.features(images, masks))
         return _resize(logits, (self.input_size, self.input_size))
+
+    def logits_and_trust(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` returns, and the trust logits (n, 1, input_size / 4, input_size / 4), for training.
+
+        Raises:
+            ValueError: As `forward`.
+        """
+        _check_patches(images, masks)
+        assert self.decode_head.conv_trust is not None
+        mixed = self.decode_head.mix_scales(self.features(images, masks))
+        logits: Tensor = self.decode_head.conv_seg(mixed)
+        trust: Tensor = self.decode_head.conv_trust(mixed)
+        return _resize(logits, (self.input_size, self.input_size)), trust
 
     def foreground_probability(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the probability that a pixel of the crop is foreground.
@@ -99,19 +118,23 @@ class PatchSegmenter(nn.Module):
             return self.pixel_mean.new_zeros(masks.shape, dtype=torch.float32)
         logits = self.decode_head(self.features(images, masks)).float()
         # Softmax over two classes is the sigmoid of their difference, and resizing is linear: one channel.
-        return self.margin_to_probability(logits[:, 1:] - logits[:, :1], (masks.shape[1], masks.shape[2]))
+        return self.to_probability(logits[:, 1:] - logits[:, :1], (masks.shape[1], masks.shape[2]))
 
     def features(self, images: Tensor, masks: Tensor) -> list[Tensor]:
         """Return the four feature maps, finest first, of at least one patch; no checks, so that it can be traced."""
         scales: list[Tensor] = self.backbone(self._network_input(images, masks))
         return scales
 
-    def margin_to_probability(self, margins: Tensor, size: tuple[int, int]) -> Tensor:
+    def to_probability(self, margins: Tensor, size: tuple[int, int]) -> Tensor:
         """Return (n, *size) probabilities of margins, (n, 1, h, w) float: foreground logit minus background logit.
 
-        They go to ``input_size`` first, as the logits of the paper's implementation do.
+        They go to ``input_size`` first, as the logits of the paper's implementation do. Of (n, 2, h, w), margins and
+        trust logits, both are resized, to (n, 2, *size), and the logits stay logits.
         """
-        return _resize(_resize(margins, (self.input_size, self.input_size)), size).squeeze(1).sigmoid()
+        resized = _resize(_resize(margins, (self.input_size, self.input_size)), size)
+        if margins.shape[1] == 1:
+            return resized.squeeze(1).sigmoid()
+        return torch.cat((resized[:, :1].sigmoid(), resized[:, 1:]), dim=1)
 
     def _network_input(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return (n, 4, input_size, input_size) float: normalised image, then the mask as -1/+1."""
@@ -131,7 +154,7 @@ class MultiScaleHead(nn.Module):
         coarsest_channels: Of the last feature map.
     """
 
-    def __init__(self, scale_channels: list[int], classes: int) -> None:
+    def __init__(self, scale_channels: list[int], classes: int, trust: bool = False) -> None:
         """Build the head for feature maps with these channels, finest first."""
         super().__init__()
         channels = sum(scale_channels)
@@ -148,6 +171,10 @@ class MultiScaleHead(nn.Module):
         # Small weights: training starts near probability 1/2 everywhere.
         nn.init.normal_(self.conv_seg.weight, std=0.01)
         nn.init.zeros_(self.conv_seg.get_parameter("bias"))
+        self.conv_trust = nn.Conv2d(channels, 1, 1) if trust else None
+        if self.conv_trust is not None:
+            nn.init.zeros_(self.conv_trust.weight)
+            nn.init.zeros_(self.conv_trust.get_parameter("bias"))
 
     @property
     def mix(self) -> nn.Conv2d:
@@ -158,9 +185,14 @@ class MultiScaleHead(nn.Module):
 
     def forward(self, scales: list[Tensor]) -> Tensor:
         """Return (n, classes, h, w) logits of feature maps of which the first is (n, c, h, w), the finest."""
-        size = (scales[0].shape[2], scales[0].shape[3])
-        logits: Tensor = self.conv_seg(self.convs(torch.cat([_resize(scale, size) for scale in scales], dim=1)))
+        logits: Tensor = self.conv_seg(self.mix_scales(scales))
         return logits
+
+    def mix_scales(self, scales: list[Tensor]) -> Tensor:
+        """Return the (n, sum of channels, h, w) features from which each pixel is classified."""
+        size = (scales[0].shape[2], scales[0].shape[3])
+        mixed: Tensor = self.convs(torch.cat([_resize(scale, size) for scale in scales], dim=1))
+        return mixed
 
 
 def check_input_size(input_size: int) -> None:

@@ -61,7 +61,7 @@ def resolve_checkpoint(name: str | Path) -> Path:
     return bundled[str(name)]
 
 
-def load_segmenter(path: str | Path, input_size: int | None = None) -> PatchSegmenter:
+def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:
     """Return the network in ``path``, in eval mode, float32, on the CPU.
 
     Three kinds of files are understood: Lightning checkpoints of this project (``state_dict`` with the prefix
@@ -73,6 +73,7 @@ def load_segmenter(path: str | Path, input_size: int | None = None) -> PatchSegm
         path: The file.
         input_size: Network input size in pixels; None takes the one in the file (for a released file, which
             does not say: 128 for HRNet-18s and 256 for HRNet-48).
+        trust: True gives the network a trust output also where the file has none, to train it; False leaves it out.
 
     Raises:
         ValueError: If ``input_size`` is no positive multiple of 32.
@@ -83,6 +84,15 @@ def load_segmenter(path: str | Path, input_size: int | None = None) -> PatchSegm
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a .ckpt, .pth or .safetensors file")
+    segmenter = _read(path, input_size)
+    if trust is None or trust == segmenter.trust:
+        return segmenter
+    changed = PatchSegmenter(**{**segmenter.config, "trust": trust})  # type: ignore[arg-type]
+    changed.load_state_dict(segmenter.state_dict(), strict=False)  # they differ in the trust output alone
+    return changed.eval()
+
+
+def _read(path: Path, input_size: int | None) -> PatchSegmenter:
     if path.suffix == ".safetensors":
         entries, config = _read_safetensors(path)
         return _build(path, entries, config, input_size, {})

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.cutting import PlacedMask, resize
+from bpr.patches.trust import keep_share
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Boxes, Mask, Probabilities
+from bpr.structures import Boxes, Probabilities
 
 EMPTIED: Final = "refinement would leave no pixel"
 """Why a mask stays as it came although it went through the network."""
@@ -25,7 +26,8 @@ def paste_patches(
 
     Args:
         placed: The mask and its n patches; without any it is returned as it is.
-        probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs.
+        probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
+            trust, (n, 2, s, s), they are mixed with the coarse mask as far as it is trusted.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
@@ -36,8 +38,16 @@ def paste_patches(
     mask, boxes = placed
     if len(boxes) == 0:
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
-    patches = resize(probabilities, int(boxes[0, 2] - boxes[0, 0]))
-    means = mean_probability(mask.mask, patches, boxes - np.tile(mask.window[:2], 2))
+    side, boxes_in_window = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
+    outside = mask.mask.astype(np.float32)
+    if probabilities.ndim == 3:
+        means = mean_of_patches(resize(probabilities, side), boxes_in_window, outside)
+    else:
+        probability, trust = (resize(probabilities[:, channel], side) for channel in range(2))
+        means = mean_of_patches(probability, boxes_in_window, outside)
+        nowhere = np.full(means.shape, np.nan, np.float32)
+        keep = keep_share(mask.mask, mean_of_patches(trust, boxes_in_window, nowhere))
+        means += keep * (mask.mask - means)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():
@@ -45,26 +55,26 @@ def paste_patches(
     return replace(kept, mask=refined, reason=None)
 
 
-def mean_probability(coarse: Mask, probabilities: Probabilities, boxes: Boxes) -> NDArray[np.float32]:
+def mean_of_patches(patches: Probabilities, boxes: Boxes, outside: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of the patches that cover each pixel, summed in their order in float32 as the 2021 code does.
 
     Args:
-        coarse: (h, w) bool; not modified.
-        probabilities: (n, s, s) in [0, 1], foreground.
-        boxes: (n, 4) xyxy, half-open, px of ``coarse``; parts outside of it are ignored.
+        patches: (n, s, s) values.
+        boxes: (n, 4) xyxy, half-open, px of ``outside``; parts outside of it are ignored.
+        outside: (h, w) what stands outside of all boxes; not modified.
 
     Returns:
-        (h, w) float32 in [0, 1]; 0 or 1 outside all boxes, as ``coarse`` says.
+        (h, w) float32.
 
     Raises:
         ValueError: If a patch does not have the size of its box.
     """
-    if len(probabilities) != len(boxes):
-        raise ValueError(f"{len(probabilities)} patches, but {len(boxes)} boxes")
-    height, width = coarse.shape
-    total = np.zeros(coarse.shape, np.float32)
-    count = np.zeros(coarse.shape, np.float32)
-    for patch, (x1, y1, x2, y2) in zip(probabilities, boxes.tolist(), strict=True):
+    if len(patches) != len(boxes):
+        raise ValueError(f"{len(patches)} patches, but {len(boxes)} boxes")
+    height, width = outside.shape
+    total = np.zeros(outside.shape, np.float32)
+    count = np.zeros(outside.shape, np.float32)
+    for patch, (x1, y1, x2, y2) in zip(patches, boxes.tolist(), strict=True):
         if patch.shape != (y2 - y1, x2 - x1):
             raise ValueError(f"a patch of {patch.shape} (h, w) does not fit its box {[x1, y1, x2, y2]}")
         rows, columns = slice(max(y1, 0), min(y2, height)), slice(max(x1, 0), min(x2, width))
@@ -72,4 +82,4 @@ def mean_probability(coarse: Mask, probabilities: Probabilities, boxes: Boxes) -
             continue
         total[rows, columns] += patch[rows.start - y1 : rows.stop - y1, columns.start - x1 : columns.stop - x1]
         count[rows, columns] += 1
-    return np.divide(total, count, out=coarse.astype(np.float32), where=count > 0)
+    return np.divide(total, count, out=outside.copy(), where=count > 0)

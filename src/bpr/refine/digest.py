@@ -33,7 +33,10 @@ def what_counts(
         "format": given.predictions.format.name,
         "backend": backend,
         "precision": precision,
-        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "rounds", "threshold")},
+        **{
+            name: getattr(settings, name)
+            for name in ("ignore_label", "exif", "input_size", "rounds", "trust", "threshold")
+        },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 

@@ -207,7 +207,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         torch.set_num_threads(settings.threads)
     method = Method(settings.patch, settings.rounds, threshold=settings.threshold)
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "onnx")
-    refiner = load_refiner(run.checkpoint, settings.input_size, inference)
+    refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust)
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers
     if workers is None:

@@ -32,6 +32,7 @@ class RefineSettings:
     ckpt: str
     input_size: int | None
     rounds: tuple[Round, ...]
+    trust: bool
     threshold: float
     patch: PatchSpec
     patches_per_forward: int | None
