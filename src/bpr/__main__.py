@@ -88,6 +88,7 @@ COMMANDS = {
     "train": Command("train a patch segmenter", lambda given: run_script("train", given)),
     "evaluate": Command("score a results file", lambda given: run_module("bpr.evaluation.__main__", given)),
     "export": Command("write a network as ONNX", lambda given: run_module("bpr.models.export", given)),
+    "stress": Command("see for which masks refining helps", lambda given: run_module("bpr.benchmark.stress", given)),
     "benchmark": Command("measure speed and memory", lambda given: run_module("bpr.benchmark.__main__", given)),
 }
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from bpr.benchmark.measure import add_network_options, load_network, refine_workload
+from bpr.benchmark.plots import check_plot, new_figure, write_figure
 from bpr.benchmark.workload import Workload
 from bpr.command import exit_code
 from bpr.evaluation.scores import evaluate
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("json", "plot"):
             if getattr(chosen, name) is not None:
                 inputs.check_file(getattr(chosen, name), argument=f"--{name}")
+        if chosen.plot is not None:
+            check_plot(chosen.plot)
         points = _measure_all(chosen)
         if chosen.json is not None:
             with replacing(chosen.json) as unfinished:
@@ -63,11 +66,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
     Raises:
         ModuleNotFoundError: If matplotlib is not installed; says how to install it.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("--plot needs: pip install 'bpr[plots]'") from error
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = new_figure(9, 3.8)
     for axes, key, title in zip(figure.subplots(1, 2), ("ap", "boundary_ap"), ("AP", "Boundary AP"), strict=True):
         for (placement, setting), marker in zip(CURVES, "os^", strict=False):
             curve = [(p["patches_per_image"], 100 * p[key], p["value"]) for p in points if p["placement"] == placement]
@@ -77,8 +76,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
         axes.set(xlabel="patches per image", ylabel=title)
         axes.grid(alpha=0.3)
         axes.legend()
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=120, format=path.suffix.removeprefix("."))
+    write_figure(figure, path)
 
 
 def _measure_all(chosen: argparse.Namespace) -> list[Point]:

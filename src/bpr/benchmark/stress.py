@@ -1,0 +1,248 @@
+"""``bpr stress``, also ``python -m bpr.benchmark.stress``: from which quality on refining your masks harms them.
+
+Makes coarse masks of known quality from ground truth, refines them, and compares both with the truth.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from bpr import rle
+from bpr.api.refiner import Refiner
+from bpr.benchmark.measure import add_network_options
+from bpr.benchmark.plots import check_plot, new_figure, write_figure
+from bpr.command import exit_code
+from bpr.data.image_finder import ImageFinder
+from bpr.data.images import read_image
+from bpr.evaluation.stress import (
+    INPUTS,
+    InputScores,
+    Sample,
+    break_even,
+    coarse_inputs,
+    compare_masks,
+    format_scores,
+    score_inputs,
+)
+from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+from bpr.formats.protection import Inputs
+from bpr.models.weights import CheckpointError
+from bpr.structures import Mask, Round
+
+_MOST_PIXELS: Final = 2**28
+"""Of the masks that are refined together, where the inputs of one object are not more."""
+
+
+class ChosenImage(NamedTuple):
+    """An image on disk, and which of its annotated objects are looked at: place in the image -> place in the file."""
+
+    path: Path
+    annotated: AnnotatedImage
+    objects: dict[int, int]
+
+
+class Choice(NamedTuple):
+    """What is looked at, and how many annotated objects are not: beyond ``--objects``, crowd regions, empty ones."""
+
+    images: list[ChosenImage]
+    not_drawn: int
+    crowds: int
+    empty: int
+
+    @property
+    def objects(self) -> int:
+        """Number of objects that are looked at."""
+        return sum(len(image.objects) for image in self.images)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write and draw; 0, or 2 if a file or setting cannot be used."""
+    chosen = _parse(arguments)
+
+    def work() -> None:
+        choice = choose_objects(chosen.images, read_annotations(chosen.annotations), chosen.objects, chosen.seed)
+        read = [chosen.annotations, Path(chosen.ckpt), *(image.path for image in choice.images)]
+        inputs = Inputs.of(read, chosen.images)
+        for name in ("json", "plot"):
+            if getattr(chosen, name) is not None:
+                inputs.check_file(getattr(chosen, name), argument=f"--{name}")
+        if chosen.plot is not None:
+            check_plot(chosen.plot)
+        refiner = Refiner.from_pretrained(
+            chosen.ckpt, device=chosen.device, threads=chosen.threads, backend=chosen.backend, rounds=chosen.rounds
+        )
+        samples = list(stress(refiner, choice, chosen.seed))
+        scores = score_inputs(samples, choice.objects)
+        print(_setting(chosen, choice))
+        print(format_scores(scores))
+        if chosen.json is not None:
+            with replacing(chosen.json) as unfinished:
+                unfinished.write_text(json.dumps(_content(chosen, choice, scores), indent=2) + "\n", encoding="utf-8")
+        if chosen.plot is not None:
+            draw(scores, samples, chosen.plot)
+
+    return exit_code(work, CheckpointError)
+
+
+def choose_objects(images: Path, annotations: Annotations, most: int, seed: int) -> Choice:
+    """Draw objects, and find their images.
+
+    Args:
+        images: Folder.
+        annotations: Ground truth.
+        most: Objects to draw, where there are more; each is as likely as the others.
+        seed: Of the draw.
+
+    Raises:
+        FormatError: If there is no object to draw, or an image is missing.
+    """
+    truths = [(i, n, truth) for i, image in annotations.images.items() for n, truth in enumerate(image.truths)]
+    usable = [k for k, (_, _, truth) in enumerate(truths) if not truth.crowd and rle.area(truth.rle)]
+    crowds = sum(truth.crowd for *_, truth in truths)
+    if not usable:
+        problem = "no object with a pixel is annotated that is no crowd region; give a file with ground truth"
+        raise FormatError(annotations.path, None, problem)
+    drawn = np.random.default_rng(seed).permutation(usable)[:most]
+    by_image: dict[int | str, dict[int, int]] = {}
+    for k in sorted(drawn.tolist()):
+        image_id, number, _ = truths[k]
+        by_image.setdefault(image_id, {})[number] = k
+    finder = ImageFinder(images, annotations.path)
+    found = []
+    for image_id, objects in by_image.items():
+        image = annotations.images[image_id]
+        path = finder.named(image.file_name, f"image {image_id!r} of {annotations.path}")
+        found.append(ChosenImage(path, image, objects))
+    return Choice(found, len(usable) - len(drawn), crowds, len(truths) - len(usable) - crowds)
+
+
+def stress(refiner: Refiner, choice: Choice, seed: int) -> Iterator[Sample]:
+    """Refine all inputs of the chosen objects.
+
+    Args:
+        refiner: Of the masks.
+        choice: The objects. What is simulated for one does not depend on which others are drawn.
+        seed: Of the simulated coarse masks.
+
+    Yields:
+        The samples, object by object.
+
+    Raises:
+        FormatError: If an image cannot be read.
+    """
+    for image in tqdm(choice.images, desc="refining", unit="image", leave=False, disable=None):
+        pixels = read_image(image.path, image.annotated.size)
+        together = max(1, _MOST_PIXELS // (len(INPUTS) * pixels.shape[0] * pixels.shape[1]))
+        made = list(_inputs_of(image, seed))
+        for first in range(0, len(made), together):
+            masks = [
+                (name, true, coarse)
+                for true, inputs in made[first : first + together]
+                for name, coarse in inputs.items()
+            ]
+            refined = refiner(pixels, np.stack([coarse for *_, coarse in masks]))
+            for (name, true, coarse), mask in zip(masks, refined, strict=True):
+                yield compare_masks(name, true, coarse, mask)
+
+
+def draw(scores: Sequence[InputScores], samples: Sequence[Sample], path: Path) -> None:
+    """Write a picture of the gain over the IoU of the input: every object, the means, and the break-even.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed; says how to install it.
+    """
+    figure = new_figure(8, 5)
+    axes = figure.subplots()
+    axes.axhline(0, color="black", linewidth=0.8)
+    for number, row in enumerate(scores):
+        if row.iou_before is None or row.gain is None:
+            continue
+        own = [sample for sample in samples if sample.input == row.input]
+        before, after = (100 * np.array([getattr(s, when).iou for s in own]) for when in ("before", "after"))
+        axes.scatter(before, after - before, s=8, alpha=0.5, linewidths=0, color=f"C{number}")
+        axes.plot(
+            100 * row.iou_before, 100 * row.gain, "o", markeredgecolor="black", color=f"C{number}", label=row.input
+        )
+    even = break_even(scores)
+    if even is not None:
+        axes.axvline(100 * even, color="black", linestyle=":", label=f"break-even: {100 * even:.1f}")
+    axes.set(xlabel="IoU of the input with the truth, %", ylabel="gain in IoU by refining, points")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    write_figure(figure, path)
+
+
+def _inputs_of(image: ChosenImage, seed: int) -> Iterator[tuple[Mask, dict[str, Mask]]]:
+    """The true mask of each chosen object of an image, and what is made of it."""
+    masks = [rle.decode(truth.rle) for truth in image.annotated.truths]
+    cover = sum((mask.astype(np.int32) for mask in masks), start=np.zeros(image.annotated.size, np.int32))
+    for number, place in image.objects.items():
+        true = masks[number]
+        yield true, coarse_inputs(true, (cover - true) > 0, np.random.default_rng((seed, place)))
+
+
+def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
+    """What is measured, in a line, and an empty one."""
+    of = f" of {choice.objects + choice.not_drawn}" if choice.not_drawn else ""
+    parts = [
+        f"{choice.objects}{of} objects in {_counted(len(choice.images), 'image')}",
+        f"left out: {_counted(choice.crowds, 'crowd region')}, {_counted(choice.empty, 'object')} without a pixel",
+    ]
+    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds)}, seed {chosen.seed}: {'; '.join(parts)}\n"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _content(chosen: argparse.Namespace, choice: Choice, scores: Sequence[InputScores]) -> dict[str, Any]:
+    """What ``--json`` writes; all shares and IoU in [0, 1]."""
+    return {
+        "ckpt": str(chosen.ckpt),
+        "rounds": list(chosen.rounds),
+        "seed": chosen.seed,
+        "images": len(choice.images),
+        "objects": choice.objects,
+        "not_drawn": choice.not_drawn,
+        "crowds_left_out": choice.crowds,
+        "empty_left_out": choice.empty,
+        "break_even": break_even(scores),
+        "inputs": [asdict(row) for row in scores],
+    }
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="bpr stress", description=__doc__)
+    options.add_argument("--images", type=Path, required=True, metavar="DIR")
+    options.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help="ground truth: COCO or LVIS file, gtFine folder"
+    )
+    options.add_argument("--objects", type=int, default=200, metavar="N", help="draw at most N objects (default: 200)")
+    options.add_argument("--seed", type=int, default=0, help="of the draw and the simulated masks (default: 0)")
+    add_network_options(options)
+    options.add_argument(
+        "--rounds",
+        nargs="+",
+        choices=[str(one) for one in Round],
+        default=[str(Round.boundary)],
+        help="passes over the boundaries (default: boundary)",
+    )
+    options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1])")
+    options.add_argument("--plot", type=Path, metavar="FILE.png", help="draw gain over input IoU (extra plots)")
+    chosen = options.parse_args(arguments)
+    if chosen.objects < 1 or chosen.seed < 0:
+        options.error("--objects must be at least 1, and --seed at least 0")
+    return chosen
+
+
+if __name__ == "__main__":
+    sys.exit(main())
