@@ -78,7 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.plot is not None:
             check_plot(chosen.plot)
         refiner = Refiner.from_pretrained(
-            chosen.ckpt, device=chosen.device, threads=chosen.threads, backend=chosen.backend, rounds=chosen.rounds
+            chosen.ckpt,
+            trust=not chosen.no_trust,
+            device=chosen.device,
+            threads=chosen.threads,
+            backend=chosen.backend,
+            rounds=chosen.rounds,
         )
         samples = list(stress(refiner, choice, chosen.seed))
         scores = score_inputs(samples, choice.objects)
@@ -197,7 +202,8 @@ def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
         f"{choice.objects}{of} objects in {_counted(len(choice.images), 'image')}",
         f"left out: {_counted(choice.crowds, 'crowd region')}, {_counted(choice.empty, 'object')} without a pixel",
     ]
-    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds)}, seed {chosen.seed}: {'; '.join(parts)}\n"
+    trust = ", without trust" if chosen.no_trust else ""
+    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds)}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
 
 
 def _counted(count: int, what: str) -> str:
@@ -209,6 +215,7 @@ def _content(chosen: argparse.Namespace, choice: Choice, scores: Sequence[InputS
     return {
         "ckpt": str(chosen.ckpt),
         "rounds": list(chosen.rounds),
+        "trust": not chosen.no_trust,
         "seed": chosen.seed,
         "images": len(choice.images),
         "objects": choice.objects,
@@ -236,6 +243,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[str(Round.boundary)],
         help="passes over the boundaries (default: boundary)",
     )
+    options.add_argument("--no-trust", action="store_true", help="refine all masks, also those that the network trusts")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1])")
     options.add_argument("--plot", type=Path, metavar="FILE.png", help="draw gain over input IoU (extra plots)")
     chosen = options.parse_args(arguments)

@@ -5,7 +5,6 @@ image: nothing is eroded there, and what is moved beyond it is lost.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.structures import Mask
+from bpr.synthetic.coarse_masks import polygon_mask
 
 CLICKED: Final = 0.0175
 """How far a clicked outline strays from the true one, as a share of the square root of the object's area."""
@@ -42,16 +42,7 @@ def clicked(mask: Mask) -> Mask:
     Thinned by Douglas and Peucker's algorithm (Cartographica 10, 1973), with a tolerance of `CLICKED` times the square
     root of the area, and of 1 px at least. Empty exactly if ``mask`` is.
     """
-    outlines, tree = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    tolerance = max(1.0, CLICKED * math.sqrt(mask.sum()))
-    parts = defaultdict(list)  # the outlines of each connected part: the outer one and those of its holes
-    for number, outline in enumerate(outlines):
-        parent = int(tree[0, number, 3])
-        parts[number if parent < 0 else parent].append(cv2.approxPolyDP(outline, tolerance, closed=True))
-    drawn = np.zeros(mask.shape, np.uint8)
-    for polygons in parts.values():
-        cv2.fillPoly(drawn, polygons, 1)
-    return drawn.view(np.bool_)
+    return polygon_mask(mask, max(1.0, CLICKED * math.sqrt(mask.sum())))
 
 
 KNOWN_ERRORS: Final[dict[str, Callable[[Mask], Mask]]] = {
