@@ -38,6 +38,17 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     return arguments
 
 
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, ``lowest`` or above."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
 def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
     """Do ``work``, the body of a command.
 

@@ -54,3 +54,9 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a UTF-8 file by way of `replacing`; ``errors`` as of `open`."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", errors=errors)
