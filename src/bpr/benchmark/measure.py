@@ -46,7 +46,7 @@ def refine_workload(
     start = perf_counter()
     given = read_input(workload.images, workload.predictions)
     run = _refine_images(refiner, given.records, device, output)
-    _, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
+    _, summary = run.finish(given)
     return summary, perf_counter() - start
 
 
@@ -136,11 +136,7 @@ def _refine_share(
 
 
 def start_up(workload: Workload, ckpt: str, device: str) -> float:
-    """Wall-clock seconds of a ``python refine.py`` on one instance, in a process of its own, from start to end.
-
-    Raises:
-        RuntimeError: If it fails.
-    """
+    """Wall-clock seconds of a ``python refine.py`` on one instance, in a process of its own, from start to end."""
     with TemporaryDirectory() as folder:
         one = Path(folder) / "one.json"
         write_results(one, [next(iter(read_input(workload.images, workload.predictions).predictions.entries))])
