@@ -65,17 +65,16 @@ def test_evaluate_scores_and_ends_in_its_status(toy_coco, tmp_path):
     assert bpr(tmp_path, "evaluate", "absent.json", str(toy_coco.annotations), check=False).returncode == 2
 
 
-@pytest.mark.parametrize("name", ["refine", "train"])
+@pytest.mark.parametrize("name", ["refine.py", "train.py"])
 def test_scripts_are_found_beside_the_package_of_a_checkout_and_inside_that_of_a_wheel(name, tmp_path, monkeypatch):
-    assert command.script_path(name) == ROOT / f"{name}.py"
+    assert command.script_path(name) == ROOT / name
     package = tmp_path / "site-packages" / "bpr"
     monkeypatch.setattr(command, "__file__", str(package / "__main__.py"))
     with pytest.raises(FileNotFoundError, match="pip install"):
         command.script_path(name)
     (package / "_scripts" / "conf").mkdir(parents=True)
-    (package / "_scripts" / f"{name}.py").touch()
-    (package / "_scripts" / "conf" / f"{name}.yaml").touch()
-    assert command.script_path(name) == package / "_scripts" / f"{name}.py"
+    (package / "_scripts" / name).touch()
+    assert command.script_path(name) == package / "_scripts" / name
 
 
 def test_the_commands_work_from_a_built_wheel(tmp_path):

@@ -21,29 +21,29 @@ _ELSEWHERE: Final = (
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser of ``RESULTS ANNOTATIONS [--dilation-ratio R]`` for ``python -m module``."""
     arguments = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    arguments.add_argument(
-        "results", metavar="RESULTS", type=Path, help="predictions: COCO results, JSON Lines, Cityscapes or mask folder"
-    )
-    arguments.add_argument(
-        "annotations", metavar="ANNOTATIONS", type=Path, help="ground truth: COCO annotation file or gtFine folder"
-    )
-    arguments.add_argument(
-        "--dilation-ratio",
-        type=_ratio,
-        default=0.02,
-        metavar="R",
-        help="boundary width of Boundary AP, as a share of the image diagonal: 0.02 for COCO (default), "
-        "0.005 for Cityscapes",
-    )
+    results = "predictions: COCO results, JSON Lines, Cityscapes or mask folder"
+    arguments.add_argument("results", metavar="RESULTS", type=Path, help=results)
+    annotations = "ground truth: COCO annotation file or gtFine folder"
+    arguments.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help=annotations)
+    width = "boundary width of Boundary AP, as a share of the image diagonal"
+    ratio = f"{width}: 0.02 for COCO (default), 0.005 for Cityscapes"
+    arguments.add_argument("--dilation-ratio", type=_ratio, default=0.02, metavar="R", help=ratio)
     return arguments
 
 
-def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
-    """Do ``work``, the body of a command.
+def at_least(lowest: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, ``lowest`` or above."""
 
-    Args:
-        work: Takes no arguments.
-        also: Errors that are the user's in this command, besides those of `one_line_errors`.
+    def whole_number(text: str) -> int:
+        if int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
+def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
+    """Do ``work``, the body of a command; errors ``also`` are the user's, besides those of `one_line_errors`.
 
     Returns:
         0, or 2 after one line on stderr where the user can mend what went wrong.

@@ -132,9 +132,7 @@ def drop_null_groups(arguments: Sequence[str]) -> list[str]:
 def build(node: Any, **given: Any) -> Any:
     """Make what a part of the configuration describes, its nested parts first.
 
-    Raises:
-        SettingError: If a constructor refuses its arguments.
-        Exception: One of the errors of this package, or of the operating system, as it is.
+    `SettingError` if a constructor refuses its arguments; errors of this package or the operating system as they are.
     """
     try:
         return instantiate(node, **given, _convert_="object")

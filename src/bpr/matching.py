@@ -27,13 +27,7 @@ def best_truths(
     The rule: same class, no crowd, IoU above ``min_iou``; of equal IoU, the first object. Several predictions may
     share an object: in training, each shows the network another coarse mask of it.
 
-    Args:
-        predicted: Of one image; may be empty.
-        truths: Of the same image; may be empty.
-        min_iou: In [0, 1].
-
-    Returns:
-        Matches in the order of ``predicted``; none for a prediction that overlaps no object of its class so much.
+    Matches come in the order of ``predicted``, without those that overlap no object of their class so much.
     """
     if not truths:
         return ()
@@ -49,19 +43,8 @@ def match_instances(
 
     The rule: within a class, predictions choose in the order of descending score (of equal ones, the first in
     the file); each takes the object of highest mask IoU (of equal ones, the first) among those that are still
-    free and no crowd, if that IoU is at least ``min_iou``. Who finds none stays unmatched, and so do
-    duplicates and false positives.
-
-    Args:
-        predicted: Of one image; may be empty.
-        truths: Of the same image; may be empty.
-        min_iou: In (0, 1].
-
-    Returns:
-        Matches in the order of ``predicted``.
-
-    Raises:
-        ValueError: If ``min_iou`` is not in (0, 1].
+    free and no crowd, if that IoU is at least ``min_iou``, in (0, 1]. Who finds none stays unmatched, and so do
+    duplicates and false positives. Matches come in the order of ``predicted``.
     """
     if not 0 < min_iou <= 1:
         raise ValueError(f"min_iou must be in (0, 1], got {min_iou}")
@@ -78,11 +61,7 @@ def match_instances(
 
 
 def class_iou(predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance]) -> NDArray[np.float64]:
-    """Mask IoU of every prediction with every object it may be matched to.
-
-    Returns:
-        (n, m) float64: in [0, 1], or -1 where the classes differ or the object is a crowd.
-    """
+    """(n, m) mask IoU of each prediction with each object, or -1 where the classes differ or the object is a crowd."""
     iou = np.full((len(predicted), len(truths)), -1.0)
     for category in {p.category for p in predicted} & {t.category for t in truths if not t.crowd}:
         rows = [n for n, p in enumerate(predicted) if p.category == category]

@@ -21,14 +21,7 @@ _MOST_PIXELS: Final = 2**32 - 1
 
 
 def decode(rle: Rle, window: Window | None = None) -> Mask:
-    """The mask of an RLE, or a window of it.
-
-    Args:
-        rle: Compressed COCO RLE.
-        window: ``x1, y1, x2, y2`` inside the image; the whole image by default.
-
-    Returns:
-        (y2 - y1, x2 - x1) bool, C order.
+    """The mask of an RLE, or a window ``x1, y1, x2, y2`` of it: (y2 - y1, x2 - x1) bool, C order.
 
     Raises:
         ValueError: If the window does not lie in the image, or the counts do not fill it.
@@ -38,8 +31,9 @@ def decode(rle: Rle, window: Window | None = None) -> Mask:
     if not (0 <= x1 <= x2 <= width and 0 <= y1 <= y2 <= height):
         raise ValueError(f"window {(x1, y1, x2, y2)} is not inside an image of {(height, width)} (h, w)")
     ends = _run_ends(rle["counts"])
-    if (ends[-1] if len(ends) else 0) != height * width:
-        raise ValueError(f"RLE covers {ends[-1] if len(ends) else 0} pixels of {height} x {width}")
+    covered = ends[-1] if len(ends) else 0
+    if covered != height * width:
+        raise ValueError(f"RLE covers {covered} pixels of {height} x {width}")
     start, stop = x1 * height, x2 * height
     first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "left") + 1
     runs = np.diff(np.minimum(ends[first:last], stop), prepend=start)
@@ -49,12 +43,7 @@ def decode(rle: Rle, window: Window | None = None) -> Mask:
 
 
 def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -> Rle:
-    """The RLE of a mask, or of an image of ``size`` that is background outside ``window``.
-
-    Args:
-        mask: (h, w) bool.
-        window: Where in the image the mask lies; (h, w) must be its extent.
-        size: (h, w) of the image.
+    """The RLE of a mask, (h, w) bool, or of an image of ``size`` (h, w) that is background outside ``window``.
 
     Returns:
         Compressed COCO RLE, byte for byte what pycocotools makes of the whole mask.
@@ -119,16 +108,10 @@ def area(rle: Rle) -> int:
 
 
 def iou(predicted: Sequence[Rle], true: Sequence[Rle], crowd: Sequence[bool] | None = None) -> NDArray[np.float64]:
-    """IoU of every predicted with every true mask of one image.
+    """(n, m) float64 IoU, in [0, 1], of every predicted with every true mask of one image.
 
-    Args:
-        predicted: n masks.
-        true: m masks.
-        crowd: For each true mask, whether it is a crowd region: then the intersection is divided by the area
-            of the prediction, as COCO does. None by default.
-
-    Returns:
-        (n, m) float64 in [0, 1].
+    ``crowd`` says for each true mask whether it is a crowd region (none by default): then the intersection is divided
+    by the area of the prediction, as COCO does.
     """
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
@@ -136,22 +119,14 @@ def iou(predicted: Sequence[Rle], true: Sequence[Rle], crowd: Sequence[bool] | N
     return np.asarray(coco_mask.iou([_native(p) for p in predicted], [_native(t) for t in true], is_crowd))
 
 
-def counts_of(rle: Rle) -> NDArray[np.int64]:
-    """Run lengths of a compressed RLE, background first.
+@lru_cache(maxsize=256)
+def _run_ends(counts: str) -> NDArray[np.int64]:
+    """Where each run ends; kept for masks that are looked at again right away (checked, then decoded; many patches).
 
     The string holds base-32 digits, least significant first, each in a character from ``0`` on; bit 5 says
     that more digits follow, bit 4 of the last digit is the sign. From the fourth number on, the difference
     to the number two before is stored (COCO's ``maskApi.c`` is the definition of the format).
-
-    Raises:
-        ValueError: If the string is not such a code.
     """
-    return np.diff(_run_ends(rle["counts"]), prepend=0)
-
-
-@lru_cache(maxsize=256)
-def _run_ends(counts: str) -> NDArray[np.int64]:
-    """Where each run ends; kept for masks that are looked at again right away (checked, then decoded; many patches)."""
     codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return np.zeros(0, np.int64)
@@ -159,8 +134,8 @@ def _run_ends(counts: str) -> NDArray[np.int64]:
     if codes.min() < 0 or codes.max() > 63 or not last[-1]:
         raise ValueError("counts are not a compressed COCO RLE")
     ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
+    lengths = np.diff(ends, prepend=-1)
+    starts = ends - lengths + 1
     if lengths.max() > 12:
         raise ValueError("counts are not a compressed COCO RLE: a number has more than 12 digits")
     digit = np.arange(len(codes)) - np.repeat(starts, lengths)

@@ -75,9 +75,8 @@ class PatchSpec:
         try:
             object.__setattr__(self, "placement", Placement(self.placement))  # its name will do
         except ValueError as error:
-            raise SettingError(
-                f"patch.placement must be one of {', '.join(Placement)}, got {self.placement!r}"
-            ) from error
+            known = ", ".join(Placement)
+            raise SettingError(f"patch.placement must be one of {known}, got {self.placement!r}") from error
         if self.size < 2 or self.size % 2:
             raise SettingError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
         if not 0 < self.nms_iou <= 1:
@@ -85,9 +84,8 @@ class PatchSpec:
         if self.spacing < 1:
             raise SettingError(f"patch.spacing must be at least 1 px, got {self.spacing}")
         if self.placement is Placement.cover and not 0 <= self.margin < self.size // 2:
-            raise SettingError(
-                f"patch.margin must be in [0, {self.size // 2}) px, half of patch.size, got {self.margin}"
-            )
+            half = self.size // 2
+            raise SettingError(f"patch.margin must be in [0, {half}) px, half of patch.size, got {self.margin}")
         if self.compat_2021 and self.placement is not Placement.nms:
             raise SettingError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
 
@@ -209,7 +207,5 @@ class ImageRecord:
             raise ValueError(f"image {self.image_id}: size must be positive, got {self.size}")
         for rle in [what.rle for what in self.instances] + [what.rle for what in self.truths]:
             if tuple(rle["size"]) != self.size:
-                raise ValueError(
-                    f"image {self.image_id} ({self.path.name}) is {self.size} (h, w), "
-                    f"but a mask of it is {tuple(rle['size'])}"
-                )
+                image = f"image {self.image_id} ({self.path.name})"
+                raise ValueError(f"{image} is {self.size} (h, w), but a mask of it is {tuple(rle['size'])}")

@@ -96,7 +96,7 @@ def test_polygon_results_are_understood(toy_coco):
 
 def test_results_of_another_data_set_are_refused(toy_coco):
     entries = [{**entry, "image_id": 99} for entry in read_results(toy_coco.predictions)]
-    with pytest.raises(FormatError, match="entry 0: image_id 99 is not in"):
+    with pytest.raises(FormatError, match="entry 0: image_id 99 is not among"):
         records(toy_coco, annotated=True, entries=entries)
 
 

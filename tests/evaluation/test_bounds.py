@@ -42,11 +42,6 @@ def test_a_mask_whose_error_lies_in_the_band_becomes_the_object() -> None:
     assert oracle_masks([image], 2)[0].instances[1] == other  # no object of its class
 
 
-def test_a_distance_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        oracle_masks([], 0)
-
-
 def test_a_square_loses_its_rim_but_not_at_the_border_of_the_image() -> None:
     mask = np.zeros((10, 10), np.bool_)
     mask[3:8, 5:] = True

@@ -14,7 +14,6 @@ from bpr.evaluation.records import (
     PredictedImages,
     check_same_predictions,
     predicted_images,
-    read_predictions,
     with_masks,
     with_truths,
 )
@@ -23,7 +22,7 @@ from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import FORMAT
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import Predictions
+from bpr.formats.predictions import Predictions, read_aligned
 
 
 class CountedEntries(list[Entry]):
@@ -58,7 +57,7 @@ def test_images_have_their_predictions_in_the_order_of_the_file_and_their_object
     annotations = read_annotations(files.annotations)
     entries = json.loads(files.results.read_text())
 
-    records = with_truths(predicted_images(read_predictions(files.results, annotations), annotations), annotations)
+    records = with_truths(predicted_images(read_aligned(files.results, annotations), annotations), annotations)
 
     assert [record.image_id for record in records] == list(annotations.images)
     for record in records:
@@ -77,7 +76,7 @@ def test_images_without_predictions_are_images_too(make_files: Callable[..., Any
 def test_refined_masks_go_to_the_predictions_that_they_were_made_from(make_files: Callable[..., Any]) -> None:
     files = make_files(4)
     annotations = read_annotations(files.annotations)
-    coarse = predicted_images(read_predictions(files.results, annotations), annotations)
+    coarse = predicted_images(read_aligned(files.results, annotations), annotations)
     entries = json.loads(files.results.read_text())
     for entry in entries:
         entry["segmentation"] = rle_codec.encode(~rle_codec.decode(entry["segmentation"]))
@@ -94,7 +93,7 @@ def test_refined_masks_go_to_the_predictions_that_they_were_made_from(make_files
 def test_a_refined_mask_of_another_size_names_its_file_and_entry(make_files: Callable[..., Any]) -> None:
     files = make_files()
     annotations = read_annotations(files.annotations)
-    coarse = predicted_images(read_predictions(files.results, annotations), annotations)
+    coarse = predicted_images(read_aligned(files.results, annotations), annotations)
     entries = json.loads(files.results.read_text())
     entries[1]["segmentation"] = {"size": [1, 1], "counts": "0"}
 

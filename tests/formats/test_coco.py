@@ -6,7 +6,7 @@ import pytest
 
 from bpr import rle
 from bpr.formats import coco
-from bpr.formats.annotations import read_annotations
+from bpr.formats.annotations import read_annotations, segmentation_rle
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import prediction_format
 
@@ -83,9 +83,9 @@ def test_real_files_are_read(shared_dir):
     for name in ("coco_val", "pedestrians_train"):
         folder = shared_dir / "data" / name
         annotations = read_annotations(folder / "instances.json")
-        for number, entry in enumerate(coco.read_results(folder / "coarse_yolov5n_seg.json")):
+        for entry in coco.read_results(folder / "coarse_yolov5n_seg.json"):
             size = annotations.images[entry["image_id"]].size
-            assert coco.result_rle(folder, number, entry, size)["size"] == list(size)
+            assert segmentation_rle(folder, "", entry, size)["size"] == list(size)
 
 
 def test_gzipped_results_are_results_too(tmp_path):

@@ -115,42 +115,37 @@ class TestFormat:
         return read_predictions(path, image_names=lambda: NAMES)
 
     def write(self, predictions, folder, entries=None):
-        """The predictions written to a file or folder of the same name in ``folder``."""
-        return predictions.write(folder / predictions.path.name, predictions.entries if entries is None else entries)
+        """Write the predictions to a file or folder of the same name in ``folder``."""
+        predictions.write(folder / predictions.path.name, iter(predictions.entries if entries is None else entries))
+        return folder / predictions.path.name
 
     def test_its_content_is_enough_to_know_it(self, source, name):
         assert self.read(source).format is FORMATS[name]
 
     def test_what_was_written_is_what_was_read(self, source, tmp_path):
         before = self.read(source)
-        after = self.read(self.write(before, tmp_path / "out").path)
+        after = self.read(self.write(before, tmp_path / "out"))
         assert len(before.entries) >= len(NAMES)
         assert list(after.entries) == list(before.entries)
         assert [list(entry) for entry in after.entries] == [list(entry) for entry in before.entries]
 
     def test_writing_again_gives_the_same_files(self, source, tmp_path):
         once = self.write(self.read(source), tmp_path / "once")
-        self.write(self.read(once.path), tmp_path / "twice")
+        self.write(self.read(once), tmp_path / "twice")
         first, second = contents(tmp_path / "once"), contents(tmp_path / "twice")
         assert first.keys() == second.keys() == contents(source.parent).keys()
-        if once.path.suffix != ".gz":  # which holds the time
+        if once.suffix != ".gz":  # which holds the time
             assert first == second
 
     def test_other_masks_are_written_and_all_else_is_kept(self, source, tmp_path):
         before = self.read(source)
         moved = rle.encode(np.roll(rectangle(0), 1, axis=0))
         changed = [{**entry, "segmentation": moved} if n == 2 else entry for n, entry in enumerate(before.entries)]
-        after = self.read(self.write(before, tmp_path / "out", changed).path)
+        after = self.read(self.write(before, tmp_path / "out", changed))
         assert after.entries[2]["segmentation"] == moved
         assert [{**entry, "segmentation": 0} for entry in after.entries] == [
             {**entry, "segmentation": 0} for entry in before.entries
         ]
-
-    def test_what_writing_returns_is_what_was_written(self, source, tmp_path):
-        before = self.read(source)
-        written = self.write(before, tmp_path / "out", iter(before.entries))
-        assert written.path == tmp_path / "out" / source.name
-        assert list(written.entries) == list(self.read(written.path).entries)
 
     def test_the_source_stays_as_it_is_and_nothing_else_is_written(self, source, tmp_path):
         before = contents(tmp_path / "source")
@@ -212,5 +207,6 @@ def test_cityscapes_and_panoptic_files_name_no_file_outside_of_their_folder(tmp_
 def test_a_results_file_keeps_a_name_that_it_does_not_write_to(tmp_path, outside):
     (tmp_path / "r.json").write_text(json.dumps([{**results(["a"])[0], "file_name": outside}]))
     predictions = read_predictions(tmp_path / "r.json")
-    assert predictions.write(tmp_path / "out.json", predictions.entries).entries[0]["file_name"] == outside
+    predictions.write(tmp_path / "out.json", predictions.entries)
+    assert json.loads((tmp_path / "out.json").read_text())[0]["file_name"] == outside
     assert not Path("/tmp/outside.png").exists()

@@ -45,7 +45,7 @@ def main() -> None:
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     if trainer.is_global_zero:
-        run.finish(given.predictions.entries, len(given.records), given.predictions.write)
+        run.finish(given)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -13,7 +13,7 @@ def given_input(toy_coco):
 
 
 def test_the_output_is_in_the_folder_of_the_run_by_default(given_input, tmp_path):
-    assert choose_output(None, given_input, tmp_path, False) == tmp_path / "refined.json"
+    assert choose_output(None, given_input, tmp_path, False, given_input.inputs()) == tmp_path / "refined.json"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -33,7 +33,7 @@ def test_the_output_is_in_the_folder_of_the_run_by_default(given_input, tmp_path
 def test_an_output_that_would_lose_something_is_refused(given_input, tmp_path, name, message, overwrite):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FormatError, match=message):
-        choose_output(tmp_path / name, given_input, tmp_path, overwrite)
+        choose_output(tmp_path / name, given_input, tmp_path, overwrite, given_input.inputs())
 
 
 def test_a_photograph_outside_of_the_images_folder_is_an_input_too(toy_coco, tmp_path):
@@ -42,15 +42,15 @@ def test_a_photograph_outside_of_the_images_folder_is_an_input_too(toy_coco, tmp
     os.symlink(tmp_path / "photo.json", photo)
     given = read_input(toy_coco.images, toy_coco.predictions, toy_coco.annotations)
     with pytest.raises(FormatError, match="is the input"):
-        choose_output(tmp_path / "photo.json", given, tmp_path, True)
+        choose_output(tmp_path / "photo.json", given, tmp_path, True, given.inputs())
 
 
 def test_an_existing_output_is_replaced_on_demand(given_input, tmp_path):
     output = tmp_path / "refined.json"
     output.write_text("mine")
     with pytest.raises(FormatError, match="exists; give another `output`, or overwrite=true to replace it"):
-        choose_output(output, given_input, tmp_path, False)
-    assert choose_output(output, given_input, tmp_path, True) == output
+        choose_output(output, given_input, tmp_path, False, given_input.inputs())
+    assert choose_output(output, given_input, tmp_path, True, given_input.inputs()) == output
 
 
 def test_beside_the_output_no_page_or_sheet_of_the_user_is_replaced(given_input, tmp_path):

@@ -100,7 +100,8 @@ def test_merging_keeps_the_order_and_all_that_was_skipped(tmp_path):
         shard.write(image(1, p2=OTHER))
     with closing(ShardWriter(tmp_path, "run", 0)) as shard:
         shard.write(image(0, p1=CODE))
-    merged, summary = merge_shards(tmp_path, "run", entries(4), images=2)
+    pairs, summary = merge_shards(tmp_path, "run", entries(4), images=2)
+    merged = list(pairs)
     assert [before for before, _ in merged] == entries(4)
     assert [after["n"] for _, after in merged] == [0, 1, 2, 3]
     assert [after["segmentation"] for _, after in merged] == [CODE, CODE, OTHER, CODE]

@@ -7,7 +7,8 @@ from html import unescape
 import pytest
 
 from bpr.evaluation.table import table_rows
-from bpr.report.page import render, write_report
+from bpr.formats.files import write_text
+from bpr.report.page import render
 
 HOSTILE = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">\"'&\ud800"
 
@@ -61,7 +62,7 @@ def test_text_from_files_stays_text(toy_coco, finish):
     content["categories"][0]["name"] = HOSTILE
     toy_coco.annotations.write_text(json.dumps(content))
     path = toy_coco.root / "refined.html"
-    write_report(path, *finish().arguments(), f"images: {HOSTILE}")
+    write_text(path, render(*finish().arguments(), f"images: {HOSTILE}"), errors="replace")
     page = path.read_text(encoding="utf-8")
     assert "<script" not in page
     assert "src=x" in page

@@ -9,12 +9,11 @@ import pytest
 
 from bpr import rle
 from bpr.formats.annotations import read_annotations
-from bpr.formats.coco import read_results, result_rle
+from bpr.formats.coco import read_results
 from bpr.formats.json_fields import read_json
 from bpr.synthetic import demo
 from bpr.synthetic import scene as demo_scene
 from bpr.synthetic.demo import DemoFiles, make_demo
-from bpr.synthetic.demo_cityscapes import BACKGROUND, LABEL_IDS
 from bpr.synthetic.scene import MIN_AREA, MIN_CONTRAST, contrasts
 from bpr.synthetic.shapes import SHAPES
 
@@ -84,9 +83,9 @@ def test_there_is_a_coarse_mask_per_object_and_two_mistakes_per_image(val: DemoF
 def test_coarse_masks_are_neither_perfect_nor_hopeless(val: DemoFiles) -> None:
     images = read_annotations(val.annotations).images
     best = []
-    for number, entry in enumerate(read_results(val.predictions)):
+    for entry in read_results(val.predictions):
         image = images[entry["image_id"]]
-        mask = result_rle(val.predictions, number, entry, image.size)
+        mask = entry["segmentation"]
         best.append(rle.iou([mask], [true.rle for true in image.truths]).max())
 
     assert 0.7 < np.median(best) < 0.9
@@ -95,9 +94,9 @@ def test_coarse_masks_are_neither_perfect_nor_hopeless(val: DemoFiles) -> None:
 def test_coarse_masks_of_small_objects_are_as_good_as_those_of_large_ones(val: DemoFiles) -> None:
     images = read_annotations(val.annotations).images
     overlaps: dict[bool, list[float]] = {True: [], False: []}
-    for number, entry in enumerate(read_results(val.predictions)):
+    for entry in read_results(val.predictions):
         image = images[entry["image_id"]]
-        mask = result_rle(val.predictions, number, entry, image.size)
+        mask = entry["segmentation"]
         overlap = rle.iou([mask], [true.rle for true in image.truths])[0]
         if overlap.max() > 0.3:
             overlaps[rle.area(image.truths[int(overlap.argmax())].rle) < 50**2].append(float(overlap.max()))
@@ -152,35 +151,6 @@ def test_grey_photographs_get_warm_or_green_tints() -> None:
         assert blue < min(red, green)
 
 
-def test_the_cityscapes_tree_has_the_same_images_and_objects(val: DemoFiles) -> None:
-    for image_id, image in read_annotations(val.annotations).images.items():
-        stem = f"demo_000000_{image_id:06d}"
-        picture = val.cityscapes / "leftImg8bit" / "val" / "demo" / f"{stem}_leftImg8bit.png"
-        assert picture.read_bytes() == (val.images / image.file_name).read_bytes()
-        truth = val.cityscapes / "gtFine" / "val" / "demo" / f"{stem}_gtFine_instanceIds.png"
-        ids = cv2.imread(str(truth), cv2.IMREAD_UNCHANGED)
-        assert ids is not None
-        assert ids.dtype == np.uint16
-        found = {value: rle.encode(ids == value) for value in np.unique(ids) if value >= 1000}
-        assert sorted(map(str, found.values())) == sorted(str(true.rle) for true in image.truths)
-        of_class = Counter(LABEL_IDS[true.category] for true in image.truths)
-        assert set(found) == {1000 * label + k for label, count in of_class.items() for k in range(count)}
-        assert set(np.unique(ids)) - set(found) == {BACKGROUND}
-
-
-def test_the_cityscapes_results_are_those_of_the_coco_file(val: DemoFiles) -> None:
-    entries = read_results(val.predictions)
-    for image_id in {entry["image_id"] for entry in entries}:
-        text = (val.cityscapes_predictions / f"demo_000000_{image_id:06d}_leftImg8bit_pred.txt").read_text()
-        expected = [entry for entry in entries if entry["image_id"] == image_id]
-        for line, entry in zip(text.splitlines(), expected, strict=True):
-            name, label, score = line.split(" ")
-            mask = cv2.imread(str(val.cityscapes_predictions / name), cv2.IMREAD_UNCHANGED)
-            assert mask is not None
-            assert rle.encode(mask > 0) == entry["segmentation"]
-            assert (int(label), float(score)) == (LABEL_IDS[entry["category_id"]], entry["score"])
-
-
 @pytest.mark.usefixtures("two_images")
 def test_a_set_is_the_same_byte_for_byte_each_time(tmp_path: Path) -> None:
     make_demo(tmp_path / "one")
@@ -213,8 +183,6 @@ def test_a_complete_set_is_used_again(tmp_path: Path, monkeypatch: pytest.Monkey
         "coarse.json",
         "complete.json",
         "images/val_02.png",
-        "cityscapes/gtFine/val/demo/demo_000000_000002_gtFine_instanceIds.png",
-        "cityscapes/results/masks/demo_000000_000002_leftImg8bit_0.png",
     ],
 )
 def test_a_set_that_lacks_a_file_is_made_anew(tmp_path: Path, missing: str) -> None:

@@ -50,13 +50,7 @@ def is_hub_name(name: str | Path) -> bool:
 def save(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
     """Write weights, config and, unless there is one, a model card; nothing that belongs to the machine.
 
-    Args:
-        segmenter: The network.
-        patch: How its patches are placed.
-        folder: Made if it is missing; what was saved there before is replaced.
-
-    Raises:
-        FileExistsError: If another kind of model is in the folder; it is left alone.
+    What was saved in the folder before is replaced; if another kind of model is in it, that is a `FileExistsError`.
     """
     weights, config, card = folder / WEIGHTS_NAME, folder / CONFIG_NAME, folder / CARD_NAME
     ours = config.is_file() and '"patch"' in config.read_text(encoding="utf-8")
@@ -73,13 +67,7 @@ def push(
 ) -> str:
     """Upload what `save` writes as one commit, and return its URL; a model card that is there already is kept.
 
-    Args:
-        segmenter: The network.
-        patch: How its patches are placed.
-        name: ``org/name``; the repository is made if it is missing.
-        private: Whether a new repository is private; None: as the organisation has it.
-        token: Of the hub; None: the one that the client has stored.
-        options: Of `huggingface_hub.HfApi.upload_folder`.
+    Arguments as of `bpr.api.refiner.Refiner.push_to_hub`.
     """
     client = HfApi(token=token)
     repository = client.create_repo(name, private=private, exist_ok=True).repo_id
@@ -93,13 +81,7 @@ def push(
 def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
     """One of the files that `save` writes: in a folder, or on the hub, downloaded unless it is in the hub's cache.
 
-    Args:
-        name: A folder, or ``org/name``.
-        file: Its name.
-        client: Some of `CLIENT_OPTIONS`.
-
-    Raises:
-        CheckpointError: If there is no such file, or the hub is unreachable.
+    ``client`` has some of `CLIENT_OPTIONS`. `CheckpointError` if there is no such file, or the hub is unreachable.
     """
     if Path(name).is_dir():
         if not Path(name, file).is_file():
@@ -115,11 +97,7 @@ def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
 
 
 def read_patch(path: Path) -> PatchSpec:
-    """The patches that a config file holds.
-
-    Raises:
-        CheckpointError: If it is not JSON, or the fields are not those of `PatchSpec`, or out of range.
-    """
+    """The patches that a config file holds; `CheckpointError` if it holds none that `PatchSpec` takes."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))["patch"]
         return PatchSpec(**stored)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from bpr import rle
-from bpr.api.arrays import MaskStack, boxes_of, in_type_of, to_array, to_stack
+from bpr.api.arrays import MaskStack, boxes_after, in_type_of, to_array, to_stack
 from bpr.formats.coco import refined_entry
 from bpr.structures import Mask, Size
 
@@ -36,11 +36,7 @@ class Masks:
 
 
 def masks_of(given: Any, size: Size) -> Masks:
-    """The masks in an object of a known type.
-
-    Args:
-        given: See `bpr.api.refiner.Refiner.__call__`.
-        size: (h, w) of the image.
+    """The masks in an object of a known type (`bpr.api.refiner.Refiner.__call__`), of an image of ``size`` (h, w).
 
     Raises:
         TypeError: If the type is not known.
@@ -74,12 +70,7 @@ def _from_supervision(given: Any, size: Size) -> Masks:
         return Masks(np.zeros((0, *size), np.bool_), lambda _: copy.copy(given))
     dense = np.asarray(given.mask).astype(np.bool_)
 
-    def rebuild(refined: MaskStack) -> Any:
-        kept = np.asarray(refined.any(axis=(1, 2)))
-        xyxy = np.where(kept[:, None], boxes_of(refined), given.xyxy)
-        return replace(given, mask=refined, xyxy=xyxy.astype(given.xyxy.dtype))
-
-    return Masks(dense, rebuild)
+    return Masks(dense, lambda refined: replace(given, mask=refined, xyxy=boxes_after(refined, given.xyxy)))
 
 
 def _from_ultralytics(given: Any) -> Masks:
@@ -96,8 +87,7 @@ def _from_ultralytics(given: Any) -> Masks:
     def rebuild(refined: MaskStack) -> Any:
         result = copy.deepcopy(given)
         boxes = torch.as_tensor(given.boxes.data).clone()
-        kept = torch.from_numpy(refined.any(axis=(1, 2)))
-        boxes[kept, :4] = torch.from_numpy(boxes_of(refined)).to(boxes)[kept]
+        boxes[:, :4] = boxes_after(refined, boxes[:, :4])
         masks = torch.from_numpy(refined).to(data.device, data.dtype)
         arrays = (boxes, masks) if isinstance(given.masks.data, torch.Tensor) else (boxes.numpy(), masks.numpy())
         result.update(boxes=arrays[0], masks=arrays[1])
@@ -137,8 +127,7 @@ def _from_torchvision(given: Mapping[str, Any]) -> Masks:
     def rebuild(refined: MaskStack) -> dict[str, Any]:
         result = {**given, "masks": in_type_of(soft, refined[:, None])}
         if boxes is not None:
-            kept = np.asarray(refined.any(axis=(1, 2)))[:, None]
-            result["boxes"] = in_type_of(boxes, np.where(kept, boxes_of(refined), to_array(boxes)))
+            result["boxes"] = boxes_after(refined, boxes)
         return result
 
     return Masks(to_array(soft)[:, 0] > 0.5, rebuild)
@@ -181,9 +170,8 @@ def _from_sequence(given: Sequence[Any], size: Size) -> Masks:
     try:
         array = np.stack([to_array(mask) for mask in given])
     except ValueError as error:
-        raise TypeError(
-            f"a list of masks must hold (h, w) arrays of the same size, bool or 0 and 1: {error}"
-        ) from error
+        problem = "a list of masks must hold (h, w) arrays of the same size, bool or 0 and 1"
+        raise TypeError(f"{problem}: {error}") from error
     return Masks(to_stack(array), lambda refined: in_type_of(array, refined))
 
 
@@ -224,8 +212,6 @@ def _coco_entry(entry: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
     if isinstance(entry.get("area"), int | np.integer):  # SAM's; results files hold floats
         refined["area"] = int(refined["area"])
     given = entry["segmentation"]
-    return (
-        {**refined, "segmentation": in_type_of(given, mask)}
-        if isinstance(given, np.ndarray | torch.Tensor)
-        else refined
-    )
+    if isinstance(given, np.ndarray | torch.Tensor):
+        refined["segmentation"] = in_type_of(given, mask)
+    return refined

@@ -63,11 +63,8 @@ class Refiner:
             torch.set_num_threads(threads)
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
-        self._method = Method(
-            self.patch,
-            tuple(Round(one) for one in ([rounds] if isinstance(rounds, str) else rounds)),
-            segmenter.input_size,
-        )
+        passes = tuple(Round(one) for one in ([rounds] if isinstance(rounds, str) else rounds))
+        self._method = Method(self.patch, passes, segmenter.input_size)
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
 
@@ -181,31 +178,18 @@ class Refiner:
     ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
         """(n, h, w) bool for each image, with (n, h, w) float32 if they are to be returned."""
         method = replace(self._method, threshold=threshold)
-        placed = [
-            method.place(
-                ImageMasks(
-                    number,
-                    (pixels.shape[0], pixels.shape[1]),
-                    tuple(MaskWindow.of(position, mask) for position, mask in enumerate(masks)),
-                    partial(np.asarray, pixels),
-                )
-            )
-            for number, (pixels, masks) in enumerate(zip(images, stacks, strict=True))
-        ]
+        placed = []
+        for number, (pixels, masks) in enumerate(zip(images, stacks, strict=True)):
+            windows = tuple(MaskWindow.of(position, mask) for position, mask in enumerate(masks))
+            size = pixels.shape[0], pixels.shape[1]
+            placed.append(method.place(ImageMasks(number, size, windows, partial(np.asarray, pixels))))
         finish = refine(placed, self._network, method, self._patches_per_forward, return_probabilities, progress)
         for coarse, image in zip(stacks, finish(), strict=True):
-            yield _in_full(coarse, image.masks, return_probabilities)
-
-
-def _in_full(
-    coarse: MaskStack, masks: Sequence[MaskWindow], return_probabilities: bool
-) -> tuple[MaskStack, NDArray[np.float32] | None]:
-    """Refined masks in their whole image, and their probabilities if they are to be returned."""
-    refined = np.zeros(coarse.shape, np.bool_)
-    probabilities = np.zeros(coarse.shape, np.float32) if return_probabilities else None
-    for mask in masks:
-        x1, y1, x2, y2 = mask.window
-        refined[mask.position, y1:y2, x1:x2] = mask.mask
-        if probabilities is not None:
-            probabilities[mask.position, y1:y2, x1:x2] = mask.probabilities
-    return refined, probabilities
+            refined = np.zeros(coarse.shape, np.bool_)
+            probabilities = np.zeros(coarse.shape, np.float32) if return_probabilities else None
+            for mask in image.masks:
+                x1, y1, x2, y2 = mask.window
+                refined[mask.position, y1:y2, x1:x2] = mask.mask
+                if probabilities is not None:
+                    probabilities[mask.position, y1:y2, x1:x2] = mask.probabilities
+            yield refined, probabilities

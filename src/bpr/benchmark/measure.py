@@ -1,4 +1,4 @@
-"""Time the bare network and the whole refinement side by side."""
+"""Time the bare network and the whole refinement side by side, in one process and in several."""
 
 import argparse
 import logging
@@ -7,23 +7,26 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
+import cv2
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from bpr.benchmark.workload import Workload
+from bpr.command import at_least
 from bpr.data.datamodule import RefinementDataModule
 from bpr.formats.coco import write_results
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
 from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
+from bpr.refine.shards import read_shards
 from bpr.refine.summary import RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, ImageRecord, PatchSpec
@@ -32,59 +35,8 @@ BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
 _PATCHES: Final = 256
 """Number of patches that the bare network is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What was measured on one workload, with the keys that ``--json`` writes.
-
-    Attributes:
-        workload: Its name.
-        images: With predictions.
-        instances: Predictions.
-        patches: That the network has to see.
-        batch_size: Patches in one pass of the network.
-        limit_patches_per_s: Of the bare network, on patches that are ready in memory.
-        refine_patches_per_s: Of the whole refinement, from the files to the result file, start-up aside.
-        ratio: The second over the first; 1 if nothing but the network took time.
-    """
-
-    workload: str
-    images: int
-    instances: int
-    patches: int
-    batch_size: int
-    limit_patches_per_s: float
-    refine_patches_per_s: float
-    ratio: float
-
-
-def refine_images(refiner: PatchRefiner, records: Sequence[ImageRecord], device: str, output: Path) -> RefinementRun:
-    """Refine all of these images as ``refine.py`` does, in this process, into the shard of a run.
-
-    This is the one place where the benchmarks run a refinement.
-
-    Args:
-        refiner: In eval mode; knows how masks are refined.
-        records: Images with predictions.
-        device: ``cpu`` or ``cuda``.
-        output: Results file of the run, which is not merged yet.
-    """
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    run = RefinementRun(output, {})
-    trainer = pl.Trainer(
-        accelerator=device if device == "cpu" else "gpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[RefinementWriter(run.folder, run.digest)],
-    )
-    trainer.predict(
-        refiner, datamodule=RefinementDataModule(records, refiner.inference.method), return_predictions=False
-    )
-    return run
+_WARM_UP_S: Final = 600
+"""Processes wait for each other as long as this: one of them may export the network first."""
 
 
 def refine_workload(
@@ -93,22 +45,19 @@ def refine_workload(
     """Refine a workload from its files to the file ``output``; gives the seconds it took, start-up aside."""
     start = perf_counter()
     given = read_input(workload.images, workload.predictions)
-    run = refine_images(refiner, given.records, device, output)
-    _, summary = run.finish(given.predictions.entries, len(given.records), given.predictions.write)
+    run = _refine_images(refiner, given.records, device, output)
+    _, summary = run.finish(given)
     return summary, perf_counter() - start
 
 
-def measure(refiner: PatchRefiner, workload: Workload, device: str, batch_size: int, rounds: int = 3) -> Measurement:
+def measure(refiner: PatchRefiner, workload: Workload, device: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """Measure the network and the refinement in turn, ``rounds`` times, and give the medians.
 
     Both are measured within seconds of each other, so that what else the machine does hits both alike.
 
-    Args:
-        refiner: In eval mode.
-        workload: What to refine.
-        device: ``cpu`` or ``cuda``.
-        batch_size: Patches in one pass of the network, for both.
-        rounds: >= 1.
+    Returns:
+        As ``--json`` writes it; ``limit_patches_per_s`` is of the bare network, on patches that are ready in memory,
+        ``refine_patches_per_s`` of the whole refinement, from the files to the results file, start-up aside.
     """
     refiner.inference = replace(refiner.inference, patches_per_forward=batch_size)
     limits, speeds = [], []
@@ -117,16 +66,14 @@ def measure(refiner: PatchRefiner, workload: Workload, device: str, batch_size: 
         with TemporaryDirectory() as folder:
             done, seconds = refine_workload(refiner, workload, device, Path(folder) / "refined.json")
         speeds.append(done.patches / seconds)
-    return Measurement(
-        workload=workload.name,
-        images=done.images,
-        instances=done.instances,
-        patches=done.patches,
-        batch_size=batch_size,
-        limit_patches_per_s=statistics.median(limits),
-        refine_patches_per_s=statistics.median(speeds),
-        ratio=statistics.median(speed / limit for speed, limit in zip(speeds, limits, strict=True)),
-    )
+    return {
+        "workload": workload.name,
+        **{name: getattr(done, name) for name in ("images", "instances", "patches")},
+        "batch_size": batch_size,
+        "limit_patches_per_s": statistics.median(limits),
+        "refine_patches_per_s": statistics.median(speeds),
+        "ratio": statistics.median(speed / limit for speed, limit in zip(speeds, limits, strict=True)),
+    }
 
 
 def network_speeds(refiners: Mapping[str, PatchRefiner], rounds: int) -> dict[str, dict[int, float]]:
@@ -143,30 +90,59 @@ def network_speeds(refiners: Mapping[str, PatchRefiner], rounds: int) -> dict[st
 def network_speed(refiner: PatchRefiner, batch_size: int) -> float:
     """Patches per second of the bare network, which sees ``batch_size`` patches of noise at a time."""
     device, side = refiner.device, PatchSpec().size
-    images = torch.randint(256, (_PATCHES, 3, side, side), dtype=torch.uint8, device=device)
-    images = images.to(memory_format=torch.channels_last)
+    images = torch.randint(256, (_PATCHES, side, side, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
     masks = torch.rand(_PATCHES, side, side, device=device) < 0.5
     parts = list(zip(torch.split(images, batch_size), torch.split(masks, batch_size), strict=True))
-    _wait_for(refiner.predict_patches(*parts[0]))  # warm up
+    refiner.predict_patches(*parts[0]).cpu()  # warm up
     start = perf_counter()
     for part in parts:
         probabilities = refiner.predict_patches(*part)
-    _wait_for(probabilities)
+    probabilities.cpu()  # waits for a GPU
     return _PATCHES / (perf_counter() - start)
 
 
-def start_up(workload: Workload, ckpt: str, device: str) -> float:
-    """Wall-clock seconds of a ``python refine.py`` on one instance, in a process of its own, from start to end.
+def speed_of_processes(workload: Workload, ckpt: str, backend: Backend, batch_size: int, processes: int) -> float:
+    """Patches per second of CPU processes of one thread each, all together, from the first to the last.
+
+    Images are shared out as Lightning does it: every ``processes``-th to each. Every process loads the network and
+    refines once to warm up before the clock starts.
 
     Raises:
-        RuntimeError: If it fails.
+        torch.multiprocessing.ProcessException: If a process fails; the others are ended.
     """
+    barrier = torch.multiprocessing.get_context("spawn").Barrier(processes)
+    results = torch.zeros(processes, 3, dtype=torch.float64)  # patches, begin, end; passed in shared memory
+    inference = Inference(patches_per_forward=batch_size, backend=backend)
+    arguments = (workload, ckpt, inference, processes, barrier, results)
+    torch.multiprocessing.spawn(_refine_share, arguments, nprocs=processes)  # type: ignore[attr-defined,no-untyped-call]
+    return float(results[:, 0].sum() / (results[:, 2].max() - results[:, 1].min()))
+
+
+def _refine_share(
+    rank: int, workload: Workload, ckpt: str, inference: Inference, processes: int, barrier: Any, results: Tensor
+) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    refiner = load_refiner(resolve_checkpoint(ckpt), inference=inference)
+    mine = read_input(workload.images, workload.predictions).records[rank::processes]
+    with TemporaryDirectory() as folder:
+        _refine_images(refiner, mine[:1], "cpu", Path(folder) / "warm up")
+        barrier.wait(_WARM_UP_S)
+        begin = perf_counter()
+        run = _refine_images(refiner, mine, "cpu", Path(folder) / "measured")
+        end = perf_counter()
+        patches = sum(line.image.patches for line in read_shards(run.folder, run.digest))
+    results[rank] = torch.tensor([patches, begin, end], dtype=torch.float64)
+
+
+def start_up(workload: Workload, ckpt: str, device: str) -> float:
+    """Wall-clock seconds of a ``python refine.py`` on one instance, in a process of its own, from start to end."""
     with TemporaryDirectory() as folder:
         one = Path(folder) / "one.json"
         write_results(one, [next(iter(read_input(workload.images, workload.predictions).predictions.entries))])
         command = [sys.executable, "-m", "bpr", "refine", f"images={workload.images}", f"predictions={one}"]
         command += [f"ckpt={ckpt}", f"output={Path(folder) / 'refined.json'}", f"hydra.run.dir={folder}/run"]
-        command += [f"trainer.accelerator={'cpu' if device == 'cpu' else 'gpu'}", "backend=eager"]
+        command += [f"trainer.accelerator={device}", "backend=eager"]
         start = perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         seconds = perf_counter() - start
@@ -177,10 +153,8 @@ def start_up(workload: Workload, ckpt: str, device: str) -> float:
 
 def peak_memory_mb() -> dict[str, float]:
     """Highest resident memory so far, MB (of 1024 KiB): of this process, and of the largest of its children."""
-    return {
-        name: resource.getrusage(who).ru_maxrss / 1024
-        for name, who in (("main", resource.RUSAGE_SELF), ("largest child", resource.RUSAGE_CHILDREN))
-    }
+    of = {"main": resource.RUSAGE_SELF, "largest child": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(who).ru_maxrss / 1024 for name, who in of.items()}
 
 
 def add_network_options(options: argparse.ArgumentParser) -> None:
@@ -188,21 +162,30 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--ckpt", default="hrnet18s", help="weights (default: hrnet18s)")
     options.add_argument("--backend", choices=list(Backend), default=Backend.eager.value, help="how the network runs")
     options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    options.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch")
+    options.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads of torch")
 
 
 def load_network(chosen: argparse.Namespace, backend: str | None = None) -> PatchRefiner:
-    """The network that `add_network_options` asks for, on its device; perhaps by another backend.
-
-    Raises:
-        bpr.models.weights.CheckpointError: If the weights cannot be used.
-    """
+    """The network that `add_network_options` asks for, on its device; perhaps by another backend."""
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     inference = Inference(backend=Backend(backend or chosen.backend))
     return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference).to(chosen.device)
 
 
-def _wait_for(result: Tensor) -> None:
-    if result.device.type == "cuda":
-        torch.cuda.synchronize()
+def _refine_images(refiner: PatchRefiner, records: Sequence[ImageRecord], device: str, output: Path) -> RefinementRun:
+    """Refine images as ``refine.py`` does, in this process, into the shard of a run, which is not merged yet."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    run = RefinementRun(output, {})
+    trainer = pl.Trainer(
+        accelerator=device,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[RefinementWriter(run.folder, run.digest)],
+    )
+    datamodule = RefinementDataModule(records, refiner.inference.method)
+    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+    return run

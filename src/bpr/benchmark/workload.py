@@ -22,40 +22,33 @@ class Workload(NamedTuple):
     predictions: Path
 
 
-class SceneSize(NamedTuple):
-    """Images of one kind: (h, w) px, instances in each, and how many images there are."""
-
-    size: Size
-    instances: int
-    images: int
+SCENES: Final = (((480, 640), 10, 12), ((1024, 2048), 30, 2))
+"""The default workloads, of COCO's and Cityscapes' usual sizes, as `generate` takes them."""
 
 
-SCENES: Final = (SceneSize((480, 640), 10, 12), SceneSize((1024, 2048), 30, 2))
-"""The default workloads: COCO's and Cityscapes' usual sizes."""
+def generate(folder: Path, size: Size, instances: int, images_in_all: int) -> Workload:
+    """Write images of smooth noise, ``size`` (h, w) px, with irregular outlines on them, as JPEG and COCO results.
 
-
-def generate(folder: Path, scene: SceneSize, seed: int = 0) -> Workload:
-    """Write images of smooth noise and irregular outlines on them, as JPEG and COCO results; a seed gives one set."""
-    height, width = scene.size
-    name = f"{width} x {height}, {scene.instances} instances"
+    The same arguments give the same files.
+    """
+    height, width = size
+    name = f"{width} x {height}, {instances} instances"
     images = folder / f"{width}x{height}" / "images"
     images.mkdir(parents=True, exist_ok=True)
     entries = []
-    for number in range(scene.images):
-        rng = np.random.default_rng((seed, height, number))
-        PillowImage.fromarray(_texture(scene.size, rng)).save(images / f"{number}.jpg", quality=90)
-        for _ in range(scene.instances):
-            code = rle.encode(_outline(scene.size, rng))
+    for number in range(images_in_all):
+        rng = np.random.default_rng((0, height, number))
+        PillowImage.fromarray(_texture(size, rng)).save(images / f"{number}.jpg", quality=90)
+        for _ in range(instances):
+            code = rle.encode(_outline(size, rng))
             entries.append(new_entry(number, 1, code, float(rng.uniform(0.3, 1))))
     predictions = images.parent / "predictions.json"
     write_results(predictions, entries)
     return Workload(name, images, predictions)
 
 
-def first_images(workload: Workload, count: int | None, folder: Path) -> Workload:
-    """A COCO workload of the first ``count`` images, written to ``folder``; all of them if that is None."""
-    if count is None:
-        return workload
+def first_images(workload: Workload, count: int, folder: Path) -> Workload:
+    """A COCO workload of the first ``count`` images, written to ``folder``."""
     entries = open_results(workload.predictions)
     chosen = set(itertools.islice(dict.fromkeys(entry["image_id"] for entry in entries), count))
     predictions = folder / "first.json"

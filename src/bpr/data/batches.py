@@ -1,7 +1,7 @@
 """Batches of patches to train on, and of images to refine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -46,25 +46,17 @@ class PatchBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch on ``device``."""
-        images, coarse, truth = (t.to(device, non_blocking=non_blocking) for t in self._tensors())
-        return replace(self, images=images, coarse=coarse, truth=truth)
+        parts = self.images, self.coarse, self.truth
+        return type(self)(*(part.to(device, non_blocking=non_blocking) for part in parts))
 
     def pin_memory(self) -> Self:
         """The same batch in page-locked memory."""
-        images, coarse, truth = (t.pin_memory() for t in self._tensors())
-        return replace(self, images=images, coarse=coarse, truth=truth)
-
-    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.images, self.coarse, self.truth
+        return type(self)(*(part.pin_memory() for part in (self.images, self.coarse, self.truth)))
 
 
 @dataclass(frozen=True, slots=True)
 class RefinementBatch:
-    """Images to refine, placed and cut for the first round.
-
-    Attributes:
-        images: In the order of the loader.
-    """
+    """Images to refine, in the order of the loader, placed and cut for the first round."""
 
     images: tuple[PlacedImage, ...]
 

@@ -18,11 +18,7 @@ def names_in_folder(folder: Path, excluded: Path) -> frozenset[str]:
     """Names of the images in a folder and below it, relative and without suffix, for masks to be named after.
 
     A file in a subfolder that is named like a mask of an image in the folder itself (``a_1.png`` beside ``a.jpg``) is
-    not an image.
-
-    Args:
-        folder: Of the images.
-        excluded: The predictions; files in this folder are no images, unless it is that of the images too.
+    not an image; nor is any in the folder ``excluded``, that of the predictions, unless it is that of the images too.
     """
     images = _images(_files(folder, excluded))
     direct = frozenset(path.stem for path in images if path.parent == folder)
@@ -37,11 +33,8 @@ class ImageFinder:
     """Finds image files in one folder, which is listed once, and only if something has to be looked up.
 
     Args:
-        folder: Of the images.
+        folder: Of the images; it must be there.
         excluded: Predictions; files in this folder are no images, unless it is that of the images too.
-
-    Raises:
-        FormatError: If there is no such folder.
     """
 
     def __init__(self, folder: Path, excluded: Path | None = None) -> None:
@@ -59,12 +52,7 @@ class ImageFinder:
     def named(self, file_name: str, needed_by: str) -> Path:
         """A file of this name, or else the one below the folder that agrees with it as `ImageNames.find` says.
 
-        Args:
-            file_name: As in the predictions or annotations.
-            needed_by: Where the name, or the mask of the image, stands; for messages.
-
-        Raises:
-            FormatError: If there is none or several.
+        `FormatError` if there is none or several; it names ``needed_by``, where the name, or the mask, stands.
         """
         path = self._folder / file_name
         if path.is_file():
@@ -85,24 +73,18 @@ class ImageFinder:
         """The image whose name without suffix is the id or, for a number, ends in it.
 
         The id may have folders. Images in the folder itself come first; those below it are looked at if none fits.
-
-        Args:
-            image_id: As in the predictions.
-            predictions: The file that the id is in; for messages.
-            where: The place in it.
-
-        Raises:
-            FormatError: If there is none or several.
+        `FormatError` if there is none or several; it names the ``predictions``, and ``where`` the id is in them.
         """
-        found = self._by_path.get(str(image_id)) or self._directly.of(image_id) or self._below.of(image_id)
+        name = str(image_id)
+        keys = [("path", name), ("direct stem", name), ("direct number", image_id)]
+        keys += [("below stem", name), ("below number", image_id)]
+        found = next((self._by_key[key] for key in keys if key in self._by_key), [])
         if len(found) == 1:
-            name = found[0].relative_to(self._folder).as_posix()
-            return self._count(found[0], "by image_id", f" (such as {image_id}, found as {name})")
+            found_as = found[0].relative_to(self._folder).as_posix()
+            return self._count(found[0], "by image_id", f" (such as {image_id}, found as {found_as})")
         if not found:
-            problem = (
-                f"no image in {self._folder} is named after image_id {image_id!r}; "
-                "give annotations=FILE (a COCO file whose 'images' list the names)"
-            )
+            remedy = "give annotations=FILE (a COCO file whose 'images' list the names)"
+            problem = f"no image in {self._folder} is named after image_id {image_id!r}; {remedy}"
         else:
             names = _list_some(path.relative_to(self._folder).as_posix() for path in found)
             problem = f"image_id {image_id!r} fits several images ({names}); give annotations=FILE"
@@ -122,36 +104,16 @@ class ImageFinder:
         return ImageNames(path.relative_to(self._folder).as_posix() for path in self._listed)
 
     @cached_property
-    def _by_path(self) -> dict[str, list[Path]]:
-        by_path: dict[str, list[Path]] = defaultdict(list)
+    def _by_key(self) -> dict[tuple[str, int | str], list[Path]]:
+        """Images by all that an id may stand for; those in the folder itself apart from those below it."""
+        by_key: dict[tuple[str, int | str], list[Path]] = defaultdict(list)
         for path in _images(self._listed):
-            by_path[strip_suffix(path.relative_to(self._folder).as_posix())].append(path)
-        return by_path
-
-    @cached_property
-    def _directly(self) -> "_ImagesById":
-        return _ImagesById(path for path in _images(self._listed) if path.parent == self._folder)
-
-    @cached_property
-    def _below(self) -> "_ImagesById":
-        return _ImagesById(path for path in _images(self._listed) if path.parent != self._folder)
-
-
-class _ImagesById:
-    """Paths of images by their name without suffix, and by the number that it ends in."""
-
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._by_stem: dict[str, list[Path]] = defaultdict(list)
-        self._by_number: dict[int, list[Path]] = defaultdict(list)
-        for path in paths:
-            self._by_stem[path.stem].append(path)
-            number = re.search(r"(\d+)$", path.stem)
-            if number:
-                self._by_number[int(number[1])].append(path)
-
-    def of(self, image_id: int | str) -> list[Path]:
-        by_number = self._by_number.get(image_id, []) if isinstance(image_id, int) else []
-        return self._by_stem.get(str(image_id)) or by_number
+            place = "direct" if path.parent == self._folder else "below"
+            by_key["path", strip_suffix(path.relative_to(self._folder).as_posix())].append(path)
+            by_key[f"{place} stem", path.stem].append(path)
+            if number := re.search(r"(\d+)$", path.stem):
+                by_key[f"{place} number", int(number[1])].append(path)
+        return by_key
 
 
 def _list_some(names: Iterable[str]) -> str:
@@ -165,9 +127,7 @@ def _images(paths: Iterable[Path]) -> list[Path]:
 
 def _files(folder: Path, excluded: Path | None) -> list[Path]:
     files = visible_files(folder)
-    if excluded is None or excluded.resolve() == folder.resolve():
-        return files
-    if not excluded.resolve().is_relative_to(folder.resolve()):
+    if excluded is None or folder.resolve() not in excluded.resolve().parents:
         return files
     left_out = folder / excluded.resolve().relative_to(folder.resolve())
     return [path for path in files if not path.is_relative_to(left_out)]

@@ -23,19 +23,16 @@ _BAND: Final = 512
 
 
 def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
-    """Decode an image.
+    """Decode an image of any format that Pillow reads: JPEG, PNG, WebP, TIFF, BMP, ...
 
     Args:
-        path: Any format that Pillow reads: JPEG, PNG, WebP, TIFF, BMP, ...
-        size: (h, w) it must have: that of its masks.
+        path: The file.
+        size: (h, w) it must have: that of its masks; else, or if it cannot be decoded, that is a `FormatError`.
         exif: Whether to turn the image as its EXIF orientation says; see `ExifUse`.
 
     Returns:
         (h, w, 3) uint8 RGB; grey is repeated, transparency dropped, palettes and CMYK are converted, 16 bits
         scaled to 8, floating-point values taken as [0, 1] if none is above 1.
-
-    Raises:
-        FormatError: If it cannot be decoded or has another size than its masks.
     """
     with opened_image(path) as file:
         stored, oriented = _sizes(file)
@@ -51,11 +48,7 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
 
 
 def image_sizes(path: Path) -> tuple[Size, Size]:
-    """(h, w) of an image as it is stored, and as its EXIF orientation turns it, from the header of the file.
-
-    Raises:
-        FormatError: If it is no image.
-    """
+    """(h, w) of an image as it is stored, and as its EXIF orientation turns it, from the header of the file."""
     with opened_image(path) as file:
         return _sizes(file)
 

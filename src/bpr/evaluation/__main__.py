@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bpr.command import exit_code, parser
 from bpr.evaluation.official_cityscapes import format_official, official_scores
-from bpr.evaluation.scores import Evaluation, evaluate
+from bpr.evaluation.scores import evaluate
 from bpr.evaluation.table import format_table
-from bpr.formats.files import replacing
+from bpr.formats.files import write_text
 from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs
 
@@ -29,23 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             inputs.check_file(chosen.json, argument="--json")
         evaluation = evaluate(chosen.results, chosen.annotations, chosen.against, chosen.dilation_ratio)
         if chosen.json is not None:
-            write_json(chosen.json, evaluation)
+            write_text(chosen.json, json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n")
         print(format_table(evaluation))
         if chosen.official:
             against = None if chosen.against is None else official_scores(chosen.against, chosen.annotations)
             print(format_official(official_scores(chosen.results, chosen.annotations), against))
 
     return exit_code(work)
-
-
-def write_json(path: Path, evaluation: Evaluation) -> None:
-    """Write an evaluation under another name, then rename it.
-
-    Raises:
-        OSError: If the file cannot be written; an older file of that name is then still whole.
-    """
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

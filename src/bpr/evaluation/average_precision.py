@@ -42,7 +42,7 @@ class AveragePrecision:
 
 
 def average_precision(images: Sequence[ImageRecord]) -> AveragePrecision:
-    """AP by mask IoU over all ``images``, also those without predictions.
+    """AP by mask IoU over all ``images``, at least one, also those without predictions.
 
     As COCO's, with at most the 100 best predictions of a class in an image. A prediction is as small or large
     as its mask, not as its box (pycocotools takes the box where a result has one): a refined mask is then
@@ -51,9 +51,6 @@ def average_precision(images: Sequence[ImageRecord]) -> AveragePrecision:
     For images that are not exhaustively annotated (LVIS) its rules hold: predictions of classes that were not checked
     do not count, unmatched ones of classes that are not annotated exhaustively neither, and an image has at most its
     300 best predictions.
-
-    Raises:
-        ValueError: If there is no image.
     """
     return _average_precision(images, "segm", {})
 
@@ -64,12 +61,7 @@ def boundary_average_precision(images: Sequence[ImageRecord], dilation_ratio: fl
     The boundary region of a mask is what ``d`` erosions by 3x3 take from it, beyond the image being
     background; ``d`` is ``dilation_ratio`` times the image diagonal, rounded, at least 1 px.
 
-    Args:
-        images: Predictions and objects.
-        dilation_ratio: 0.02 for COCO, 0.005 for Cityscapes; in (0, 1).
-
-    Raises:
-        ValueError: If there is no image, or the ratio is not in (0, 1).
+    ``dilation_ratio`` is 0.02 for COCO, 0.005 for Cityscapes. `ValueError` if it is not in (0, 1), or no image.
     """
     if not 0 < dilation_ratio < 1:
         raise ValueError(f"dilation_ratio must be in (0, 1), got {dilation_ratio}")
@@ -81,23 +73,15 @@ def _average_precision(images: Sequence[ImageRecord], kind: str, options: dict[s
         raise ValueError("average precision needs at least one image")
     lvis = any(image.coverage is not None for image in images)
     true, predicted = _datasets([_keep_best(image) for image in images] if lvis else images)
-    evaluator = COCOeval_faster(
-        _coco(true),
-        _coco(predicted),
-        kind,
-        print_function=_log.debug,
-        rle_iou_max_workers=1,
-        lvis_style=lvis,
-        **options,
-    )
+    datasets = (COCO(dataset, print_function=_log.debug) for dataset in (true, predicted))
+    how = {"print_function": _log.debug, "rle_iou_max_workers": 1, "lvis_style": lvis, **options}
+    evaluator = COCOeval_faster(*datasets, kind, **how)
     if lvis:
         evaluator.params.maxDets = [_LVIS_PREDICTIONS]
     evaluator.evaluate()
     evaluator.accumulate()
     precision = np.asarray(evaluator.eval["precision"])[..., -1]  # IoU, recall, class, size of object
-    of_classes = {
-        category["id"]: _mean(precision[:, :, number, _ALL]) for number, category in enumerate(true["categories"])
-    }
+    of_classes = {c["id"]: _mean(precision[:, :, number, _ALL]) for number, c in enumerate(true["categories"])}
     return AveragePrecision(
         ap=_mean(precision[..., _ALL]),
         ap50=_mean(precision[_IOU_50, ..., _ALL]),
@@ -159,12 +143,9 @@ def _datasets(images: Sequence[ImageRecord]) -> tuple[dict[str, Any], dict[str, 
         for n, image in numbered
         for p in image.instances
     ]
+    shared = {"images": listed, "categories": categories}
     true, predicted = (
-        {
-            "images": listed,
-            "categories": categories,
-            "annotations": [{**entry, "id": number} for number, entry in enumerate(entries, start=1)],
-        }
+        {**shared, "annotations": [{**entry, "id": number} for number, entry in enumerate(entries, start=1)]}
         for entries in (objects, predictions)
     )
     return true, predicted
@@ -177,7 +158,3 @@ def _checked_classes(image: ImageRecord) -> dict[str, list[int]]:
         "neg_category_ids": sorted(image.coverage.negative),
         "not_exhaustive_category_ids": sorted(image.coverage.not_exhaustive),
     }
-
-
-def _coco(dataset: dict[str, Any]) -> Any:
-    return COCO(dataset, print_function=_log.debug)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bpr import rle as rle_codec
 from bpr.patches.boundary import inner_boundary
 from bpr.patches.windows import working_window
-from bpr.structures import Mask, Rle, Size, Window
+from bpr.structures import Mask, Rle, Size
 
 
 def boundary_tolerance(size: Size) -> int:
@@ -26,19 +26,14 @@ def boundary_tolerance(size: Size) -> int:
 
 
 def boundary_f(predicted: Mask, true: Mask, tolerance: float) -> float:
-    """F-measure of the boundary pixels of two masks, ``2 P R / (P + R)``.
+    """F-measure of the boundary pixels of two masks, (h, w) bool, ``2 P R / (P + R)``.
 
-    ``P`` is the share of the predicted boundary pixels that have a true one within ``tolerance`` (Euclidean),
+    ``P`` is the share of the predicted boundary pixels that have a true one within ``tolerance`` px (Euclidean),
     ``R`` the share of the true ones that have a predicted one (Martin et al., PAMI 2004; as simplified by
     Perazzi et al., CVPR 2016: every pixel may be counted by several others).
 
     The boundary pixels of a mask are its own pixels with a background 4-neighbour. The border of the image is
     no boundary: where a mask is cut off by it, there is nothing to predict.
-
-    Args:
-        predicted: (h, w) bool.
-        true: (h, w) bool.
-        tolerance: Radius of the disk, px, >= 0; see `boundary_tolerance`.
 
     Returns:
         In [0, 1]; symmetric in the masks. If only one mask has a boundary (the other is empty or covers the
@@ -54,48 +49,28 @@ def boundary_f(predicted: Mask, true: Mask, tolerance: float) -> float:
     predicted_boundary, true_boundary = inner_boundary(predicted), inner_boundary(true)
     if not predicted_boundary.any() and not true_boundary.any():
         return float(np.array_equal(predicted, true))
-    disk = _disk(tolerance)
+    offsets = np.arange(-math.floor(tolerance), math.floor(tolerance) + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= tolerance**2).astype(np.uint8)
     precision = _share_near(predicted_boundary, true_boundary, disk)
     recall = _share_near(true_boundary, predicted_boundary, disk)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def boundary_f_of_rles(predicted: Rle, true: Rle, tolerance: float | None = None) -> float:
-    """`boundary_f` of two masks of one image, decoded only where one of them has foreground.
+    """`boundary_f` of two masks of one size, decoded only where one of them has foreground.
 
-    Args:
-        predicted: Compressed COCO RLE.
-        true: Compressed COCO RLE of the same size.
-        tolerance: px; by default the `boundary_tolerance` of their size.
-
-    Raises:
-        ValueError: If the masks differ in size, or the tolerance is negative.
+    ``tolerance``, px, is by default the `boundary_tolerance` of their size. `ValueError` if the sizes differ.
     """
     if predicted["size"] != true["size"]:
         raise ValueError(f"the masks must have one size, got {predicted['size']} and {true['size']}")
-    height, width = true["size"]
-    window = _common_window(predicted, true)
-    radius = boundary_tolerance((height, width)) if tolerance is None else tolerance
+    size: Size = (true["size"][0], true["size"][1])
+    # One pixel more inside of the image: the window then ends in background, and no boundary pixel is outside.
+    window = working_window(rle_codec.common_box([predicted, true]), size, 1)
+    radius = boundary_tolerance(size) if tolerance is None else tolerance
     return boundary_f(rle_codec.decode(predicted, window), rle_codec.decode(true, window), radius)
 
 
 def _share_near(boundary: Mask, other: Mask, disk: NDArray[np.uint8]) -> float:
     if not boundary.any() or not other.any():
         return 0.0
-    near = cv2.dilate(other.astype(np.uint8), disk)
-    return float(near[boundary].mean())
-
-
-def _disk(radius: float) -> NDArray[np.uint8]:
-    offsets = np.arange(-math.floor(radius), math.floor(radius) + 1)
-    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
-
-
-def _common_window(first: Rle, second: Rle) -> Window:
-    """Smallest window around both masks, grown by one pixel inside the image.
-
-    The pixel keeps the border of the window apart from the border of the image: where the window could be
-    grown, it ends in background, and the masks have their boundary there. No boundary pixel is outside.
-    """
-    height, width = first["size"]
-    return working_window(rle_codec.common_box([first, second]), (height, width), 1)
+    return float(cv2.dilate(other.astype(np.uint8), disk)[boundary].mean())

@@ -5,16 +5,16 @@ every mask eroded by a pixel or two, since segmenters tend to draw masks a littl
 has learnt nothing about boundaries. To reach: masks whose boundary is the true one (paper, table 1).
 """
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 
 from bpr import rle as rle_codec
-from bpr.command import exit_code, parser
+from bpr.command import at_least, exit_code, parser
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.records import read_annotated_predictions
 from bpr.evaluation.table import percent
@@ -25,24 +25,20 @@ from bpr.structures import ImageRecord, Rle
 
 
 def oracle_masks(images: Sequence[ImageRecord], distance: int) -> list[ImageRecord]:
-    """Replace the pixels within ``distance`` of the predicted boundaries by the matched objects.
+    """The images with the pixels within ``distance`` px (>= 1) of predicted boundaries taken from the matched objects.
 
     Each prediction is matched to the object of its class with the highest IoU above 0 (`best_truths`), so
     that duplicates and poor masks are corrected too; a prediction without one stays as it is.
-
-    Args:
-        images: Predictions and objects; not modified.
-        distance: px, >= 1. See `boundary_band`.
-
-    Returns:
-        The same images with other predicted masks.
-
-    Raises:
-        ValueError: If the distance is below 1.
     """
-    if distance < 1:
-        raise ValueError(f"distance must be at least 1 px, got {distance}")
-    return [_correct_image(image, distance) for image in images]
+    corrected = []
+    for image in images:
+        instances = list(image.instances)
+        for match in best_truths(image.instances, image.truths):
+            instance = instances[match.predicted]
+            rle = oracle_mask(instance.rle, image.truths[match.true].rle, distance)
+            instances[match.predicted] = replace(instance, rle=rle)
+        corrected.append(replace(image, instances=tuple(instances)))
+    return corrected
 
 
 def oracle_mask(predicted: Rle, true: Rle, distance: int) -> Rle:
@@ -83,55 +79,25 @@ def eroded_mask(mask: Rle, pixels: int) -> Rle:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the bounds that the command line asks for; 0, or 2 if a file cannot be used."""
     options = parser("bpr.evaluation.bounds", "AP of masks to beat (eroded) and to reach (with the true boundary).")
-    options.add_argument(
-        "--distance",
-        type=_pixels,
-        nargs="*",
-        default=[1, 2, 3],
-        metavar="D",
-        help="correct all pixels within D px of the predicted boundary (default: 1 2 3)",
-    )
-    options.add_argument(
-        "--erode", type=_pixels, nargs="*", default=[1], metavar="P", help="erode every mask by P px (default: 1)"
-    )
+    several: Any = {"type": at_least(1), "nargs": "*", "metavar": "PX"}
+    within = "correct all pixels within so many px of the predicted boundary (default: 1 2 3)"
+    options.add_argument("--distance", default=[1, 2, 3], help=within, **several)
+    options.add_argument("--erode", default=[1], help="erode every mask by so many px (default: 1)", **several)
     chosen = options.parse_args(arguments)
 
     def work() -> None:
         images = read_annotated_predictions(chosen.results, chosen.annotations)
         print("| masks                  |    AP |  AP50 |  AP75 | Boundary AP |")
         print("| ---------------------- | ----: | ----: | ----: | ----------: |")
-        for name, masks in _rows(images, chosen.erode, chosen.distance):
+        rows = [("as predicted", images)]
+        rows += [(f"to beat: eroded {pixels} px", eroded_masks(images, pixels)) for pixels in chosen.erode]
+        rows += [(f"to reach: oracle {pixels} px", oracle_masks(images, pixels)) for pixels in chosen.distance]
+        for name, masks in rows:
             ap, boundary = average_precision(masks), boundary_average_precision(masks, chosen.dilation_ratio)
             cells = [percent(score) for score in (ap.ap, ap.ap50, ap.ap75, boundary.ap)]
             print(f"| {name:<22} | {cells[0]:>5} | {cells[1]:>5} | {cells[2]:>5} | {cells[3]:>11} |", flush=True)
 
     return exit_code(work)
-
-
-def _rows(
-    images: Sequence[ImageRecord], erode: Sequence[int], distances: Sequence[int]
-) -> Iterator[tuple[str, Sequence[ImageRecord]]]:
-    yield "as predicted", images
-    for pixels in erode:
-        yield f"to beat: eroded {pixels} px", eroded_masks(images, pixels)
-    for distance in distances:
-        yield f"to reach: oracle {distance} px", oracle_masks(images, distance)
-
-
-def _correct_image(image: ImageRecord, distance: int) -> ImageRecord:
-    instances = list(image.instances)
-    for match in best_truths(image.instances, image.truths):
-        instance = instances[match.predicted]
-        rle = oracle_mask(instance.rle, image.truths[match.true].rle, distance)
-        instances[match.predicted] = replace(instance, rle=rle)
-    return replace(image, instances=tuple(instances))
-
-
-def _pixels(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1 px, got {text}")
-    return value
 
 
 if __name__ == "__main__":

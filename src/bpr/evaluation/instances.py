@@ -52,12 +52,7 @@ def match_all(images: Sequence[ImageRecord]) -> list[tuple[Match, ...]]:
 
 
 def score_matches(images: Sequence[ImageRecord], matches: Sequence[tuple[Match, ...]]) -> InstanceScores:
-    """Score the matched masks of each image.
-
-    Args:
-        images: Predictions and objects; may be other masks of the predictions that were matched.
-        matches: For each image, pairs of its predictions and objects.
-    """
+    """Score the matched masks of each image; ``images`` may have other masks of the predictions that were matched."""
     scored = [
         (image.instances[pair.predicted], image.truths[pair.true].rle, pair.true)
         for image, pairs in zip(images, matches, strict=True)
@@ -73,12 +68,7 @@ def score_matches(images: Sequence[ImageRecord], matches: Sequence[tuple[Match, 
 
 
 def compare(before: NDArray[np.float64], after: NDArray[np.float64]) -> Shares:
-    """How many scores rose or fell by more than `UNCHANGED`.
-
-    Args:
-        before: (n,) scores of the coarse masks.
-        after: (n,) scores of the same instances, refined.
-    """
+    """How many scores, (n,) of the same instances before and after, rose or fell by more than `UNCHANGED`."""
     if len(before) == 0:
         return Shares(0.0, 0.0, 0.0)
     change = after - before

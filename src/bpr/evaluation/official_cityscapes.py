@@ -3,11 +3,9 @@
 import copy
 import importlib
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -18,30 +16,15 @@ from bpr.formats.files import visible_files
 _SCRIPT = "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling"
 
 
-@dataclass(frozen=True, slots=True)
-class OfficialScores:
-    """Scores of the official script, in [0, 1]; NaN for a class without an object.
-
-    Attributes:
-        ap: Mean over the classes, IoU 0.5 to 0.95.
-        ap50: The same at IoU 0.5.
-        classes: Both for each class, by its name.
-    """
-
-    ap: float
-    ap50: float
-    classes: dict[str, tuple[float, float]]
+OfficialScores = dict[str, tuple[float, float]]
+"""AP at IoU 0.5 to 0.95 and at 0.5, in [0, 1], by class, and first their ``mean``; NaN for a class without objects."""
 
 
 def official_scores(predictions: str | Path, ground_truth: str | Path) -> OfficialScores:
-    """Run the official instance-level evaluation.
+    """Run the official instance-level evaluation on a folder of predictions and one such as ``gtFine/val``.
 
     It differs from COCO's AP: objects of few pixels are not scored, and predictions that lie mostly in regions
     that are not annotated or in groups are ignored.
-
-    Args:
-        predictions: Folder in the official layout.
-        ground_truth: Folder of ``*_gtFine_instanceIds.png``, such as ``gtFine/val``.
 
     Raises:
         FormatError: If an image has no prediction file, or the script refuses a file.
@@ -67,41 +50,28 @@ def official_scores(predictions: str | Path, ground_truth: str | Path) -> Offici
             averages = _run(script, settings, [lists[image_name(Path(path))] for path in truths], truths)
         except SystemExit as error:
             raise FormatError(predictions, None, "is refused by the official script; see its message above") from error
-    classes = {name: (float(found["ap"]), float(found["ap50%"])) for name, found in averages["classes"].items()}
-    return OfficialScores(float(averages["allAp"]), float(averages["allAp50%"]), classes)
+    scores = {"mean": (float(averages["allAp"]), float(averages["allAp50%"]))}
+    return scores | {name: (float(f["ap"]), float(f["ap50%"])) for name, f in averages["classes"].items()}
 
 
 def _run(script: Any, settings: Any, lists: list[str], truths: list[str]) -> Any:
     """The averages that the script prints, without the files that it leaves in the working directory."""
-    with _in1d():
+    # Version 2.2 of the script calls np.in1d, which NumPy 2.4 has removed.
+    with patch.object(np, "in1d", lambda values, among: np.isin(values, among).ravel(), create=True):
         script.setInstanceLabels(settings)
         instances = script.getGtInstances(truths, settings)
         matches = script.matchGtWithPreds(lists, truths, instances, settings)
         return script.computeAverages(script.evaluateMatches(matches, settings), settings)
 
 
-@contextmanager
-def _in1d() -> Iterator[None]:
-    """``np.in1d``, which version 2.2 of the script calls, and NumPy 2.4 has removed."""
-    added = {} if hasattr(np, "in1d") else {"in1d": lambda values, among: np.isin(values, among).ravel()}
-    vars(np).update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            delattr(np, name)
-
-
 def format_official(scores: OfficialScores, before: OfficialScores | None = None) -> str:
     """A table for people: AP and AP50 in percent, of each class and the mean; with ``before``, beside its own."""
-    rows = {"mean": (scores.ap, scores.ap50), **scores.classes}
     if before is None:
-        lines = [f"{name:<12} {100 * ap:6.1f} {100 * ap50:6.1f}" for name, (ap, ap50) in rows.items()]
+        lines = [f"{name:<12} {100 * ap:6.1f} {100 * ap50:6.1f}" for name, (ap, ap50) in scores.items()]
         return "\n".join(["official Cityscapes scores:", f"{'':<12} {'AP':>6} {'AP50':>6}", *lines])
-    coarse = {"mean": (before.ap, before.ap50), **before.classes}
     lines = [
-        f"{name:<12} {100 * coarse[name][0]:6.1f} {100 * ap:7.1f} {100 * coarse[name][1]:11.1f} {100 * ap50:7.1f}"
-        for name, (ap, ap50) in rows.items()
+        f"{name:<12} {100 * before[name][0]:6.1f} {100 * ap:7.1f} {100 * before[name][1]:11.1f} {100 * ap50:7.1f}"
+        for name, (ap, ap50) in scores.items()
     ]
     head = f"{'':<12} {'AP':>6} {'refined':>7} {'AP50':>11} {'refined':>7}"
     return "\n".join(["official Cityscapes scores:", head, *lines])

@@ -6,21 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.instances import (
-    InstanceScores,
-    Shares,
-    compare,
-    match_all,
-    score_matches,
-)
-from bpr.evaluation.records import (
-    PredictedImages,
-    check_same_predictions,
-    predicted_images,
-    read_predictions,
-    with_truths,
-)
+from bpr.evaluation.instances import InstanceScores, Shares, compare, match_all, score_matches
+from bpr.evaluation.records import PredictedImages, check_same_predictions, predicted_images, with_truths
 from bpr.formats.annotations import Annotations, read_annotations
+from bpr.formats.predictions import read_aligned
 from bpr.matching import Match
 from bpr.structures import ImageRecord
 
@@ -116,7 +105,7 @@ def evaluate(
         ValueError: If the dilation ratio is out of its range.
     """
     truth = read_annotations(annotations)
-    read = [read_predictions(path, truth) for path in (results, against) if path is not None]
+    read = [read_aligned(path, truth) for path in (results, against) if path is not None]
     truth = read[0].comparable(truth)
     refined, *coarse = (predicted_images(predictions, truth) for predictions in read)
     return evaluate_images(refined, truth, coarse[0] if coarse else None, dilation_ratio)
@@ -131,12 +120,12 @@ def evaluate_images(
     """`evaluate`, of files that have been read."""
     images = with_truths(refined, annotations)
     if coarse is None:
-        before, instances_before, matches = None, None, match_all(images)
+        before, old, matches = None, None, match_all(images)
     else:
         check_same_predictions(refined, coarse)
         coarse_images = with_truths(coarse, annotations)
         matches = match_all(coarse_images)
-        before, instances_before = _score(coarse_images, matches, dilation_ratio)
+        before, old = _score(coarse_images, matches, dilation_ratio)
     scores, instances = _score(images, matches, dilation_ratio)
     annotated = {truth.category for image in images for truth in image.truths if not truth.crowd}
     predictions = [instance for image in images for instance in image.instances]
@@ -151,14 +140,12 @@ def evaluate_images(
         matched=len(instances.iou),
         scores=scores,
         before=before,
-        iou_shares=None if instances_before is None else compare(instances_before.iou, instances.iou),
-        boundary_f_shares=(
-            None if instances_before is None else compare(instances_before.boundary_f, instances.boundary_f)
-        ),
+        iou_shares=None if old is None else compare(old.iou, instances.iou),
+        boundary_f_shares=None if old is None else compare(old.boundary_f, instances.boundary_f),
         class_names=annotations.categories,
         records=images,
         instances=instances,
-        instances_before=instances_before,
+        instances_before=old,
     )
 
 

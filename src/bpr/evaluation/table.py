@@ -1,6 +1,7 @@
 """An evaluation as a table for people."""
 
 from collections.abc import Callable
+from operator import attrgetter
 
 from bpr.evaluation.instances import MIN_IOU, UNCHANGED
 from bpr.evaluation.scores import Evaluation, Scores
@@ -58,19 +59,10 @@ def remarks(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+_AP = {"": "ap", "50": "ap50", "75": "ap75", " small": "small", " medium": "medium", " large": "large"}
 _ROWS: tuple[tuple[str, Callable[[Scores], float | None]], ...] = (
-    ("AP", lambda scores: scores.mask.ap),
-    ("AP50", lambda scores: scores.mask.ap50),
-    ("AP75", lambda scores: scores.mask.ap75),
-    ("AP small", lambda scores: scores.mask.small),
-    ("AP medium", lambda scores: scores.mask.medium),
-    ("AP large", lambda scores: scores.mask.large),
-    ("Boundary AP", lambda scores: scores.boundary.ap),
-    ("Boundary AP50", lambda scores: scores.boundary.ap50),
-    ("Boundary AP75", lambda scores: scores.boundary.ap75),
-    ("Boundary AP small", lambda scores: scores.boundary.small),
-    ("Boundary AP medium", lambda scores: scores.boundary.medium),
-    ("Boundary AP large", lambda scores: scores.boundary.large),
-    ("Boundary F (matched)", lambda scores: scores.boundary_f),
-    ("Mask IoU (matched)", lambda scores: scores.mask_iou),
+    *((f"AP{which}", attrgetter(f"mask.{name}")) for which, name in _AP.items()),
+    *((f"Boundary AP{which}", attrgetter(f"boundary.{name}")) for which, name in _AP.items()),
+    ("Boundary F (matched)", attrgetter("boundary_f")),
+    ("Mask IoU (matched)", attrgetter("mask_iou")),
 )

@@ -49,6 +49,14 @@ class Annotations:
         """Whether any object is annotated (files that only list images, as for a test set, have none)."""
         return any(image.truths for image in self.images.values())
 
+    def image(self, image_id: int | str, path: Path, where: str | None) -> AnnotatedImage:
+        """The image that is named at this place of a file; `FormatError` if it is not in the annotations."""
+        if image_id not in self.images:
+            known = f"the {len(self.images)} images of {self.path} (ids such as {next(iter(self.images), None)!r})"
+            remedy = "give the annotation file that the results were made for"
+            raise FormatError(path, where, f"image_id {image_id!r} is not among {known}; {remedy}")
+        return self.images[image_id]
+
 
 def read_annotations(path: str | Path) -> Annotations:
     """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
@@ -66,11 +74,7 @@ def read_annotations(path: str | Path) -> Annotations:
 
 
 def segmentation_rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
-    """The mask of an entry of a COCO file, for an image of ``size`` (h, w).
-
-    Raises:
-        FormatError: If it is no valid mask of that size.
-    """
+    """The mask of an entry of a COCO file, for an image of ``size`` (h, w); `FormatError` if it has none."""
     if "segmentation" not in entry:
         raise FormatError(path, where, "'segmentation' is missing")
     try:

@@ -19,23 +19,13 @@ from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing, resolve_inside, visible_files
+from bpr.formats.files import replacing, resolve_inside, visible_files, write_text
 from bpr.formats.mask_images import read_labels
-from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
+from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import TrueInstance
 
-LABELS: Final = {
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    29: "caravan",
-    30: "trailer",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
+_THINGS: Final = "person rider car truck bus caravan trailer train motorcycle bicycle"
+LABELS: Final = dict(enumerate(_THINGS.split(), start=24))
 """Labels with instances, by label id (``cityscapesscripts.helpers.labels``); 29 and 30 are not evaluated."""
 
 INSTANCES_SUFFIX: Final = "_gtFine_instanceIds.png"
@@ -61,10 +51,7 @@ def prediction_files(folder: Path) -> list[Path]:
 
 
 def read_predictions(folder: str | Path) -> list[Entry]:
-    """Read a folder of predictions.
-
-    Args:
-        folder: Of the text files and masks; text files are taken in the order of their paths.
+    """Read a folder of predictions, in the order of the paths of the text files.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
@@ -92,32 +79,19 @@ def read_predictions(folder: str | Path) -> list[Entry]:
 
 
 def image_name(path: Path) -> str:
-    """``CITY_SEQUENCE_FRAME`` of a text file.
-
-    Raises:
-        FormatError: If neither the file nor, for ``index.txt``, its folder is named so.
-    """
+    """``CITY_SEQUENCE_FRAME`` of a text file or, for ``index.txt``, of its folder; `FormatError` if it has none."""
     match = _NAME.match(_named_after(path))
     if match is None:
-        raise FormatError(
-            path, None, "is not named after an image (CITY_SEQUENCE_FRAME*.txt); rename it or take it out of the folder"
-        )
+        problem = "is not named after an image (CITY_SEQUENCE_FRAME*.txt); rename it or take it out of the folder"
+        raise FormatError(path, None, problem)
     return match.group()
 
 
 def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
     """Write entries of `read_predictions`, perhaps with other masks, under the same names and with the same lines.
 
-    Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255. Text files without
-    a line are copied too: the official script wants one for every image.
-
-    Args:
-        folder: Made if missing.
-        entries: All entries of each text file.
-        source: The folder that they were read from.
-
-    Raises:
-        OSError: If a file cannot be written.
+    Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255. Text files of ``source``,
+    the folder that was read, without a line are copied too: the official script wants one for every image.
     """
     folder, source = Path(folder), Path(source)
     lines: dict[str, list[str]] = {path.relative_to(source).as_posix(): [] for path in prediction_files(source)}
@@ -127,18 +101,14 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
             PillowImage.fromarray(mask.astype(np.uint8) * 255).save(unfinished, format="PNG")
         lines[entry["prediction_file"]].append(entry["line"])
     for name, content in lines.items():
-        with replacing(folder / name) as unfinished:
-            unfinished.write_text("".join(line + "\n" for line in content), encoding="utf-8")
+        write_text(folder / name, "".join(line + "\n" for line in content))
 
 
 def read_ground_truth(folder: str | Path) -> Annotations:
-    """Read ``*_gtFine_instanceIds.png`` below a folder, such as ``gtFine/val``.
+    """Read ``*_gtFine_instanceIds.png`` below a folder, such as ``gtFine/val``; `FormatError` if there is none.
 
     An id of 1000 and above is an instance of the label ``id // 1000``; the id of a label with instances itself
     marks a group that could not be told apart, which is read as a crowd region.
-
-    Raises:
-        FormatError: If there is none, or one cannot be read; names the file.
     """
     folder = Path(folder)
     paths = [path for path in visible_files(folder) if path.name.endswith(INSTANCES_SUFFIX)]
@@ -175,21 +145,16 @@ def _read_list(folder: Path, path: Path, name: str) -> list[Entry]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
-    entries: list[Entry] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        entries.append(_read_line(folder, path, number, line, name))
-        _check_same_size(folder, path, entries[0], entries[-1])
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    entries = [_read_line(folder, path, number, line, name) for number, line in lines]
+    for entry in entries:
+        if entry["segmentation"]["size"] != entries[0]["segmentation"]["size"]:
+            pair = entries[0], entry
+            one, other = (f"{folder / e['mask_file']} is {tuple(e['segmentation']['size'])}" for e in pair)
+            where = f"lines {entries[0]['line_number']} and {entry['line_number']}"
+            problem = f"the masks differ in size, {one} and {other} (h, w); both must have the size of the image"
+            raise FormatError(path, where, problem)
     return entries
-
-
-def _check_same_size(folder: Path, path: Path, first: Entry, entry: Entry) -> None:
-    if entry["segmentation"]["size"] != first["segmentation"]["size"]:
-        one, other = (f"{folder / e['mask_file']} is {tuple(e['segmentation']['size'])}" for e in (first, entry))
-        where = f"lines {first['line_number']} and {entry['line_number']}"
-        problem = f"the masks differ in size, {one} and {other} (h, w); both must have the size of the image"
-        raise FormatError(path, where, problem)
 
 
 def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> Entry:
@@ -206,10 +171,12 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
         raise FormatError(path, where, f"label id {parts[1]} has no instances; those that have are {known}")
     if not np.isfinite(score):
         raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
-    mask_path = _mask_path(folder, path, where, parts[0])
     try:
+        mask_path = folder / resolve_inside(parts[0], path.parent.relative_to(folder))
+        if not mask_path.is_file():
+            raise ValueError(f"{mask_path} is missing; put it there or take the line out")
         mask = read_labels(mask_path)
-    except FormatError as error:
+    except ValueError as error:
         raise FormatError(path, where, str(error)) from error
     return {
         "image_id": name,
@@ -224,18 +191,7 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
     }
 
 
-def _mask_path(folder: Path, path: Path, where: str, given: str) -> Path:
-    """The mask that a line names, under the name that it is written back with."""
-    try:
-        mask = folder / resolve_inside(given, path.parent.relative_to(folder))
-    except ValueError as error:
-        raise FormatError(path, where, str(error)) from error
-    if not mask.is_file():
-        raise FormatError(path, where, f"{mask} is missing; put it there or take the line out")
-    return mask
-
-
-def _read(path: Path, _options: ReadOptions) -> Content:
+def _read(path: Path, *_: object) -> Content:
     return Content(read_predictions(path))
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from bpr import rle as rle_codec
-from bpr.formats.annotations import segmentation_rle
 from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import get_field, get_score, json_error, read_json
-from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
-from bpr.structures import Rle, Size
+from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.structures import Rle
 
 _Spans = Iterator[tuple[int, int]]
 _LONGEST_LINE: Final = 1 << 24
@@ -54,11 +53,7 @@ def read_results(path: str | Path) -> list[Entry]:
 
 
 def is_json_lines(path: Path) -> bool:
-    """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing.
-
-    Raises:
-        FormatError: If it is gzipped and cannot be unpacked.
-    """
+    """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing."""
     try:
         with cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb") as file:
             first = json.loads(file.readline(_LONGEST_LINE))
@@ -69,51 +64,39 @@ def is_json_lines(path: Path) -> bool:
     return isinstance(first, dict) and "image_id" in first
 
 
-def result_rle(path: Path, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
-    """The mask of entry ``number`` of the results file ``path``, for an image of ``size`` (h, w).
-
-    Raises:
-        FormatError: If it is no valid mask of that size.
-    """
-    return segmentation_rle(path, f"entry {number}", entry, size)
-
-
 def new_entry(image_id: int | str, category: int, rle: Rle, score: float) -> Entry:
-    """A results entry with all fields that COCO names; ``bbox`` is xywh, px."""
-    return {
-        "image_id": image_id,
-        "category_id": category,
-        "segmentation": rle,
-        "score": score,
-        "bbox": _bbox(rle),
-    }
+    """A results entry with all fields that COCO names."""
+    entry: Entry = {"image_id": image_id, "category_id": category, "segmentation": rle}
+    return {**entry, "score": score, "bbox": xywh(rle)}
+
+
+def xywh(rle: Rle) -> list[float]:
+    """The tight box of a mask as COCO's ``bbox``: ``x, y, width, height``, px."""
+    x1, y1, x2, y2 = rle_codec.bounding_box(rle)
+    return [float(v) for v in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
     """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it."""
     refined = {**entry, "segmentation": rle}
     if "bbox" in entry:
-        refined["bbox"] = _bbox(rle)
+        refined["bbox"] = xywh(rle)
     if "area" in entry:
         refined["area"] = float(rle_codec.area(rle))
     return refined
 
 
-def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> StoredEntries:
+def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write a COCO results file, entry by entry; gzipped if its name ends in ``.gz``.
 
-    Returns:
-        The entries in the new file, which is not read again.
-
-    Raises:
-        OSError: If the file cannot be written; an older file of that name is then still whole.
+    If it cannot be written, an older one is still whole.
     """
-    return _write(Path(path), entries, b"[", b",\n", b"]\n")
+    _write(Path(path), _list_of(entries))
 
 
-def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> StoredEntries:
+def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON Lines; else as `write_results`."""
-    return _write(Path(path), entries, b"", b"\n", b"\n")
+    _write(Path(path), (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries))
 
 
 def _open(path: Path, check: Callable[[Path, IO[bytes]], _Spans]) -> StoredEntries:
@@ -147,7 +130,6 @@ def _check_lines(path: Path, file: IO[bytes]) -> _Spans:
 
 
 def _check_entry(path: Path, where: str, entry: object) -> None:
-    """Check that an entry has the fields that refinement needs."""
     get_field(path, where, entry, "image_id", (int, str))
     get_field(path, where, entry, "category_id", (int,))
     assert isinstance(entry, dict)
@@ -156,54 +138,41 @@ def _check_entry(path: Path, where: str, entry: object) -> None:
         raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
 
 
-def _write(
-    path: Path, entries: Iterable[Mapping[str, Any]], opening: bytes, separator: bytes, closing: bytes
-) -> StoredEntries:
+def _write(path: Path, texts: Iterable[str]) -> None:
     gzipped = path.suffix == ".gz"
     with (
         replacing(path) as unfinished,
         cast(IO[bytes], gzip.open(unfinished, "wb")) if gzipped else unfinished.open("wb") as file,
     ):
-        file.write(opening)
-        written = StoredEntries(path, _write_entries(file, entries, len(opening), separator))
-        if opening or len(written):
-            file.write(closing)
-    return written.unpacked(UnpackedCopy(path)) if gzipped else written
+        file.writelines(text.encode() for text in texts)
 
 
-def _write_entries(file: IO[bytes], entries: Iterable[Mapping[str, Any]], start: int, separator: bytes) -> _Spans:
-    before = b""
+def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    before = "["
     for entry in entries:
-        text = json.dumps(entry, separators=(",", ":")).encode()
-        file.write(before + text)
-        start += len(before)
-        yield start, len(text)
-        start, before = start + len(text), separator
-
-
-def _bbox(rle: Rle) -> list[float]:
-    x1, y1, x2, y2 = rle_codec.bounding_box(rle)
-    return [float(v) for v in (x1, y1, x2 - x1, y2 - y1)]
+        yield before + json.dumps(entry, separators=(",", ":"))
+        before = ",\n"
+    yield "[]\n" if before == "[" else "]\n"
 
 
 def _unreadable(path: Path, error: Exception) -> FormatError:
     return FormatError(path, None, f"cannot be read ({error}); check the path, and whether it is whole")
 
 
-def _read(path: Path, _options: ReadOptions) -> Content:
+def _read(path: Path, *_: object) -> Content:
     return Content(open_results(path))
 
 
-def _read_lines(path: Path, _options: ReadOptions) -> Content:
+def _read_lines(path: Path, *_: object) -> Content:
     return Content(open_json_lines(path))
 
 
-def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> StoredEntries:
-    return write_results(path, entries)
+def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
+    write_results(path, entries)
 
 
-def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> StoredEntries:
-    return write_json_lines(path, entries)
+def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
+    write_json_lines(path, entries)
 
 
 def _place(path: Path, number: int, _entry: Mapping[str, Any]) -> tuple[Path, str]:

@@ -13,25 +13,20 @@ from bpr.formats.errors import FormatError
 
 _UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """All of them are raised by Pillow for damaged files; OSError includes its UnidentifiedImageError."""
-_WANTS_PLUGIN: Final = ModuleNotFoundError
-"""Raised for a file that is no image once Ultralytics is imported, whose `PIL.Image.open` then looks for pi_heif."""
 _OPENING: Final = Lock()
 
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[PillowImage.Image]:
-    """An image to be decoded in the block.
-
-    Raises:
-        FormatError: If it cannot be opened, or the block meets damage in it.
-    """
+    """An image to be decoded in the block; `FormatError` if it cannot be opened, or the block meets damage in it."""
     try:
         with _open(path) as image:
             yield image
     except FormatError:
         raise
-    except (*_UNDECODABLE, _WANTS_PLUGIN) as error:
-        reason = "cannot identify image file" if isinstance(error, _WANTS_PLUGIN) else error
+    except (*_UNDECODABLE, ModuleNotFoundError) as error:
+        # With Ultralytics imported, `PIL.Image.open` looks for pi_heif where a file is no image.
+        reason = "cannot identify image file" if isinstance(error, ModuleNotFoundError) else error
         raise FormatError(path, None, f"cannot be decoded ({reason}); replace the file") from error
 
 

@@ -81,24 +81,12 @@ class StoredEntries(LazySequence[Entry]):
     def _make(self, position: int) -> Entry:
         return next(self.take([position]))
 
-    def unpacked(self, copy: "UnpackedCopy") -> "StoredEntries":
-        """The same entries in the unpacked copy of a gzipped file."""
-        moved = StoredEntries(copy.path, (), copy)
-        moved._starts, moved._lengths = self._starts, self._lengths
-        return moved
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_owner": None}  # the process that made the file removes it
 
 
 class UnpackedCopy:
-    """A temporary file with what is in a gzipped one, removed with this object by the process that made it.
-
-    Args:
-        gzipped: The file.
-
-    Attributes:
-        path: Of the copy.
+    """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
 
     Raises:
         OSError, EOFError, zlib.error: If it is not gzipped, or cut off; nothing is left behind.
@@ -114,16 +102,12 @@ class UnpackedCopy:
 def array_spans(file: IO[bytes]) -> Iterator[tuple[int, int, object]]:
     """Where each item of a JSON array is, without ever holding more of the file than one item and a chunk.
 
-    Args:
-        file: At its start.
-
     Yields:
         Offset and length of an item, bytes, and the item itself.
 
     Raises:
-        json.JSONDecodeError: If the file is no JSON; ``pos`` is an offset in bytes.
+        json.JSONDecodeError, UnicodeDecodeError: If the file is no JSON; ``pos`` is an offset in bytes.
         TypeError: If it is JSON, but does not start as an array does.
-        UnicodeDecodeError: If it is no UTF-8.
     """
     text = _Scanner(file)
     if text.peek() != "[":
@@ -205,11 +189,7 @@ class _Scanner:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, by how it starts.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
+    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 

@@ -23,12 +23,7 @@ def visible_files(folder: Path) -> list[Path]:
 def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     """A path that a file names, relative to the folder that all of them must be in; links are not followed.
 
-    Args:
-        given: As it is named.
-        start: The folder that it is relative to, inside of that folder; by default that folder itself.
-
-    Raises:
-        ValueError: If it is absolute, or leads out of the folder.
+    ``start`` is the folder inside of that one that it is relative to. `ValueError` if it leads out, or is absolute.
     """
     if Path(given).anchor:
         raise ValueError(f"{given} is an absolute path; give it relative")
@@ -42,10 +37,8 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
 
-    The folder is made if it is missing. The name is unique on all hosts that share the folder.
-
-    Raises:
-        OSError: If the file cannot be written; an older ``path`` is then still whole.
+    The folder is made if it is missing. The name is unique on all hosts that share the folder. If anything fails, an
+    older ``path`` is still whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name[:40]}.{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
@@ -54,3 +47,9 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a UTF-8 file by way of `replacing`; ``errors`` as of `open`."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", errors=errors)

@@ -10,11 +10,7 @@ from bpr.formats.errors import FormatError
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        FormatError: If it is missing or no JSON.
-    """
+    """The content of a JSON file; `FormatError` if it is missing or no JSON."""
     try:
         with path.open("rb") as file:
             return json.load(file)
@@ -30,11 +26,7 @@ def json_error(path: Path, error: Exception) -> FormatError:
 
 
 def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
-    """A field of an object that is of one of ``kinds``; no kind includes bool.
-
-    Raises:
-        FormatError: If it is missing or of another type, or ``entry`` is no object.
-    """
+    """A field of an object that is of one of ``kinds``, none of which includes bool; else `FormatError`."""
     if not isinstance(entry, dict):
         raise FormatError(path, where, f"expected an object, got {type(entry).__name__}")
     if name not in entry:
@@ -47,11 +39,7 @@ def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[typ
 
 
 def get_score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
-    """The field ``score``, a finite number.
-
-    Raises:
-        FormatError: If it is missing or anything else.
-    """
+    """The field ``score``, a finite number; `FormatError` if it is missing or anything else."""
     value: float = get_field(path, where, entry, "score", (int, float))
     if isinstance(value, float) and not math.isfinite(value):
         raise FormatError(path, where, f"score must be a finite number, got {value}")
@@ -59,11 +47,7 @@ def get_score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
 
 
 def get_list(path: Path, content: Mapping[str, Any], name: str) -> list[Any]:
-    """The list in a field that may be missing.
-
-    Raises:
-        FormatError: If it is anything else.
-    """
+    """The list in a field that may be missing; `FormatError` if it is anything else."""
     found = content.get(name, [])
     if not isinstance(found, list):
         raise FormatError(path, name, f"must be a list, got {type(found).__name__}")

@@ -1,7 +1,7 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
-from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
+from bpr.formats.prediction_format import Content, PredictionFormat
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
@@ -40,10 +40,8 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
     In a file with one mask, all but 0 is foreground; if it has more than two values, it is soft, and foreground is
     what is at least half of the range (128 of 8 bits, 32,768 of 16, 0.5 of floating point).
 
-    Args:
-        folder: Of the masks; files are taken in the order of their paths, hidden ones left out.
-        names: Of the images, relative to their folder and without suffix.
-        ignore_label: Value of label images that is no instance; its pixels are written back as they are.
+    Files are taken in the order of their paths, hidden ones left out. The ``names`` of the images are relative to
+    their folder, without suffix. ``ignore_label`` is a value of label images that is no instance and stays as it is.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
@@ -79,11 +77,7 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
 
 
 def refuse_lossy_masks(folder: Path) -> None:
-    """Say why the images in a folder without masks are none, if it has images.
-
-    Raises:
-        FormatError: If there are JPEG files.
-    """
+    """Say in a `FormatError` why the images in a folder without masks are none, if there are JPEG files."""
     lossy = [file for file in visible_files(folder) if file.suffix.lower() in _LOSSY_SUFFIXES]
     if lossy:
         problem = "JPEG masks are not read, since JPEG changes the values of pixels; save the masks as PNG"
@@ -95,14 +89,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
     to the last one in the order of the values. Values that are no instance, and files without one, stay as they are.
-
-    Args:
-        folder: Made if missing.
-        entries: All entries of each file.
-        source: The folder that they were read from.
-
-    Raises:
-        OSError: If a file cannot be written.
+    ``source`` is the folder that they were read from; ``folder`` is made if it is missing.
     """
     source, per_file = Path(source), defaultdict[str, list[Mapping[str, Any]]](list)
     for entry in entries:
@@ -116,11 +103,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
 
 
 def read_labels(path: Path) -> NDArray[Any]:
-    """(h, w): the values of an image with one channel, of a palette image the indices.
-
-    Raises:
-        FormatError: If it cannot be decoded, or has several channels.
-    """
+    """(h, w): the values of an image with one channel, of a palette image the indices; else `FormatError`."""
     with opened_image(path) as image:
         array = np.asarray(image)
     if array.ndim != 2:
@@ -186,10 +169,9 @@ def _describe(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
     if soft:
         notes.append(f"{len(soft)} soft masks were thresholded at half of their range, such as {soft[0]}")
     if void:
-        notes.append(
-            f"warning: {len(void)} label images have the value 255 beside small ones, such as {void[0]}; "
-            "it is taken as an instance: if it is void, as in PASCAL VOC, give ignore_label=255"
-        )
+        found = f"{len(void)} label images have the value 255 beside small ones, such as {void[0]}"
+        remedy = "it is taken as an instance: if it is void, as in PASCAL VOC, give ignore_label=255"
+        notes.append(f"warning: {found}; {remedy}")
     return tuple(notes)
 
 
@@ -222,8 +204,8 @@ def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
         image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
-def _read(path: Path, options: ReadOptions) -> Content:
-    return read_mask_images(path, options.image_names(), options.ignore_label)
+def _read(path: Path, image_names: Callable[[], Collection[str]], ignore_label: int | None) -> Content:
+    return read_mask_images(path, image_names(), ignore_label)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
@@ -231,13 +213,5 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
 
 
 FORMAT: Final = PredictionFormat(
-    "masks",
-    "",
-    _read,
-    write_mask_images,
-    _place,
-    masks_in_files=True,
-    has_classes=False,
-    names_images=True,
-    has_label_images=True,
+    "masks", "", _read, write_mask_images, _place, masks_in_files=True, has_classes=False, names_images=True
 )

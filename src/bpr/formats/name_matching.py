@@ -7,11 +7,7 @@ from pathlib import PurePosixPath
 
 
 class ImageNames:
-    """Names of images, with or without folders and suffixes, to be found by names with more or fewer folders.
-
-    Args:
-        names: Relative paths with ``/``.
-    """
+    """Names of images, relative paths with ``/``, with or without suffix, to be found by other names of them."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._alike: dict[str, list[str]] = defaultdict(list)
@@ -28,8 +24,7 @@ class ImageNames:
     def find(self, name: str) -> list[str]:
         """The names that agree with a name in its last part and in all folders that both have.
 
-        Returns:
-            Of these, those that share most folders: one, several if the name is ambiguous, or none.
+        Of these, those that share most folders: one, several if the name is ambiguous, or none.
         """
         shared = {other: _shared_folders(name, other) for other in self.alike(name)}
         most = max((count for count in shared.values() if count is not None), default=None)

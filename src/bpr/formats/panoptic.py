@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
+from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing, resolve_inside
+from bpr.formats.files import replacing, resolve_inside, write_text
 from bpr.formats.json_fields import get_field, get_list, get_score, read_json
-from bpr.formats.prediction_format import Content, PredictionFormat, ReadOptions
+from bpr.formats.prediction_format import Content, PredictionFormat
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""
@@ -38,11 +39,7 @@ def is_panoptic(path: Path) -> bool:
 
 
 def read_panoptic(path: str | Path) -> list[Entry]:
-    """Read the things of a panoptic file.
-
-    Args:
-        path: ``NAME.json``, with ``annotations`` (``image_id``, ``file_name``, ``segments_info``) and ``categories``
-            (``id``, ``isthing``); the PNGs are in the folder ``NAME``.
+    """Read the things of a panoptic file ``NAME.json``; the PNGs are in the folder ``NAME``.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
@@ -85,16 +82,7 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
 
     A pixel that a thing loses becomes void. Where refined things overlap, a pixel stays with the one that had it, or
     goes to the one with the highest score. ``area`` and ``bbox`` follow; a thing of which no pixel is left in the
-    PNG is left out of ``segments_info``.
-
-    Args:
-        path: ``NAME.json``; the folder ``NAME`` is made beside it.
-        entries: Of `read_panoptic`.
-        source: The file that they were read from.
-
-    Raises:
-        FormatError: If the PNGs would go into the folder that they were read from.
-        OSError: If a file cannot be written.
+    PNG is left out of ``segments_info``. The PNGs must not go into the folder of ``source``, the file that was read.
     """
     path, source = Path(path), Path(source)
     if _png_folder(path).resolve() == _png_folder(source).resolve():
@@ -112,31 +100,23 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
             PillowImage.fromarray(colours).save(unfinished, format="PNG")
         segments = [_updated(segment, ids) for segment in annotation["segments_info"]]
         annotations.append({**annotation, "segments_info": [s for s in segments if s is not None]})
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps({**content, "annotations": annotations}), encoding="utf-8")
+    write_text(path, json.dumps({**content, "annotations": annotations}))
 
 
 def repainted(ids: _Ids, entries: Iterable[Mapping[str, Any]]) -> _Ids:
     """(h, w) segment ids with other masks for the things in ``entries``; see `write_panoptic`."""
-    masks = sorted(
-        ((e["score"], e["segment"], rle_codec.decode(e["segmentation"])) for e in entries), key=lambda m: m[0]
-    )
-    result = ids.copy()
-    for _, segment, _ in masks:
-        result[ids == segment] = VOID
-    for _, segment, mask in masks:
+    by_score = sorted(entries, key=lambda entry: entry["score"])
+    masks = [(entry["segment"], rle_codec.decode(entry["segmentation"])) for entry in by_score]
+    result = np.where(np.isin(ids, [segment for segment, _ in masks]), VOID, ids)
+    for segment, mask in masks:
         result[mask] = segment
-    for _, segment, mask in masks:
+    for segment, mask in masks:
         result[mask & (ids == segment)] = segment
     return result
 
 
 def read_ids(path: Path) -> _Ids:
-    """(h, w) int64 segment ids of a panoptic PNG: red + 256 green + 65,536 blue.
-
-    Raises:
-        FormatError: If it is missing, cannot be decoded or is no colour image.
-    """
+    """(h, w) int64 segment ids of a panoptic PNG: red + 256 green + 65,536 blue; `FormatError` if it is none."""
     with opened_image(path) as image:
         if image.mode not in ("RGB", "RGBA"):
             raise FormatError(path, None, f"must be a colour image whose colours are segment ids, got {image.mode}")
@@ -154,8 +134,7 @@ def _updated(segment: Mapping[str, Any], ids: _Ids) -> dict[str, Any] | None:
     if "area" in segment:
         updated["area"] = rle_codec.area(code)
     if "bbox" in segment:
-        x1, y1, x2, y2 = rle_codec.bounding_box(code)
-        updated["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+        updated["bbox"] = [int(v) for v in xywh(code)]
     return updated
 
 
@@ -209,16 +188,15 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
             problem = f"segment {segment_id} is of category {segment['category_id']}, which is not in 'categories'"
             raise FormatError(path, where, f"{problem}; add it there")
         if segment_id in segments or not VOID < segment_id < _COLOURS:
-            raise FormatError(
-                path, where, f"segment {segment_id} must be an id of 1 to {_COLOURS - 1} that occurs once"
-            )
+            problem = f"segment {segment_id} must be an id of 1 to {_COLOURS - 1} that occurs once"
+            raise FormatError(path, where, problem)
         segments.add(segment_id)
         if "score" in segment:
             get_score(path, f"{where}, segment {segment_id}", segment)
     return inside
 
 
-def _read(path: Path, _options: ReadOptions) -> Content:
+def _read(path: Path, *_: object) -> Content:
     return Content(read_panoptic(path))
 
 

@@ -16,28 +16,15 @@ class Content(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """What some formats need to know to be read.
-
-    Attributes:
-        image_names: Gives the names of the images, relative to their folder and without suffix; only called if needed.
-        ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
-    """
-
-    image_names: Callable[[], Collection[str]] = frozenset
-    ignore_label: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PredictionFormat:
     """How predictions are read, and written with other masks.
 
     Attributes:
         name: As in ``format=NAME``.
         suffix: Of what is written; empty for a folder.
-        read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory.
-        write: Writes all entries to a file or folder; last comes what they were read from. If these are not in
-            memory, returns those that were written.
+        read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory. The
+            other arguments are those of `bpr.formats.predictions.read_predictions`.
+        write: Writes all entries to a file or folder; last comes what they were read from.
         place: The file that holds an entry, and where in it; of the predictions, the number of the entry, and itself.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         png_folder: Of a file, the folder of images that belongs to it; None without one.
@@ -45,13 +32,12 @@ class PredictionFormat:
         has_classes: Whether predictions have a class.
         names_images: Whether images are known by name and not by the ids of an annotation file.
         class_names: Of formats with classes of their own, by the ids in the entries.
-        has_label_images: Whether `ReadOptions.ignore_label` has a meaning.
     """
 
     name: str
     suffix: str
-    read: Callable[[Path, ReadOptions], Content]
-    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], Sequence[Entry] | None]
+    read: Callable[[Path, Callable[[], Collection[str]], int | None], Content]
+    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], None]
     place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
     dilation_ratio: float = 0.02
     png_folder: Callable[[Path], Path] | None = None
@@ -59,4 +45,3 @@ class PredictionFormat:
     has_classes: bool = True
     names_images: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)
-    has_label_images: bool = False

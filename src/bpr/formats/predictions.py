@@ -11,8 +11,8 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.prediction_format import PredictionFormat, ReadOptions
-from bpr.structures import Rle, Size
+from bpr.formats.prediction_format import PredictionFormat
+from bpr.structures import CoarseInstance, Rle, Size
 
 FORMATS: Final = {
     form.name: form for form in (coco.FORMAT, coco.JSON_LINES, cityscapes.FORMAT, panoptic.FORMAT, mask_images.FORMAT)
@@ -39,12 +39,7 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
-        """The file that holds an entry, and where in it, as `bpr.formats.errors.FormatError` takes them.
-
-        Args:
-            number: Of the entry, from 0.
-            entry: The entry itself, if it is at hand.
-        """
+        """The file that holds entry ``number``, and where in it, as `bpr.formats.errors.FormatError` takes them."""
         return self.format.place(self.path, number, self.entries[number] if entry is None else entry)
 
     def named_place(self, number: int, entry: Mapping[str, Any] | None = None) -> str:
@@ -53,16 +48,28 @@ class Predictions:
         return f"{path}, {where}" if where else f"{path}"
 
     def rle(self, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
-        """The mask of entry ``number``, for an image of ``size`` (h, w).
-
-        Raises:
-            FormatError: If it is no valid mask of that size.
-        """
+        """The mask of entry ``number``, for an image of ``size`` (h, w); `FormatError` if it is none of that size."""
         path, where = self.place(number, entry)
         if self.format.masks_in_files and tuple(entry["segmentation"]["size"]) != tuple(size):
             problem = f"the mask is {tuple(entry['segmentation']['size'])} (h, w), its image {tuple(size)}"
             raise FormatError(path, where, f"{problem}; save it in the size of the image it was made for")
         return segmentation_rle(path, where or "the mask", entry, size)
+
+    def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> CoarseInstance:
+        """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`."""
+        return CoarseInstance(self.rle(number, entry, size), entry["category_id"], float(entry["score"]), number)
+
+    def by_image(self, annotations: Annotations) -> dict[int | str, list[CoarseInstance]]:
+        """The predictions of each image that has some, in the order of the file, which is read once.
+
+        Raises:
+            FormatError: If an image is not annotated, or a mask does not have the size of its image.
+        """
+        found: dict[int | str, list[CoarseInstance]] = {}
+        for number, entry in enumerate(self.entries):
+            image = annotations.image(entry["image_id"], *self.place(number, entry))
+            found.setdefault(entry["image_id"], []).append(self.instance(number, entry, image.size))
+        return found
 
     def files(self) -> list[Path]:
         """All files that belong to the predictions, sorted; of a folder all that are in it but the hidden ones."""
@@ -71,19 +78,9 @@ class Predictions:
             found += visible_files(self.format.png_folder(self.path))
         return sorted(path for path in found if path.is_file())
 
-    def write(self, output: Path, entries: Iterable[Mapping[str, Any]]) -> "Predictions":
-        """Write all entries, perhaps with other masks, in the same format.
-
-        Returns:
-            What was written, without reading it again.
-
-        Raises:
-            FormatError: If files of these predictions would be replaced.
-            OSError: If a file cannot be written.
-        """
-        kept = list(entries) if self.format.masks_in_files else entries
-        written = self.format.write(output, kept, self.path)
-        return Predictions(output, self.format, [dict(entry) for entry in kept] if written is None else written)
+    def write(self, output: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Write all entries, perhaps with other masks, in the same format."""
+        self.format.write(output, entries, self.path)
 
     def aligned(self, annotations: Annotations) -> "Predictions":
         """The same with the image and class ids of ``annotations``, if the format has none of its own.
@@ -142,21 +139,19 @@ def read_predictions(
     """
     path = Path(path)
     found = prediction_format(path, format)
-    if ignore_label is not None and not found.has_label_images:
+    if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    return Predictions(path, found, *found.read(path, ReadOptions(image_names, ignore_label)))
+    return Predictions(path, found, *found.read(path, image_names, ignore_label))
+
+
+def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
+    """`read_predictions` in any format, with the ids of ``annotations``."""
+    names = {strip_suffix(image.file_name) for image in annotations.images.values()}
+    return read_predictions(path, image_names=lambda: names).aligned(annotations)
 
 
 def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
-    """The format of a file or folder, by its content, or by its name.
-
-    Args:
-        path: Of the predictions.
-        name: One of `FORMATS`, to force it.
-
-    Raises:
-        FormatError: If there is no such file, or it is in no known format.
-    """
+    """The format of a file or folder: that of `FORMATS` which is named, or else by its content, else `FormatError`."""
     if name is not None:
         if name not in FORMATS:
             raise FormatError(path, None, f"format={name} is not known; there are {', '.join(FORMATS)}")
@@ -184,9 +179,8 @@ def _folder_format(path: Path) -> PredictionFormat:
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    raise FormatError(
-        path, None, "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
-    )
+    problem = "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
+    raise FormatError(path, None, problem)
 
 
 def _image_name(file_name: str) -> str:

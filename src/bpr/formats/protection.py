@@ -45,12 +45,7 @@ class Inputs:
         return cls(files, folders, images)
 
     def check_file(self, path: Path, replace: bool = True, argument: str = "output") -> None:
-        """Refuse to write a file where something would be lost.
-
-        Args:
-            path: The file.
-            replace: Whether another file that exists there may be replaced.
-            argument: What the user calls it, for the message.
+        """Refuse to write a file where something would be lost; ``argument`` is what the user calls it.
 
         Raises:
             FormatError: If it is an input or in an input folder, no file, in the folder of the images and not new,
@@ -62,9 +57,8 @@ class Inputs:
         if not os.path.lexists(path):
             return
         if path.exists() and not path.is_file():
-            raise FormatError(
-                path, None, f"is neither a file nor a folder, and is not written over; give another `{argument}`"
-            )
+            problem = f"is neither a file nor a folder, and is not written over; give another `{argument}`"
+            raise FormatError(path, None, problem)
         if self._is_with_images(path) and not is_own(path):
             problem = f"exists in the folder of the images, where nothing is replaced; give another `{argument}`"
             raise FormatError(path, None, problem)
@@ -72,12 +66,7 @@ class Inputs:
             raise FormatError(path, None, "exists; give another `output`, or overwrite=true to replace it")
 
     def check_folder(self, path: Path, replace: bool, argument: str = "output") -> None:
-        """Refuse to write files into a folder where something would be lost.
-
-        Args:
-            path: The folder.
-            replace: Whether files in it may be replaced.
-            argument: What the user calls it, for the message.
+        """Refuse to write files into a folder where something would be lost; ``argument`` is what the user calls it.
 
         Raises:
             FormatError: If it is an input, is in one or holds one, is no folder, is in the folder of the images and

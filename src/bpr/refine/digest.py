@@ -13,12 +13,9 @@ from bpr.structures import Backend
 
 
 def digest(settings: Mapping[str, Any]) -> str:
-    """``NAME=DIGEST`` of each setting, separated by spaces, so that it can be said which of them differ.
-
-    Args:
-        settings: Primitives by name.
-    """
-    return " ".join(f"{name}={_digest(value)}" for name, value in settings.items())
+    """``NAME=DIGEST`` of each setting, separated by spaces, so that it can be said which of them differ."""
+    digests = {name: hashlib.blake2b(json.dumps(value).encode(), digest_size=8) for name, value in settings.items()}
+    return " ".join(f"{name}={digest.hexdigest()}" for name, digest in digests.items())
 
 
 def what_counts(
@@ -50,7 +47,3 @@ def _state(path: Path) -> tuple[str, int, int]:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()
-
-
-def _digest(value: object) -> str:
-    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()

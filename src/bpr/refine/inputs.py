@@ -13,14 +13,7 @@ from bpr.structures import ExifUse
 
 @dataclass(frozen=True, slots=True)
 class RefinementInput:
-    """Predictions, read and joined with their images.
-
-    Attributes:
-        images: The folder of the images.
-        predictions: What is refined, and written back in the same format.
-        annotations: Names of images, and perhaps ground truth, where given.
-        records: The images that have predictions.
-    """
+    """Predictions, and the ``records`` of the images that have some; ``annotations`` name images, perhaps no more."""
 
     images: Path
     predictions: Predictions
@@ -48,18 +41,9 @@ def read_input(
     exif: ExifUse = ExifUse.auto,
     ignore_label: int | None = None,
 ) -> RefinementInput:
-    """Read predictions, and find their images.
+    """Read predictions of the format ``form``, by default told by their content, and find their images.
 
-    Args:
-        images: Folder of images.
-        predictions: File or folder.
-        annotations: COCO annotation file, or a Cityscapes folder of ground truth.
-        form: Name of the format of the predictions; by default their content decides.
-        exif: What to do with the EXIF orientation of the images.
-        ignore_label: Value of label images that is no instance.
-
-    Raises:
-        FormatError: If a file is wrong or missing; names file, entry and remedy.
+    The arguments are the settings of those names in ``conf/refine.yaml``. `FormatError` if a file is wrong or missing.
     """
     images, predictions = Path(images), Path(predictions)
     found = read_predictions(predictions, form, lambda: names_in_folder(images, predictions), ignore_label)

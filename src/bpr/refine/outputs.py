@@ -7,22 +7,16 @@ from bpr.formats.protection import Inputs
 from bpr.refine.inputs import RefinementInput
 
 
-def choose_output(
-    output: Path | None, given: RefinementInput, folder: Path, overwrite: bool, inputs: Inputs | None = None
-) -> Path:
+def choose_output(output: Path | None, given: RefinementInput, folder: Path, overwrite: bool, inputs: Inputs) -> Path:
     """Where refined predictions go, known to be free to be written.
 
-    Args:
-        output: What the user chose; by default ``refined`` in ``folder``, with the suffix of the format.
-        given: What is refined.
-        folder: Of the run.
-        overwrite: Whether an existing output, or files in an output folder, may be replaced.
-        inputs: What is read; by default what ``given`` knows.
+    By default, that is ``refined`` in the ``folder`` of the run, with the suffix of the format. What exists there is
+    only replaced with ``overwrite``, and none of the ``inputs`` ever.
 
     Raises:
         FormatError: If something would be lost, or the output is of the wrong kind or suffix.
     """
-    form, inputs = given.predictions.format, given.inputs() if inputs is None else inputs
+    form = given.predictions.format
     gzipped = ".gz" if given.predictions.path.suffix == ".gz" else ""
     path = folder / f"refined{form.suffix}{gzipped}" if output is None else output
     if not form.suffix:
@@ -39,11 +33,7 @@ def choose_output(
 def check_companions(
     output: Path, inputs: Inputs, overwrite: bool, report: bool = False, contact_sheet: bool = False
 ) -> None:
-    """Refuse a page or contact sheet beside the output that would replace what this program did not make.
-
-    Raises:
-        FormatError: If there is such a file.
-    """
+    """Refuse a page or contact sheet beside the output that would replace what this program did not make."""
     if report and report_path(output) == output:
         raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
     if report:

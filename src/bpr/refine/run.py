@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,6 @@ from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, SettingError
 
-Write = Callable[[Path, Iterable[Entry]], object]
-"""Writes entries to a file or folder."""
-
 
 class RefinementRun:
     """Keeps the shards of a run in ``OUTPUT.parts`` until its results file is written.
@@ -61,9 +58,11 @@ class RefinementRun:
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
         lock = Path(self._lock.lock_file)
-        if (self.folder.exists() and not self.folder.is_dir()) or (lock.exists() and lock.stat().st_size):
-            foreign = lock if self.folder.is_dir() or not self.folder.exists() else self.folder
-            raise FormatError(foreign, None, "is needed for the progress of the run, but is a file of yours; rename it")
+        foreign = [self.folder] if self.folder.exists() and not self.folder.is_dir() else []
+        foreign += [lock] if lock.exists() and lock.stat().st_size else []
+        if foreign:
+            problem = "is needed for the progress of the run, but is a file of yours; rename it"
+            raise FormatError(foreign[0], None, problem)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -75,35 +74,16 @@ class RefinementRun:
         discard_shards(self.folder, but=self.digest)
 
     def remaining(self, records: StoredRecords) -> StoredRecords:
-        """The images that are not in a shard yet, in their order.
-
-        Raises:
-            bpr.formats.errors.FormatError: If the shards are of another run.
-        """
+        """The images that are not in a shard yet, in their order; `FormatError` if the shards are of another run."""
         return records.without({line.image.image_id for line in read_shards(self.folder, self.digest)})
 
-    def finish(
-        self,
-        entries: Sequence[Entry],
-        images: int,
-        write: Callable[[Path, Iterable[Entry]], object],
-        keep: bool = False,
-    ) -> tuple[list[tuple[Entry, Entry]], RefinementSummary]:
-        """Merge the shards in the order of the input, write the results file, remove the shards.
+    def finish(self, given: RefinementInput, keep: bool = False) -> tuple[list[tuple[Entry, Entry]], RefinementSummary]:
+        """Merge the shards in the order of the input, which is read once, write the results file, remove the shards.
 
-        Args:
-            entries: Of the coarse results file; read once.
-            images: How many images have predictions.
-            write: Writes the entries to the output.
-            keep: Whether to return the entries.
-
-        Returns:
-            Coarse and refined entries, in order, if they are to be kept; and what the run did.
-
-        Raises:
-            bpr.formats.errors.FormatError: If an image has not been refined.
+        Gives coarse and refined entries, in order, if they are to be kept, and what the run did. `FormatError` if an
+        image has not been refined.
         """
-        merged, summary = merge_shards(self.folder, self.digest, entries, images)
+        merged, summary = merge_shards(self.folder, self.digest, given.predictions.entries, len(given.records))
         kept: list[tuple[Entry, Entry]] = []
 
         def refined() -> Iterator[Entry]:
@@ -112,7 +92,7 @@ class RefinementRun:
                     kept.append(pair)
                 yield pair[1]
 
-        write(self.output, refined())
+        given.predictions.write(self.output, refined())
         discard_shards(self.folder)
         if self._lock.is_locked:
             self._lock.release()
@@ -122,17 +102,7 @@ class RefinementRun:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run whose input is read and whose output is locked.
-
-    Attributes:
-        settings: What is asked for.
-        given: What is refined.
-        shards: What is done already.
-        left: The images that are not.
-        checkpoint: The weights.
-        backend: How the network runs.
-        start: When it was opened, of `time.perf_counter`.
-    """
+    """A run whose input is read and whose output is locked; ``left`` are the images to do, ``start`` is in seconds."""
 
     settings: RefineSettings
     given: RefinementInput
@@ -148,9 +118,8 @@ class OpenRun:
         The entries are kept only where scores, report or contact sheet are asked for.
         """
         given, annotations = self.given, self.given.annotations
-        shown = self.settings.report or self.settings.contact_sheet
-        keep = shown or (annotations is not None and annotations.has_truths)
-        kept, summary = self.shards.finish(given.predictions.entries, len(given.records), given.predictions.write, keep)
+        scored = annotations is not None and annotations.has_truths
+        kept, summary = self.shards.finish(given, scored or self.settings.report or self.settings.contact_sheet)
         coarse = replace(given.predictions, entries=[before for before, _ in kept])
         return FinishedRun(
             replace(given.records, predictions=coarse),
@@ -180,9 +149,8 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     trainer = make_trainer()
     if trainer.world_size == 1 and getattr(rank_zero_only, "rank", None):
-        raise SettingError(
-            "several processes were started, but the trainer has one; set trainer.devices to their number"
-        )
+        problem = "several processes were started, but the trainer has one"
+        raise SettingError(f"{problem}; set trainer.devices to their number")
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
     shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, str(trainer.precision)))
     if trainer.is_global_zero:
@@ -210,8 +178,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust)
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers
-    if workers is None:
-        workers = workers_ahead_of(trainer.strategy.root_device)
+    workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers
     datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers)
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()

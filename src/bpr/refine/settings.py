@@ -55,9 +55,8 @@ class RefineSettings:
         if not self.rounds:
             raise SettingError("rounds must name at least one, such as rounds=[boundary]")
         if self.dilation_ratio is not None and not 0 < self.dilation_ratio < 1:
-            raise SettingError(
-                f"dilation_ratio must be in (0, 1), a part of the image's diagonal, got {self.dilation_ratio}"
-            )
+            problem = "dilation_ratio must be in (0, 1), a part of the image's diagonal"
+            raise SettingError(f"{problem}, got {self.dilation_ratio}")
         try:
             if self.input_size is not None:
                 check_input_size(self.input_size)
@@ -66,14 +65,10 @@ class RefineSettings:
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any], folder: str | Path) -> Self:
-        """The settings of a composed configuration.
+        """The settings of a composed configuration, from `bpr.config.refine_values`, of a run in ``folder``.
 
         What is not given of images, predictions and annotations comes from the data set that ``data=NAME`` names, or
         else from the embedded demo, which is made unless it is there.
-
-        Args:
-            values: From `bpr.config.refine_values`.
-            folder: Of the run.
 
         Raises:
             SettingError: If a value is out of its range.

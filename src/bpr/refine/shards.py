@@ -40,25 +40,19 @@ class RefinedImage:
 
 
 class ShardWriter:
-    """Appends refined images to a new shard of one process.
-
-    Args:
-        folder: Of the run; made if missing.
-        digest: Of the run: ``NAME=DIGEST`` of everything that determines the masks, separated by spaces.
-        rank: Of the process.
-    """
+    """Appends refined images to a new shard of the process ``rank``; ``digest`` is that of `bpr.refine.digest`."""
 
     def __init__(self, folder: Path, digest: str, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         taken = [number for of, number in map(_shard_order, _shards(folder)) if of == rank]
-        self._file = (folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl").open("x", encoding="utf-8")
+        self._file = (folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl").open(
+            "x", buffering=1, encoding="utf-8"
+        )
         self._file.write(json.dumps(_header(digest)) + "\n")
-        self._file.flush()
 
     def write(self, image: RefinedImage) -> None:
-        """Append one image, and hand it to the operating system before returning."""
+        """Append one image, and hand it to the operating system before returning, as the file is line-buffered."""
         self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
-        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -109,12 +103,7 @@ def parse_image(content: Mapping[str, Any]) -> RefinedImage:
 
 
 def discard_shards(folder: Path, but: str | None = None) -> None:
-    """Remove the shards in a folder, and the folder if nothing else is in it.
-
-    Args:
-        folder: Of the shards.
-        but: Digest of a run whose shards are kept.
-    """
+    """Remove the shards in a folder, except those of the run of digest ``but``; and the folder if it is empty then."""
     for path in _shards(folder):
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)

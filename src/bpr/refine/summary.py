@@ -51,12 +51,7 @@ class FinishedRun:
 
 
 def format_summary(summary: RefinementSummary, elapsed: float) -> str:
-    """Lines for people: what was refined, what was not and why, and how long it took.
-
-    Args:
-        summary: Of the run.
-        elapsed: Wall-clock seconds.
-    """
+    """Lines for people: what was refined, what was not and why, and how long it took, in seconds."""
     lines = [
         f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
         f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"

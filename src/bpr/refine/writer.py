@@ -19,12 +19,7 @@ from bpr.refine.shards import RefinedImage, ShardWriter
 
 
 def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
-    """What a shard keeps of one image.
-
-    Args:
-        coarse: Its masks before.
-        refined: The same masks after; those with a ``reason`` stay as they came.
-    """
+    """What a shard keeps of one image; refined masks with a ``reason`` stay as they came."""
     masks = {m.position: rle.encode(m.mask, m.window, refined.size) for m in refined.masks if m.reason is None}
     pairs = zip(coarse.masks, refined.masks, strict=True)
     changed = sum(not new.equals(old) for old, new in pairs if new.reason is None)
@@ -33,12 +28,7 @@ def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
 
 
 class RefinementWriter(BasePredictionWriter):
-    """Writes every batch while the network sees the next one, so that nothing piles up in memory.
-
-    Args:
-        folder: Of the shards.
-        digest: Of the run.
-    """
+    """Writes every batch to the shards of a run while the network sees the next one: nothing piles up in memory."""
 
     def __init__(self, folder: Path, digest: str) -> None:
         super().__init__(write_interval="batch")

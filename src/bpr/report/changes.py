@@ -45,13 +45,7 @@ class InstanceChange:
 def instance_changes(
     coarse: Sequence[ImageRecord], refined: Sequence[ImageRecord], evaluation: Evaluation | None = None
 ) -> list[InstanceChange]:
-    """All predictions before and after, in the order of the images.
-
-    Args:
-        coarse: Images with the coarse masks.
-        refined: The same images with the refined ones.
-        evaluation: Of the refined masks beside the coarse ones, if there is ground truth.
-    """
+    """All predictions, in the order of the images; with ``evaluation``, matched objects too."""
     matches = {} if evaluation is None else _scores_by_position(evaluation)
     changes = []
     for record, after in zip(coarse, refined, strict=True):

@@ -1,27 +1,18 @@
 """The scores of each class, before and after refinement."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.evaluation.instances import InstanceScores
 from bpr.evaluation.scores import Evaluation, Scores
+from bpr.evaluation.table import percents
 
 
-@dataclass(frozen=True, slots=True)
-class ClassScores:
-    """Scores of one class in one results file, in [0, 1]; None where there is nothing to score."""
-
-    ap: float | None
-    boundary_ap: float | None
-    mask_iou: float | None
-    boundary_f: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRow:
+class ClassRow(NamedTuple):
     """One class that has an object.
 
     Attributes:
@@ -29,16 +20,14 @@ class ClassRow:
         objects: Annotated, without crowds.
         predictions: Of the class.
         matched: Of these, how many stand for an object (`match_instances`).
-        before: Of the coarse masks.
-        after: Of the refined masks.
+        cells: In percent, before, after and change of AP, Boundary AP, mask IoU and boundary F.
     """
 
     name: str
     objects: int
     predictions: int
     matched: int
-    before: ClassScores
-    after: ClassScores
+    cells: Sequence[str]
 
 
 def class_rows(evaluation: Evaluation) -> list[ClassRow]:
@@ -50,19 +39,16 @@ def class_rows(evaluation: Evaluation) -> list[ClassRow]:
     rows = []
     for category, count in sorted(objects.items(), key=lambda item: (-item[1], item[0])):
         chosen = evaluation.instances.category == category
-        rows.append(
-            ClassRow(
-                name=evaluation.class_names.get(category, str(category)),
-                objects=count,
-                predictions=predictions[category],
-                matched=int(chosen.sum()),
-                before=_scores(evaluation.before, evaluation.instances_before, chosen, category),
-                after=_scores(evaluation.scores, evaluation.instances, chosen, category),
-            )
-        )
+        before = _scores(evaluation.before, evaluation.instances_before, chosen, category)
+        after = _scores(evaluation.scores, evaluation.instances, chosen, category)
+        cells = [cell for pair in zip(before, after, strict=True) for cell in percents(*pair)]
+        name = evaluation.class_names.get(category, str(category))
+        rows.append(ClassRow(name, count, predictions[category], int(chosen.sum()), cells))
     return rows
 
 
-def _scores(scores: Scores, instances: InstanceScores, chosen: NDArray[np.bool_], category: int) -> ClassScores:
-    iou, f = (float(v[chosen].mean()) if chosen.any() else None for v in (instances.iou, instances.boundary_f))
-    return ClassScores(scores.mask.per_class.get(category), scores.boundary.per_class.get(category), iou, f)
+def _scores(
+    scores: Scores, instances: InstanceScores, chosen: NDArray[np.bool_], category: int
+) -> tuple[float | None, ...]:
+    means = (float(v[chosen].mean()) if chosen.any() else None for v in (instances.iou, instances.boundary_f))
+    return (scores.mask.per_class.get(category), scores.boundary.per_class.get(category), *means)

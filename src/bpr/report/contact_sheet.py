@@ -26,19 +26,9 @@ Example = tuple[str, Sequence[Panel]]
 def write_contact_sheet(
     path: Path, changes: Sequence[InstanceChange], class_names: Mapping[int, str], max_images: int = 8
 ) -> int:
-    """Write a sheet of the instances that changed, two of an image, as a PNG file.
+    """Write a sheet of the instances that changed, two of an image, as a PNG file; none if no mask changed.
 
-    Args:
-        path: The file; replaced if it exists. Not written if no mask changed.
-        changes: All predictions before and after.
-        class_names: By category id, where known.
-        max_images: Maximum number of images, spread evenly over those that changed.
-
-    Returns:
-        The number of instances on the sheet.
-
-    Raises:
-        bpr.formats.errors.FormatError: If an image cannot be read.
+    Images, at most ``max_images``, are spread evenly over those that changed. Gives the number of instances on it.
     """
     rows = choose_instances(changes, max_images)
     panels = iter(panels_of([change for row in rows for change in row], PANEL))

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from bpr.evaluation.records import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.evaluation.table import format_table
+from bpr.formats.files import write_text
 from bpr.refine.outputs import contact_sheet_path, report_path
 from bpr.refine.summary import FinishedRun
 from bpr.report.changes import instance_changes
 from bpr.report.contact_sheet import write_contact_sheet
-from bpr.report.page import write_report
+from bpr.report.page import render
 
 
 def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, settings: str | None) -> Iterator[str]:
@@ -22,10 +23,6 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
         dilation_ratio: Of Boundary AP.
         contact_sheet: Whether to write one.
         settings: The whole configuration as text, to be shown on the page; None: write no page.
-
-    Raises:
-        FormatError: If an image that is shown cannot be decoded.
-        OSError: If a file cannot be written.
     """
     output, annotations = run.refined.path, run.annotations
     has_truths = annotations is not None and annotations.has_truths
@@ -36,9 +33,8 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
     evaluation = None
     if annotations is not None and has_truths:
         evaluation = evaluate_images(refined, annotations, coarse, dilation_ratio)
-    changes = (
-        [] if not contact_sheet and settings is None else instance_changes(coarse.records, refined.records, evaluation)
-    )
+    pictured = contact_sheet or settings is not None
+    changes = instance_changes(coarse.records, refined.records, evaluation) if pictured else []
     if contact_sheet:
         path = contact_sheet_path(output)
         shown = write_contact_sheet(path, changes, {} if annotations is None else annotations.categories)
@@ -46,5 +42,6 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
     if evaluation is not None:
         yield format_table(evaluation)
     if settings is not None:
-        write_report(report_path(output), run, changes, evaluation, settings)
+        page = render(run, changes, evaluation, settings)
+        write_text(report_path(output), page, errors="replace")  # JSON may hold half a surrogate pair
         yield f"report: {report_path(output)}"

@@ -1,12 +1,11 @@
-"""The page itself: what stands in it, and writing it."""
+"""The page itself: what stands in it."""
 
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
@@ -14,11 +13,10 @@ from PIL.Image import Image
 
 from bpr.drawing import COLOURS
 from bpr.evaluation.scores import Evaluation
-from bpr.evaluation.table import percent, percents, remarks, table_rows
-from bpr.formats.files import replacing
+from bpr.evaluation.table import percent, remarks, table_rows
 from bpr.refine.summary import FinishedRun
 from bpr.report.changes import InstanceChange, made_better, made_worse, most_changed
-from bpr.report.classes import ClassRow, class_rows
+from bpr.report.classes import class_rows
 from bpr.report.histogram import gain_histogram, similarity_histogram
 from bpr.report.pictures import Panel, panels_of
 
@@ -38,33 +36,6 @@ class Gallery:
     shown: Sequence[tuple[InstanceChange, Sequence[Panel]]]
 
 
-def write_report(
-    path: Path,
-    run: FinishedRun,
-    changes: Sequence[InstanceChange],
-    evaluation: Evaluation | None,
-    settings: str,
-    shown: int = SHOWN,
-) -> None:
-    """Write the page.
-
-    Args:
-        path: The file; replaced if it exists.
-        run: What was refined.
-        changes: All its predictions before and after.
-        evaluation: Of its results beside the coarse masks, where there is ground truth.
-        settings: The whole configuration as text.
-        shown: Instances in each gallery, at most.
-
-    Raises:
-        bpr.formats.errors.FormatError: If an image that is shown cannot be decoded.
-        OSError: If the page cannot be written; an older one is then still whole.
-    """
-    page = render(run, changes, evaluation, settings, shown)
-    with replacing(path) as unfinished:
-        unfinished.write_text(page, encoding="utf-8", errors="replace")  # JSON may hold half a surrogate pair
-
-
 def render(
     run: FinishedRun,
     changes: Sequence[InstanceChange],
@@ -72,11 +43,18 @@ def render(
     settings: str,
     shown: int = SHOWN,
 ) -> str:
-    """The page as text; arguments as in `write_report`."""
+    """The page as text.
+
+    Args:
+        run: What was refined.
+        changes: All its predictions before and after.
+        evaluation: Of its results beside the coarse masks, where there is ground truth.
+        settings: The whole configuration as text.
+        shown: Instances in each gallery, at most.
+    """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "data_uri": _data_uri}
     source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    rows = [] if evaluation is None else class_rows(evaluation)
     return environment.from_string(source).render(
         title=run.refined.path.name,
         version=version("bpr"),
@@ -84,7 +62,7 @@ def render(
         left=sorted(run.summary.skipped.items()),
         scores=None if evaluation is None else table_rows(evaluation),
         remarks=[] if evaluation is None else remarks(evaluation),
-        classes=[(row, _cells(row)) for row in rows],
+        classes=[] if evaluation is None else class_rows(evaluation),
         galleries=_galleries(changes, evaluation is not None, shown),
         histogram=_histogram(changes, evaluation is not None),
         settings=settings,
@@ -108,12 +86,6 @@ def _summary(run: FinishedRun) -> list[tuple[str, str]]:
         ("Left as they are", f"{sum(summary.skipped.values()):,}"),
     ]
     return [(name, str(value)) for name, value in rows]
-
-
-def _cells(row: ClassRow) -> list[str]:
-    """Before, after and change of each score of a class."""
-    pairs = zip(astuple(row.before), astuple(row.after), strict=True)
-    return [cell for before, after in pairs for cell in percents(before, after)]
 
 
 def _data_uri(picture: Image) -> str:

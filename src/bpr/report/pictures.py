@@ -31,14 +31,8 @@ class Panel:
 def panels_of(changes: Sequence[InstanceChange], side: int = SIDE) -> list[list[Panel]]:
     """The pictures of each instance: image, coarse, refined and, where it is known, true outline.
 
-    Each image is decoded once, and one image at a time is in memory.
-
-    Args:
-        changes: The instances.
-        side: Longer side of a picture, px; small instances are not magnified that far.
-
-    Raises:
-        bpr.formats.errors.FormatError: If an image cannot be decoded.
+    Each image is decoded once, and one image at a time is in memory. Their longer side is ``side`` px; small instances
+    are not magnified that far.
     """
     panels: list[list[Panel]] = [[] for _ in changes]
     by_image: dict[int | str, list[int]] = {}
@@ -48,18 +42,11 @@ def panels_of(changes: Sequence[InstanceChange], side: int = SIDE) -> list[list[
         record = changes[numbers[0]].record
         pixels = read_image(record.path, record.size, record.exif)
         for number in numbers:
-            panels[number] = draw_panels(pixels, changes[number], side)
+            panels[number] = _draw_panels(pixels, changes[number], side)
     return panels
 
 
-def draw_panels(pixels: Image, change: InstanceChange, side: int = SIDE) -> list[Panel]:
-    """The pictures of one instance.
-
-    Args:
-        pixels: (h, w, 3), the whole image.
-        change: An instance in it.
-        side: Longer side of a picture, px.
-    """
+def _draw_panels(pixels: Image, change: InstanceChange, side: int) -> list[Panel]:
     masks = {"coarse": change.coarse.rle, "refined": change.refined}
     if change.match is not None:
         masks["ground truth"] = change.match.true

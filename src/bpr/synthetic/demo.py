@@ -1,4 +1,4 @@
-"""The embedded demo: small data sets with exact masks, made on this machine at first use.
+"""The embedded demo: small COCO data sets with exact masks, made on this machine at first use.
 
 Nothing is downloaded. The pictures are composited from photographs that every scikit-image wheel holds, all
 public domain or CC0, according to the documentation of `skimage.data`:
@@ -16,8 +16,6 @@ photograph           by                                        licence
 `retina`             Mikael Häggström                          CC0
 `rocket`             SpaceX                                    public domain
 ===================  ========================================  ==========================================
-
-Every set is there twice: as COCO files, and as a Cityscapes tree.
 """
 
 import contextlib
@@ -32,16 +30,15 @@ import cv2
 import numpy as np
 
 from bpr import rle
-from bpr.formats.coco import write_results
+from bpr.formats.coco import write_results, xywh
 from bpr.structures import Image, Mask, Size
 from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
-from bpr.synthetic.demo_cityscapes import write_cityscapes
 from bpr.synthetic.scene import Scene, compose_scene
 from bpr.synthetic.shapes import SHAPES
 
 Split = Literal["train", "val"]
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of what is generated, so that older sets are made anew."""
 COUNTS: dict[Split, int] = {"train": 16, "val": 8}
 """Number of pictures."""
@@ -64,44 +61,30 @@ _PARTS: dict[str, slice | tuple[slice, slice]] = {
     "astronaut": np.s_[190:],  # without the face: nothing is to be put on it
     "retina": np.s_[350:1060, 350:1060],  # without the black frame
 }
-_NAMES = ("images", "instances.json", "coarse.json", "cityscapes", "complete.json")
+_NAMES = ("images", "instances.json", "coarse.json", "complete.json", "cityscapes")
+"""What may be in the folder of a set; the last one is of older versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoFiles:
-    """Where a demo set is, as COCO files and once more as a Cityscapes tree.
-
-    Attributes:
-        images: Folder of the images.
-        annotations: COCO annotations.
-        predictions: COCO results with coarse masks.
-        cityscapes: Folder with ``leftImg8bit/SPLIT/demo`` and ``gtFine/SPLIT/demo``; `bpr.synthetic.demo_cityscapes`.
-        cityscapes_predictions: Folder with the coarse masks in the layout of Cityscapes results.
-    """
+    """Where a demo set is: a folder of images, COCO annotations, and COCO results with coarse masks."""
 
     images: Path
     annotations: Path
     predictions: Path
-    cityscapes: Path
-    cityscapes_predictions: Path
 
     @classmethod
     def of(cls, folder: Path) -> Self:
         """The files of the set in ``folder``."""
-        trees = folder / "cityscapes", folder / "cityscapes" / "results"
-        return cls(folder / "images", folder / "instances.json", folder / "coarse.json", *trees)
+        return cls(folder / "images", folder / "instances.json", folder / "coarse.json")
 
 
 def make_demo(root: str | Path, split: Split = "val") -> DemoFiles:
-    """Make the demo set ``root/split``, unless it is there already.
+    """Make the demo set ``root/split`` (``train`` or ``val``), unless it is there already.
 
     With the same versions of the libraries, the files are the same byte for byte each time. The set is built
     in a hidden folder of ``root`` and renamed at the end; several processes may do so at the same time. A set
     that is incomplete, or of another version, is replaced.
-
-    Args:
-        root: Folder for the sets; created if need be.
-        split: ``train`` (16 images) or ``val`` (8 others).
 
     Raises:
         ModuleNotFoundError: If scikit-image is not installed.
@@ -123,7 +106,11 @@ def make_demo(root: str | Path, split: Split = "val") -> DemoFiles:
         if not _is_complete(folder):
             with contextlib.suppress(FileNotFoundError):  # nothing to replace
                 os.rename(folder, replaced)
-            _take_place(built, folder)
+            try:
+                os.rename(built, folder)
+            except OSError:
+                if not _is_complete(folder):  # else another process was faster, with the same files
+                    raise
     return files
 
 
@@ -141,14 +128,6 @@ def _stamp(folder: Path) -> dict[str, int]:
     return {"version": VERSION, "files": len(files)}
 
 
-def _take_place(built: Path, folder: Path) -> None:
-    try:
-        os.rename(built, folder)
-    except OSError:
-        if not _is_complete(folder):  # else another process was faster, with the same files
-            raise
-
-
 def _build(folder: Path, split: Split) -> None:
     files = DemoFiles.of(folder)
     files.images.mkdir(parents=True)
@@ -159,14 +138,14 @@ def _build(folder: Path, split: Split) -> None:
     for number in range(1, COUNTS[split] + 1):
         rng = np.random.default_rng([_SEEDS[split], number - 1])
         scene = _compose(photographs, number - 1, rng)
-        picture, found = _png(scene.image), _predicted(scene, number, rng)
         name = f"{split}_{number:02d}.png"
-        (files.images / name).write_bytes(picture)
+        encoded, picture = cv2.imencode(".png", scene.image[..., ::-1])
+        assert encoded
+        (files.images / name).write_bytes(picture.tobytes())
         height, width = scene.image.shape[:2]
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         annotations += _annotated(scene, number, len(annotations) + 1)
-        predictions += found
-        write_cityscapes(files.cityscapes, files.cityscapes_predictions, split, picture, scene, found)
+        predictions += _predicted(scene, number, rng)
     categories = [{"id": category, "name": name} for category, (name, _) in SHAPES.items()]
     content = {"images": images, "annotations": annotations, "categories": categories}
     files.annotations.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
@@ -186,21 +165,13 @@ def _photographs() -> dict[str, Image]:
     try:
         import skimage.data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the demo is made from photographs of scikit-image; install it: pip install scikit-image",
-            name=error.name,
-        ) from error
+        remedy = "the demo is made from photographs of scikit-image; install it: pip install scikit-image"
+        raise ModuleNotFoundError(remedy, name=error.name) from error
     photographs = {}
     for name in dict.fromkeys(_BACKGROUNDS + _TEXTURES):
         photograph = np.asarray(getattr(skimage.data, name)(), np.uint8)
         photographs[name] = photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
     return {name: photograph[_PARTS.get(name, slice(None))] for name, photograph in photographs.items()}
-
-
-def _png(image: Image) -> bytes:
-    encoded, content = cv2.imencode(".png", image[..., ::-1])
-    assert encoded
-    return bytes(content.tobytes())
 
 
 def _annotated(scene: Scene, image_id: int, first_id: int) -> list[dict[str, Any]]:
@@ -246,5 +217,4 @@ def _coarse(mask: Mask, others: Mask, rng: np.random.Generator) -> Mask:
 
 def _mask_fields(mask: Mask) -> dict[str, Any]:
     encoded = rle.encode(mask)
-    x1, y1, x2, y2 = rle.bounding_box(encoded)
-    return {"bbox": [float(v) for v in (x1, y1, x2 - x1, y2 - y1)], "segmentation": encoded}
+    return {"bbox": xywh(encoded), "segmentation": encoded}

@@ -52,17 +52,11 @@ class Scene:
 def compose_scene(
     background: Image, textures: Sequence[Image], size: Size, count: int, rng: np.random.Generator
 ) -> Scene:
-    """Put ``count`` random objects one after the other on a crop of ``background``.
+    """Put ``count`` random objects one after the other on a crop of ``background``, ``size`` (h, w) px.
 
     Later ones, which are smaller, hide earlier ones. A pixel belongs to an object that covers half of it or
-    more. An object that finds no free place in 30 attempts is left out.
-
-    Args:
-        background: (h, w, 3) uint8, any size.
-        textures: Photographs, (h, w, 3) uint8, that the objects are cut from.
-        size: (h, w) of the picture, px.
-        count: Number of objects.
-        rng: Source of all chance.
+    more. An object that finds no free place in 30 attempts is left out. Objects are cut from ``textures``; these and
+    the background are photographs, (h, w, 3) uint8.
     """
     backdrop = _recolour(_crop(background, size, 1.0, rng), int(rng.integers(-12, 13)), rng)
     canvas = backdrop.astype(np.float32)
@@ -153,10 +147,8 @@ def _texture(under: _Canvas, alpha: Coverage, textures: Sequence[Image], rng: np
 def contrasts(inner: _Canvas, outer: _Canvas, body: Mask) -> tuple[float, float]:
     """How much an object stands out from what is around it, as distances in CIE Lab (8-bit scale).
 
-    Args:
-        inner: (h, w, 3) in 0..255, the object's texture.
-        outer: (h, w, 3), what it is put on.
-        body: (h, w) bool, the object; neither empty nor everything.
+    ``inner`` is the object's texture, ``outer`` what it is put on, both (h, w, 3) in 0..255; ``body`` is the object,
+    (h, w) bool, neither empty nor everything.
 
     Returns:
         Between the mean colours of the object and of its surroundings, and the tenth percentile of the

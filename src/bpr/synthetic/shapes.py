@@ -15,11 +15,7 @@ SUPERSAMPLING = 8
 
 
 def pebble(diameter: float, rng: np.random.Generator) -> Coverage:
-    """A compact object; every second one has a bite taken out.
-
-    Args:
-        diameter: Typical extent, px; the shape may be larger by a half.
-        rng: Source of all chance.
+    """A compact object of about ``diameter`` px, perhaps larger by a half; every second one has a bite taken out.
 
     Returns:
         (s, s) float32 in [0, 1], with the object about in the middle and a margin of 2 px or more.
