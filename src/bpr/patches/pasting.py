@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.cutting import PlacedMask, resize
-from bpr.patches.trust import keep_share
+from bpr.patches.trust import gather_evidence, keep_share
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Boxes, Probabilities
 
 EMPTIED: Final = "refinement would leave no pixel"
+TRUSTED: Final = "trusted by the network as it came"
 """Why a mask stays as it came although it went through the network."""
+TRUSTED_FROM: Final = 0.5
+"""Share of the coarse mask beside the network's probability from which the mask stays as it is."""
 
 
 def paste_patches(
@@ -27,7 +30,8 @@ def paste_patches(
     Args:
         placed: The mask and its n patches; without any it is returned as it is.
         probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
-            trust, (n, 2, s, s), they are mixed with the coarse mask as far as it is trusted.
+            trust, (n, 2, s, s), a mask that is better kept than refined stays as it is; the others are mixed with the
+            probabilities in the share of the chance that they are better.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
@@ -38,6 +42,7 @@ def paste_patches(
     mask, boxes = placed
     if len(boxes) == 0:
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
+    keep = 0.0
     side, boxes_in_window = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
     outside = mask.mask.astype(np.float32)
     if probabilities.ndim == 3:
@@ -46,9 +51,12 @@ def paste_patches(
         probability, trust = (resize(probabilities[:, channel], side) for channel in range(2))
         means = mean_of_patches(probability, boxes_in_window, outside)
         nowhere = np.full(means.shape, np.nan, np.float32)
-        keep = keep_share(mask.mask, mean_of_patches(trust, boxes_in_window, nowhere))
-        means += keep * (mask.mask - means)
+        evidence = gather_evidence(mask.mask, means, mean_of_patches(trust, boxes_in_window, nowhere), side)
+        keep = keep_share(evidence)
+        means += np.float32(keep) * (mask.mask - means)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
+    if keep >= TRUSTED_FROM:
+        return kept.leave(TRUSTED)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():
         return kept.leave(EMPTIED)

@@ -1,6 +1,6 @@
-"""Where a coarse mask is left alone: the network says how near to the truth it takes the mask to be."""
+"""When a coarse mask is left alone: what the network says of it, weighed against what it would change."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,32 +8,62 @@ from numpy.typing import NDArray
 from bpr.patches.boundary import boundary_strength
 from bpr.structures import Mask
 
-BIAS: Final = 2.0
-SLOPE: Final = 4.0
-"""Log-odds that a mask is kept: ``BIAS + SLOPE`` times the mean trust logit along its boundary."""
-LOCAL: Final = 2.0
-"""Of these, how much is taken away for each unit by which the logit near a pixel is below that mean."""
-TOLERANCE: Final = 0.5
-"""How far below the mean it may be before anything is taken away."""
+PATCH_SIDE: Final = 64
+"""Side of a patch, px, for which `Evidence` is in pixels; at other scales it is in the same parts of a patch."""
 
 
-def keep_share(mask: Mask, trust: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much the coarse mask counts at each pixel beside the network's probability.
+class Evidence(NamedTuple):
+    """What is known of one mask and of its refinement; each speaks of the whole mask.
 
     Whether a boundary is half a pixel off can hardly be seen in one patch, but the errors of a mask are alike all along
-    its boundary. So it is judged as a whole, and a part of it that is worse than the whole is judged by itself.
+    its boundary.
+
+    Attributes:
+        trust: Mean logit, at the boundary, of the network's second output: the mask is close to the truth.
+        change: Pixels that refinement would change, per pixel of boundary.
+        unsure: Sum of ``p * (1 - p)`` of the probabilities, per pixel of boundary: how blurred the network's own
+            boundary is, px.
+    """
+
+    trust: float
+    change: float
+    unsure: float
+
+
+BIAS: Final = -1.38
+WEIGHTS: Final = Evidence(trust=2.06, change=-2.04, unsure=1.72)
+"""Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
+
+Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card.
+"""
+
+
+def gather_evidence(
+    mask: Mask, probability: NDArray[np.float32], trust: NDArray[np.float32], side: int
+) -> Evidence | None:
+    """The evidence on one mask.
 
     Args:
         mask: (h, w) bool, the coarse mask.
-        trust: (h, w) float32, mean of the trust logits of the patches that cover a pixel; NaN where none does.
+        probability: (h, w) float32 in [0, 1], mean of the patches; 0 or 1 outside of them, as the mask says.
+        trust: (h, w) float32, mean of the trust logits of the patches; NaN outside of them.
+        side: Of the patches, px.
 
     Returns:
-        (h, w) float32 in [0, 1]; the refined probability is ``keep * mask + (1 - keep) * probability``.
+        None where no patch shows a boundary.
     """
     at_boundary = trust[(boundary_strength(mask) > 0) & np.isfinite(trust)]
     if not len(at_boundary):
-        return np.zeros(mask.shape, np.float32)
-    whole = float(at_boundary.mean())
-    below = np.minimum(np.nan_to_num(trust) - whole + TOLERANCE, 0)
-    odds = np.clip(BIAS + SLOPE * whole + LOCAL * below, -30, 30)
-    return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
+        return None
+    length = len(at_boundary) / 2 * side / PATCH_SIDE  # of the boundary, which has pixels on both sides
+    changed = np.count_nonzero((probability > 0.5) != mask)
+    unsure = float((probability * (1 - probability)).sum())
+    return Evidence(float(at_boundary.mean()), changed / length, unsure / length)
+
+
+def keep_share(evidence: Evidence | None) -> float:
+    """The probability, in [0, 1], that a mask is better kept than refined; 0 without evidence."""
+    if evidence is None:
+        return 0.0
+    odds = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, evidence, strict=True))
+    return float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
