@@ -8,7 +8,7 @@ import torch
 from bpr import __main__ as bpr_command
 from bpr import rle
 from bpr.api.refiner import Refiner
-from bpr.benchmark import placement, stress
+from bpr.benchmark import stress
 from bpr.evaluation.stress import INPUTS
 from bpr.formats.annotations import read_annotations
 from bpr.models.segmenter import PatchSegmenter
@@ -144,26 +144,23 @@ def test_wrong_files_and_settings_end_in_one_line(command, toy_coco, tmp_path, c
     assert "is the input" in problem("--json", str(toy_coco.annotations))
     assert "is the input" in problem("--json", str(next(toy_coco.images.iterdir())))
     assert "nowhere: no such file" in problem("--ckpt", "nowhere")
-    assert "threads must be at least 1" in problem("--threads", "0")
     next(toy_coco.images.iterdir()).unlink()
     assert "is missing" in problem()
     change(toy_coco, list.clear)
     line = problem()
     assert str(toy_coco.annotations) in line
     assert "ground truth" in line
-    with pytest.raises(SystemExit):
-        stress.main([*command, "--objects", "0"])
+    for setting, least in (("--objects", 1), ("--threads", 1), ("--seed", 0)):
+        with pytest.raises(SystemExit):
+            stress.main([*command, setting, str(least - 1)])
+        assert f"must be at least {least}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("main", [stress.main, placement.main])
-def test_a_plot_that_cannot_be_drawn_is_refused_before_any_work(main, command, toy_coco, tmp_path, monkeypatch, capsys):
+def test_a_plot_that_cannot_be_drawn_is_refused_before_any_work(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Refiner, "from_pretrained", classmethod(lambda *_, **__: pytest.fail("too late")))
-    monkeypatch.setattr(placement, "load_network", lambda *_: pytest.fail("too late"))
-    if main is placement.main:
-        command = [*command, "--predictions", str(toy_coco.predictions)]
     pytest.importorskip("matplotlib")
-    assert main([*command, "--plot", str(tmp_path / "p.doc")]) == 2
+    assert stress.main([*command, "--plot", str(tmp_path / "p.doc")]) == 2
     assert "png" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main([*command, "--plot", str(tmp_path / "p.png")]) == 2
+    assert stress.main([*command, "--plot", str(tmp_path / "p.png")]) == 2
     assert "pip install 'bpr[plots]'" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.benchmark.measure import add_network_options
 from bpr.benchmark.plots import check_plot, new_figure, write_figure
-from bpr.command import exit_code
+from bpr.command import at_least, exit_code
 from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.evaluation.stress import (
@@ -147,7 +147,7 @@ def stress(refiner: Refiner, choice: Choice, seed: int) -> Iterator[Sample]:
     for image in tqdm(choice.images, desc="refining", unit="image", leave=False, disable=None):
         pixels = read_image(image.path, image.annotated.size)
         together = max(1, _MOST_PIXELS // (len(INPUTS) * pixels.shape[0] * pixels.shape[1]))
-        made = list(_inputs_of(image, seed))
+        made = list(inputs_of(image, seed))
         for first in range(0, len(made), together):
             masks = [
                 (name, true, coarse)
@@ -186,7 +186,7 @@ def draw(scores: Sequence[InputScores], samples: Sequence[Sample], path: Path) -
     write_figure(figure, path)
 
 
-def _inputs_of(image: ChosenImage, seed: int) -> Iterator[tuple[Mask, dict[str, Mask]]]:
+def inputs_of(image: ChosenImage, seed: int) -> Iterator[tuple[Mask, dict[str, Mask]]]:
     """The true mask of each chosen object of an image, and what is made of it."""
     masks = [rle.decode(truth.rle) for truth in image.annotated.truths]
     cover = sum((mask.astype(np.int32) for mask in masks), start=np.zeros(image.annotated.size, np.int32))
@@ -233,8 +233,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument(
         "--annotations", type=Path, required=True, metavar="FILE", help="ground truth: COCO or LVIS file, gtFine folder"
     )
-    options.add_argument("--objects", type=int, default=200, metavar="N", help="draw at most N objects (default: 200)")
-    options.add_argument("--seed", type=int, default=0, help="of the draw and the simulated masks (default: 0)")
+    options.add_argument(
+        "--objects", type=at_least(1), default=200, metavar="N", help="draw at most N objects (default: 200)"
+    )
+    options.add_argument("--seed", type=at_least(0), default=0, help="of the draw and the simulated masks (default: 0)")
     add_network_options(options)
     options.add_argument(
         "--rounds",
@@ -246,10 +248,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.add_argument("--no-trust", action="store_true", help="refine all masks, also those that the network trusts")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1])")
     options.add_argument("--plot", type=Path, metavar="FILE.png", help="draw gain over input IoU (extra plots)")
-    chosen = options.parse_args(arguments)
-    if chosen.objects < 1 or chosen.seed < 0:
-        options.error("--objects must be at least 1, and --seed at least 0")
-    return chosen
+    return options.parse_args(arguments)
 
 
 if __name__ == "__main__":

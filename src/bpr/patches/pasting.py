@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.cutting import PlacedMask, resize
-from bpr.patches.trust import gather_evidence, keep_share
+from bpr.patches.trust import Evidence, gather_evidence, keep_share
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Boxes, Probabilities
 
@@ -42,18 +42,9 @@ def paste_patches(
     mask, boxes = placed
     if len(boxes) == 0:
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
-    keep = 0.0
-    side, boxes_in_window = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
-    outside = mask.mask.astype(np.float32)
-    if probabilities.ndim == 3:
-        means = mean_of_patches(resize(probabilities, side), boxes_in_window, outside)
-    else:
-        probability, trust = (resize(probabilities[:, channel], side) for channel in range(2))
-        means = mean_of_patches(probability, boxes_in_window, outside)
-        nowhere = np.full(means.shape, np.nan, np.float32)
-        evidence = gather_evidence(mask.mask, means, mean_of_patches(trust, boxes_in_window, nowhere), side)
-        keep = keep_share(evidence)
-        means += np.float32(keep) * (mask.mask - means)
+    means, evidence = read_answers(placed, probabilities)
+    keep = keep_share(evidence)
+    means += np.float32(keep) * (mask.mask - means)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
     if keep >= TRUSTED_FROM:
         return kept.leave(TRUSTED)
@@ -61,6 +52,28 @@ def paste_patches(
     if keep_emptied and not refined.any():
         return kept.leave(EMPTIED)
     return replace(kept, mask=refined, reason=None)
+
+
+def read_answers(placed: PlacedMask, answers: Probabilities) -> tuple[NDArray[np.float32], Evidence | None]:
+    """Join the network's answers on the patches of one mask.
+
+    Args:
+        placed: The mask and its n patches, n >= 1.
+        answers: (n, s, s), or with trust (n, 2, s, s), as of `paste_patches`.
+
+    Returns:
+        (h, w) float32 in [0, 1], mean probability of foreground; 0 or 1 outside of the patches, as the mask says. And
+        what speaks for and against keeping the mask, if the network has trust.
+    """
+    mask, boxes = placed
+    side, local = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
+    outside = mask.mask.astype(np.float32)
+    if answers.ndim == 3:
+        return mean_of_patches(resize(answers, side), local, outside), None
+    probability, trust = (resize(answers[:, channel], side) for channel in range(2))
+    means = mean_of_patches(probability, local, outside)
+    trusted = mean_of_patches(trust, local, np.full(means.shape, np.nan, np.float32))
+    return means, gather_evidence(mask.mask, means, trusted, side)
 
 
 def mean_of_patches(patches: Probabilities, boxes: Boxes, outside: NDArray[np.float32]) -> NDArray[np.float32]:
