@@ -73,7 +73,7 @@ def test_the_pairs_of_the_coarse_masks_are_kept(tmp_path: Path, annotations: Pat
     assert found.before is not None
     assert found.before.mask_iou == pytest.approx(0.9)
     assert found.scores.mask_iou == pytest.approx((0.1 + 0) / 2)
-    assert found.iou_shares == Shares(better=0, worse=1, unchanged=0)
+    assert found.iou_shares == Shares(better=0, worse=1, unchanged=0, spoilt=1)
 
 
 def test_the_shares_tell_better_from_worse_and_unchanged(tmp_path: Path, annotations: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_shares_tell_better_from_worse_and_unchanged(tmp_path: Path, annotat
 
     found = evaluate(refined, annotations, against=coarse)
 
-    assert found.iou_shares == found.boundary_f_shares == Shares(better=0.5, worse=0, unchanged=0.5)
+    assert found.iou_shares == found.boundary_f_shares == Shares(better=0.5, worse=0, unchanged=0.5, spoilt=0)
     assert found.before is not None
     expected = [boundary_f_of_rles(square(14, 30), square(10, 30)), boundary_f_of_rles(square(50, 68), square(50, 70))]
     assert found.before.boundary_f == pytest.approx(np.mean(expected))
@@ -91,8 +91,9 @@ def test_the_shares_tell_better_from_worse_and_unchanged(tmp_path: Path, annotat
 def test_a_change_of_a_thousandth_is_none() -> None:
     before = np.array([0.5, 0.5, 0.5, 0.5])
 
-    assert compare(before, np.array([0.5009, 0.4991, 0.502, 0.498])) == Shares(0.25, 0.25, 0.5)
-    assert compare(np.zeros(0), np.zeros(0)) == Shares(0, 0, 0)
+    assert compare(before, np.array([0.5009, 0.4991, 0.502, 0.498])) == Shares(0.25, 0.25, 0.5, 0)
+    assert compare(before, np.array([0.4, 0.481, 0.479, 0.5])) == Shares(0, 0.75, 0.25, 0.5)
+    assert compare(np.zeros(0), np.zeros(0)) == Shares(0, 0, 0, 0)
 
 
 def test_predictions_of_classes_without_objects_are_counted_and_not_scored(tmp_path: Path, annotations: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_file_against_itself_changes_nothing(make_files: Callable[..., Any]) -
     found = evaluate(files.results, files.annotations, against=files.results)
 
     assert found.scores == found.before
-    assert found.iou_shares == found.boundary_f_shares == Shares(0, 0, 1)
+    assert found.iou_shares == found.boundary_f_shares == Shares(0, 0, 1, 0)
 
 
 def test_the_report_is_json(make_files: Callable[..., Any]) -> None:
@@ -172,7 +173,7 @@ def test_the_table_of_a_comparison_has_the_change(tmp_path: Path, annotations: P
     assert rows[""] == ["coarse", "refined", "change"]
     assert rows["Mask IoU (matched)"] == ["95.0", "100.0", "+5.0"]
     assert rows["AP large"] == ["–", "–", "–"]
-    assert "by mask IoU: 50.0% better, 0.0% worse, 50.0% unchanged" in table
+    assert "by mask IoU: 50.0% better, 0.0% worse (0.0% by more than 0.02), 50.0% unchanged" in table
 
 
 @pytest.mark.parametrize(

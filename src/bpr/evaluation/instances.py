@@ -16,6 +16,8 @@ MIN_IOU: Final = 0.5
 """Mask IoU from which a prediction and an object match."""
 UNCHANGED: Final = 0.001
 """A score that changes by at most this counts as unchanged."""
+SPOILT: Final = 0.02
+"""A score that falls by more than this counts as spoilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,15 @@ class InstanceScores:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Shares of the matched instances, in [0, 1]; they add up to 1, or to 0 if nothing is matched."""
+    """Shares of the matched instances, in [0, 1].
+
+    The first three add up to 1, or to 0 if nothing is matched; those that are spoilt are among those that are worse.
+    """
 
     better: float
     worse: float
     unchanged: float
+    spoilt: float
 
 
 def match_all(images: Sequence[ImageRecord]) -> list[tuple[Match, ...]]:
@@ -68,9 +74,9 @@ def score_matches(images: Sequence[ImageRecord], matches: Sequence[tuple[Match, 
 
 
 def compare(before: NDArray[np.float64], after: NDArray[np.float64]) -> Shares:
-    """How many scores, (n,) of the same instances before and after, rose or fell by more than `UNCHANGED`."""
+    """How many scores, (n,) of the same instances, rose or fell by more than `UNCHANGED` or `SPOILT`."""
     if len(before) == 0:
-        return Shares(0.0, 0.0, 0.0)
+        return Shares(0.0, 0.0, 0.0, 0.0)
     change = after - before
     better, worse = float((change > UNCHANGED).mean()), float((change < -UNCHANGED).mean())
-    return Shares(better, worse, float((np.abs(change) <= UNCHANGED).mean()))
+    return Shares(better, worse, float((np.abs(change) <= UNCHANGED).mean()), float((change < -SPOILT).mean()))

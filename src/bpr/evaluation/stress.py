@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bpr.evaluation.instances import UNCHANGED
+from bpr.evaluation.instances import SPOILT, UNCHANGED
 from bpr.evaluation.table import ABSENT, percent
 from bpr.patches.boundary import inner_boundary
 from bpr.structures import Mask
@@ -17,8 +17,6 @@ from bpr.synthetic.known_errors import KNOWN_ERRORS
 SIMULATED: Final = "simulated"
 INPUTS: Final = (*KNOWN_ERRORS, SIMULATED)
 """Names of the coarse masks that are made of each object, in the order of the table."""
-SPOILT: Final = 0.02
-"""An IoU that falls by more than this counts as spoilt."""
 
 
 _HEAD: Final = (

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from operator import attrgetter
 
-from bpr.evaluation.instances import MIN_IOU, UNCHANGED
+from bpr.evaluation.instances import MIN_IOU, SPOILT, UNCHANGED
 from bpr.evaluation.scores import Evaluation, Scores
 
 ABSENT = "\N{EN DASH}"
@@ -54,7 +54,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     ]
     for name, shares in (("mask IoU", evaluation.iou_shares), ("boundary F", evaluation.boundary_f_shares)):
         if shares is not None:
-            parts = f"{shares.better:.1%} better, {shares.worse:.1%} worse, {shares.unchanged:.1%} unchanged"
+            worse = f"{shares.worse:.1%} worse ({shares.spoilt:.1%} by more than {SPOILT})"
+            parts = f"{shares.better:.1%} better, {worse}, {shares.unchanged:.1%} unchanged"
             lines.append(f"  by {name}: {parts} (by at most {UNCHANGED})")
     return lines
 
