@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         print(format_summary(finished.summary, finished.elapsed))
         for note in run.given.notes:
             print(f"note: {note}")
-        print(f"network: {run.checkpoint.stem}, backend {run.backend.value}")
+        print(f"network: {run.checkpoint.stem}, backend {run.backend.value}, rounds {', '.join(run.rounds)}")
         print(f"refined masks: {finished.refined.path}")
         ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
         report = refine_text(cfg) if settings.report else None

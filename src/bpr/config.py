@@ -77,7 +77,7 @@ class RefineConf:
     exif: ExifUse = MISSING
     ckpt: str = MISSING
     input_size: int | None = MISSING
-    rounds: list[Round] = MISSING
+    rounds: list[Round] | None = MISSING
     trust: bool = MISSING
     threshold: float = MISSING
     patches_per_forward: int | None = MISSING

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from bpr.patches.cutting import PlacedMask
-from bpr.patches.pasting import TRUSTED, paste_patches
-from bpr.patches.trust import Evidence, gather_evidence, keep_share
+from bpr.patches.cutting import PlacedMask, place_patches
+from bpr.patches.pasting import paste_patches
+from bpr.patches.trust import TRUSTED, Evidence, gather_evidence, is_trusted
 from bpr.patches.windows import MaskWindow
+from bpr.structures import PatchSpec, Round
 
 SIDE = 64
 BOXES = np.array([[0, 0, SIDE, SIDE]])
@@ -29,18 +30,16 @@ def test_evidence_is_counted_in_pixels_of_boundary():
     trust[32:] = 1.0
     found = gather_evidence(square(), probability, trust, SIDE)
     assert found.trust == pytest.approx(2.0)
-    assert found.change == pytest.approx((26**2 - 24**2) / 96, rel=0.05)
-    assert found.unsure == pytest.approx(0.09 * SIDE**2 / 96, rel=0.05)
+    assert found.blur == pytest.approx(np.log(0.09 * SIDE**2 / 96), abs=0.06)
     twice = gather_evidence(square(), probability, trust, 2 * SIDE)
-    assert twice.change == pytest.approx(found.change / 2)
+    assert twice.blur == pytest.approx(found.blur - np.log(2), abs=0.02)
 
 
-def test_the_more_a_mask_is_trusted_and_the_less_is_certain_the_rather_it_is_kept():
-    base = keep_share(Evidence(0.0, 0.5, 0.5))
-    assert keep_share(Evidence(1.0, 0.5, 0.5)) > base > keep_share(Evidence(-1.0, 0.5, 0.5))
-    assert keep_share(Evidence(0.0, 0.1, 0.5)) > base > keep_share(Evidence(0.0, 2.0, 0.5))
-    assert keep_share(Evidence(0.0, 0.5, 1.0)) > base > keep_share(Evidence(0.0, 0.5, 0.1))
-    assert keep_share(Evidence(1e9, 0.0, 0.0)) == pytest.approx(1)
+def test_a_mask_is_kept_where_it_is_trusted_or_the_networks_own_boundary_is_blurred():
+    assert is_trusted(Evidence(2.0, -0.5))
+    assert not is_trusted(Evidence(-2.0, -0.5))
+    assert is_trusted(Evidence(-0.5, 1.0))
+    assert not is_trusted(Evidence(-0.5, -1.0))
 
 
 def test_a_trusted_mask_stays_and_a_doubted_one_is_replaced():
@@ -54,24 +53,26 @@ def test_a_trusted_mask_stays_and_a_doubted_one_is_replaced():
 
 
 def test_what_an_earlier_round_has_refined_counts_as_refined_although_it_is_trusted_now():
-    answers = np.stack([square(), np.full((SIDE, SIDE), 9.0)])[None].astype(np.float32)
+    answers = np.stack([square(1), np.full((SIDE, SIDE), 9.0)])[None].astype(np.float32)
     mask = MaskWindow(0, square(), (0, 0, SIDE, SIDE), patches=3, reason=None)
     refined = paste_patches(PlacedMask(mask, BOXES), answers)
     assert refined.reason is None
+    np.testing.assert_array_equal(refined.mask, square(1))
     assert refined.patches == 4
 
 
-def test_the_probabilities_are_mixed_with_the_mask():
-    probability = np.full((SIDE, SIDE), 0.5)
-    refined = pasted(probability, -9.0)
-    trust = np.full((SIDE, SIDE), -9.0, np.float32)
-    keep = keep_share(gather_evidence(square(), probability.astype(np.float32), trust, SIDE))
-    np.testing.assert_allclose(refined.probabilities, keep * square() + (1 - keep) * 0.5, atol=1e-6)
+def test_a_trusted_mask_has_no_patches_in_later_rounds():
+    spec, size = PatchSpec(32), (SIDE, SIDE)
+    coarse = MaskWindow.of(0, square())
+    assert len(place_patches(coarse, Round.boundary, spec, size).boxes)
+    trusted = place_patches(coarse.leave(TRUSTED), Round.boundary, spec, size)
+    assert len(trusted.boxes) == 0
+    assert trusted.mask.reason == TRUSTED
 
 
 @pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)])
 def test_a_mask_without_boundary_is_not_judged(mask):
     assert gather_evidence(mask, mask.astype(np.float32), np.zeros(mask.shape, np.float32), SIDE) is None
-    assert keep_share(None) == 0
+    assert not is_trusted(None)
     uncovered = np.full(mask.shape, np.nan, np.float32)
     assert gather_evidence(square(), square().astype(np.float32), uncovered, SIDE) is None

@@ -18,7 +18,7 @@ from bpr.api.interop import masks_of
 from bpr.data.images import as_rgb
 from bpr.models.backends import as_network, best_patches_per_forward, check_backend, make_predict, usable_device
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import load_segmenter, resolve_checkpoint
+from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
@@ -37,7 +37,8 @@ class Refiner:
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
         rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
-            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object.
+            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object. None: those that
+            suit the weights (`PatchSegmenter.rounds`).
 
     Raises:
         bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device or
@@ -52,7 +53,7 @@ class Refiner:
         patches_per_forward: int | None = None,
         threads: int | None = None,
         backend: Backend | str = Backend.eager,
-        rounds: Sequence[Round | str] | str = (Round.boundary,),
+        rounds: Sequence[Round | str] | str | None = None,
     ) -> None:
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
@@ -63,7 +64,8 @@ class Refiner:
             torch.set_num_threads(threads)
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
-        passes = tuple(Round(one) for one in ([rounds] if isinstance(rounds, str) else rounds))
+        chosen = segmenter.rounds if rounds is None else [rounds] if isinstance(rounds, str) else rounds
+        passes = tuple(Round(one) for one in chosen)
         self._method = Method(self.patch, passes, segmenter.input_size)
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
@@ -98,7 +100,9 @@ class Refiner:
             patch = patch or hub.read_patch(hub.fetch(name, hub.CONFIG_NAME, client))
         else:
             weights = resolve_checkpoint(name)
-        return cls(load_segmenter(weights, input_size, None if trust else False), patch, **options)
+        segmenter = load_segmenter(weights, input_size)
+        options.setdefault("rounds", segmenter.rounds)
+        return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights, ``patch`` and a model card to a folder that `from_pretrained` reads.

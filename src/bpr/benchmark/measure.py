@@ -29,12 +29,14 @@ from bpr.refine.run import RefinementRun
 from bpr.refine.shards import read_shards
 from bpr.refine.summary import RefinementSummary
 from bpr.refine.writer import RefinementWriter
-from bpr.structures import Backend, ImageRecord, PatchSpec
+from bpr.structures import Backend, ImageRecord, PatchSpec, Round
 
 BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
 _PATCHES: Final = 256
 """Number of patches that the bare network is shown."""
+_PAPERS: Final = (Round.boundary,)
+"""The rounds that are measured, so that speeds compare with the paper's and with each other."""
 _WARM_UP_S: Final = 600
 """Processes wait for each other as long as this: one of them may export the network first."""
 
@@ -123,7 +125,7 @@ def _refine_share(
 ) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    refiner = load_refiner(resolve_checkpoint(ckpt), inference=inference)
+    refiner = load_refiner(resolve_checkpoint(ckpt), inference=inference, rounds=_PAPERS)
     mine = read_input(workload.images, workload.predictions).records[rank::processes]
     with TemporaryDirectory() as folder:
         _refine_images(refiner, mine[:1], "cpu", Path(folder) / "warm up")
@@ -170,7 +172,7 @@ def load_network(chosen: argparse.Namespace, backend: str | None = None) -> Patc
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     inference = Inference(backend=Backend(backend or chosen.backend))
-    return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference).to(chosen.device)
+    return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference, rounds=_PAPERS).to(chosen.device)
 
 
 def _refine_images(refiner: PatchRefiner, records: Sequence[ImageRecord], device: str, output: Path) -> RefinementRun:

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=chosen.device,
             threads=chosen.threads,
             backend=chosen.backend,
-            rounds=chosen.rounds,
+            **({} if chosen.rounds is None else {"rounds": chosen.rounds}),
         )
         samples = list(stress(refiner, choice, chosen.seed))
         scores = score_inputs(samples, choice.objects)
@@ -203,7 +203,7 @@ def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
         f"left out: {_counted(choice.crowds, 'crowd region')}, {_counted(choice.empty, 'object')} without a pixel",
     ]
     trust = ", without trust" if chosen.no_trust else ""
-    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds)}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
+    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds or ['as suits it'])}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
 
 
 def _counted(count: int, what: str) -> str:
@@ -214,7 +214,7 @@ def _content(chosen: argparse.Namespace, choice: Choice, scores: Sequence[InputS
     """What ``--json`` writes; all shares and IoU in [0, 1]."""
     return {
         "ckpt": str(chosen.ckpt),
-        "rounds": list(chosen.rounds),
+        "rounds": chosen.rounds,
         "trust": not chosen.no_trust,
         "seed": chosen.seed,
         "images": len(choice.images),
@@ -242,8 +242,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--rounds",
         nargs="+",
         choices=[str(one) for one in Round],
-        default=[str(Round.boundary)],
-        help="passes over the boundaries (default: boundary)",
+        help="passes over the boundaries (default: as suits the weights)",
     )
     options.add_argument("--no-trust", action="store_true", help="refine all masks, also those that the network trusts")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1])")

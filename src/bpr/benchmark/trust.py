@@ -33,7 +33,7 @@ from bpr.structures import Image, Mask, PatchSpec, Round, SettingError
 
 MOST_AT_STAKE: Final = 0.03
 """IoU that is won or lost beyond this counts as this: one mask that is far off must not decide for all."""
-RIDGE: Final = 1e-3
+RIDGE: Final = 1e-5
 """Of the sum of squares of the weights, beside the mean loss."""
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--annotations", type=Path, nargs="+", required=True, metavar="FILE", help="ground truth")
     options.add_argument("--objects", type=at_least(1), default=20, metavar="N", help="of each file (default: 20)")
     options.add_argument("--seed", type=at_least(0), default=0, help="of the draw and the simulated masks (default: 0)")
-    options.add_argument("--harm", type=float, default=1.0, help="how much lost IoU counts beside won one (default: 1)")
+    options.add_argument("--harm", type=float, default=2.0, help="how much lost IoU counts beside won one (default: 2)")
     add_network_options(options)
     chosen = options.parse_args(arguments)
 
@@ -100,7 +100,7 @@ def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> C
     return Case(evidence, _iou(refined, true) - _iou(coarse, true))
 
 
-def fit(cases: Sequence[Case], harm: float = 1.0) -> tuple[float, Evidence]:
+def fit(cases: Sequence[Case], harm: float = 2.0) -> tuple[float, Evidence]:
     """Logistic regression of "refinement made it worse" on the evidence, each case weighted by what was at stake.
 
     Args:

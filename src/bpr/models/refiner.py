@@ -19,9 +19,9 @@ from bpr.models.backends import Predict, as_network, best_patches_per_forward, c
 from bpr.models.losses import TRUST_SHARE, patch_cross_entropy, trust_loss
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import load_segmenter
+from bpr.models.weights import change_trust, load_segmenter
 from bpr.patches.engine import ImageMasks, Method, refine
-from bpr.structures import Backend, SettingError
+from bpr.structures import Backend, Round, SettingError
 
 # Lightning 2.6 asks torch 2.14 in a way that it announces to drop; nothing that a user of either could mend.
 warnings.filterwarnings("ignore", message=r"`?isinstance\(treespec, LeafSpec\)", category=Warning)
@@ -151,7 +151,11 @@ class PatchRefiner(pl.LightningModule):
 
 
 def load_refiner(
-    path: str | Path, input_size: int | None = None, inference: Inference | None = None, trust: bool = True
+    path: str | Path,
+    input_size: int | None = None,
+    inference: Inference | None = None,
+    trust: bool = True,
+    rounds: tuple[Round, ...] | None = None,
 ) -> PatchRefiner:
     """Read a checkpoint of this project, its exported weights, or the paper authors' released ``.pth``.
 
@@ -161,6 +165,7 @@ def load_refiner(
             method of ``inference`` takes it over.
         inference: How the network is applied.
         trust: Whether masks are left alone where the network trusts them; without, its second output is left out.
+        rounds: Which are run, in place of those of ``inference``; None: those that suit the weights.
 
     Returns:
         The module in eval mode.
@@ -168,6 +173,7 @@ def load_refiner(
     Raises:
         bpr.models.weights.CheckpointError: If the file is missing or has another layout.
     """
-    segmenter, how = load_segmenter(path, input_size, None if trust else False), inference or Inference()
-    method = replace(how.method, input_size=segmenter.input_size)
+    segmenter, how = load_segmenter(path, input_size), inference or Inference()
+    method = replace(how.method, input_size=segmenter.input_size, rounds=rounds or segmenter.rounds)
+    segmenter = segmenter if trust else change_trust(segmenter, False)
     return PatchRefiner(segmenter, inference=replace(how, method=method)).eval()

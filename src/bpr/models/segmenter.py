@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from bpr.models.stem import CoarseMaskStem
+from bpr.structures import Round
 
 STRIDE: Final = 32
 """Input sizes are multiples of this: the stride of HRNet's coarsest scale."""
@@ -64,6 +65,11 @@ class PatchSegmenter(nn.Module):
     def config(self) -> dict[str, str | int | bool]:
         """Plain values that rebuild this network, without its weights: ``PatchSegmenter(**config)``."""
         return {"backbone": self.backbone_name, "input_size": self.input_size, "pretrained": False, "trust": self.trust}
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """The rounds in which it refines best: that of the paper, or those on which weights with trust are trained."""
+        return (Round.object, Round.boundary) if self.trust else (Round.boundary,)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of background (0) and foreground (1) at the network's input size.

@@ -85,7 +85,12 @@ def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a .ckpt, .pth or .safetensors file")
     segmenter = _read(path, input_size)
-    if trust is None or trust == segmenter.trust:
+    return segmenter if trust is None else change_trust(segmenter, trust)
+
+
+def change_trust(segmenter: PatchSegmenter, trust: bool) -> PatchSegmenter:
+    """The network with or without a trust output, in eval mode; itself if it is so already. A new one is undecided."""
+    if trust == segmenter.trust:
         return segmenter
     changed = PatchSegmenter(**{**segmenter.config, "trust": trust})  # type: ignore[arg-type]
     changed.load_state_dict(segmenter.state_dict(), strict=False)  # they differ in the trust output alone

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bpr.patches.boundary import boundary_strength
 from bpr.patches.placement import place_centres
+from bpr.patches.trust import TRUSTED
 from bpr.patches.windows import EMPTY, MaskWindow, bounding_box
 from bpr.structures import Boxes, Image, Mask, PatchSpec, Round, Size
 
@@ -48,6 +49,8 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
     """
     side = spec.size if kind is Round.boundary else object_side(mask.mask)
     fitted = mask.fit(side, size)
+    if fitted.reason == TRUSTED:
+        return PlacedMask(fitted, np.zeros((0, 4), np.int64))
     if fitted.window == EMPTY:
         return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64))
     own = replace(spec, size=side, margin=min(spec.margin, side // 2 - 1))

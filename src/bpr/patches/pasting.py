@@ -7,15 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.cutting import PlacedMask, resize
-from bpr.patches.trust import Evidence, gather_evidence, keep_share
+from bpr.patches.trust import TRUSTED, Evidence, gather_evidence, is_trusted
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Boxes, Probabilities
 
 EMPTIED: Final = "refinement would leave no pixel"
-TRUSTED: Final = "trusted by the network as it came"
 """Why a mask stays as it came although it went through the network."""
-TRUSTED_FROM: Final = 0.5
-"""Share of the coarse mask beside the network's probability from which the mask stays as it is."""
 
 
 def paste_patches(
@@ -30,8 +27,7 @@ def paste_patches(
     Args:
         placed: The mask and its n patches; without any it is returned as it is.
         probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
-            trust, (n, 2, s, s), a mask that is better kept than refined stays as it is; the others are mixed with the
-            probabilities in the share of the chance that they are better.
+            trust, (n, 2, s, s), a mask that no round has refined yet stays as it is where it is trusted.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
@@ -43,10 +39,8 @@ def paste_patches(
     if len(boxes) == 0:
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
     means, evidence = read_answers(placed, probabilities)
-    keep = keep_share(evidence)
-    means += np.float32(keep) * (mask.mask - means)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
-    if keep >= TRUSTED_FROM:
+    if mask.reason is not None and is_trusted(evidence):  # what a round has refined is no longer judged
         return kept.leave(TRUSTED)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():

@@ -1,5 +1,6 @@
-"""When a coarse mask is left alone: what the network says of it, weighed against what it would change."""
+"""When a coarse mask is left alone: what the network says of it, and how sure the network is of its own."""
 
+import math
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,18 +21,19 @@ class Evidence(NamedTuple):
 
     Attributes:
         trust: Mean logit, at the boundary, of the network's second output: the mask is close to the truth.
-        change: Pixels that refinement would change, per pixel of boundary.
-        unsure: Sum of ``p * (1 - p)`` of the probabilities, per pixel of boundary: how blurred the network's own
-            boundary is, px.
+        blur: How blurred the network's own boundary is: logarithm of the sum of ``p * (1 - p)`` of the probabilities
+            per pixel of boundary (px, plus `SHARPEST`).
     """
 
     trust: float
-    change: float
-    unsure: float
+    blur: float
 
 
-BIAS: Final = -1.38
-WEIGHTS: Final = Evidence(trust=2.06, change=-2.04, unsure=1.72)
+TRUSTED: Final = "trusted by the network as it came"
+"""Why a mask stays as it came although it went through the network."""
+SHARPEST: Final = 0.02
+BIAS: Final = 0.52
+WEIGHTS: Final = Evidence(trust=3.61, blur=3.86)
 """Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
 Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card.
@@ -56,14 +58,12 @@ def gather_evidence(
     if not len(at_boundary):
         return None
     length = len(at_boundary) / 2 * side / PATCH_SIDE  # of the boundary, which has pixels on both sides
-    changed = np.count_nonzero((probability > 0.5) != mask)
     unsure = float((probability * (1 - probability)).sum())
-    return Evidence(float(at_boundary.mean()), changed / length, unsure / length)
+    return Evidence(float(at_boundary.mean()), math.log(unsure / length + SHARPEST))
 
 
-def keep_share(evidence: Evidence | None) -> float:
-    """The probability, in [0, 1], that a mask is better kept than refined; 0 without evidence."""
+def is_trusted(evidence: Evidence | None) -> bool:
+    """Whether a mask is rather kept than refined; not without evidence."""
     if evidence is None:
-        return 0.0
-    odds = BIAS + sum(weight * value for weight, value in zip(WEIGHTS, evidence, strict=True))
-    return float(1 / (1 + np.exp(-np.clip(odds, -30, 30))))
+        return False
+    return BIAS + sum(weight * value for weight, value in zip(WEIGHTS, evidence, strict=True)) > 0

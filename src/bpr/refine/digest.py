@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bpr.refine.inputs import RefinementInput
 from bpr.refine.settings import RefineSettings
-from bpr.structures import Backend
+from bpr.structures import Backend, Round
 
 
 def digest(settings: Mapping[str, Any]) -> str:
@@ -19,7 +19,12 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def what_counts(
-    settings: RefineSettings, given: RefinementInput, checkpoint: Path, backend: Backend, precision: str
+    settings: RefineSettings,
+    given: RefinementInput,
+    checkpoint: Path,
+    backend: Backend,
+    rounds: Sequence[Round],
+    precision: str,
 ) -> dict[str, Any]:
     """All that determines the masks, by the names that people know it by."""
     beside = given.predictions.path.parent
@@ -29,11 +34,9 @@ def what_counts(
         "images": [_state(path) for path in given.records.paths],
         "format": given.predictions.format.name,
         "backend": backend,
+        "rounds": rounds,
         "precision": precision,
-        **{
-            name: getattr(settings, name)
-            for name in ("ignore_label", "exif", "input_size", "rounds", "trust", "threshold")
-        },
+        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "trust", "threshold")},
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 

@@ -19,7 +19,7 @@ from bpr.formats.errors import FormatError
 from bpr.models.backends import choose_backend
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
-from bpr.models.weights import resolve_checkpoint
+from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, what_counts
 from bpr.refine.inputs import RefinementInput, read_input
@@ -29,7 +29,7 @@ from bpr.refine.settings import RefineSettings
 from bpr.refine.shards import discard_shards, read_shards
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
-from bpr.structures import Backend, SettingError
+from bpr.structures import Backend, Round, SettingError
 
 
 class RefinementRun:
@@ -110,6 +110,7 @@ class OpenRun:
     left: StoredRecords
     checkpoint: Path
     backend: Backend
+    rounds: tuple[Round, ...]
     start: float
 
     def finish(self) -> FinishedRun:
@@ -152,12 +153,13 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
         problem = "several processes were started, but the trainer has one"
         raise SettingError(f"{problem}; set trainer.devices to their number")
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
-    shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, str(trainer.precision)))
+    rounds = settings.rounds or load_segmenter(checkpoint).rounds
+    shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision)))
     if trainer.is_global_zero:
         shards.claim()
     if settings.overwrite:
         shards.discard_others()
-    return OpenRun(settings, given, shards, shards.remaining(given.records), checkpoint, backend, start)
+    return OpenRun(settings, given, shards, shards.remaining(given.records), checkpoint, backend, rounds, start)
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
@@ -173,9 +175,9 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         return True
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    method = Method(settings.patch, settings.rounds, threshold=settings.threshold)
+    method = Method(settings.patch, threshold=settings.threshold)
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "onnx")
-    refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust)
+    refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust, run.rounds)
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers
     workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers

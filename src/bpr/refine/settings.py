@@ -31,7 +31,7 @@ class RefineSettings:
     exif: ExifUse
     ckpt: str
     input_size: int | None
-    rounds: tuple[Round, ...]
+    rounds: tuple[Round, ...] | None
     trust: bool
     threshold: float
     patch: PatchSpec
@@ -52,7 +52,7 @@ class RefineSettings:
             value = getattr(self, name)
             if value is not None and value < lowest:
                 raise SettingError(f"{name} must be at least {lowest}, got {value}")
-        if not self.rounds:
+        if self.rounds is not None and not self.rounds:
             raise SettingError("rounds must name at least one, such as rounds=[boundary]")
         if self.dilation_ratio is not None and not 0 < self.dilation_ratio < 1:
             problem = "dilation_ratio must be in (0, 1), a part of the image's diagonal"
@@ -98,5 +98,9 @@ class RefineSettings:
             folder=Path(folder),
             cache=cache,
             contact_sheet=bool(sheet),
-            **{**given, "patch": PatchSpec(**given["patch"]), "rounds": tuple(given["rounds"])},
+            **{
+                **given,
+                "patch": PatchSpec(**given["patch"]),
+                "rounds": None if given["rounds"] is None else tuple(given["rounds"]),
+            },
         )
