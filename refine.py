@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
             return
         finished = run.finish()
         print(format_summary(finished.summary, finished.elapsed))
-        for note in run.given.notes:
+        for note in (*run.given.notes, *finished.summary.notes):
             print(f"note: {note}")
         print(f"network: {run.checkpoint.stem}, backend {run.backend.value}, rounds {', '.join(run.rounds)}")
         print(f"refined masks: {finished.refined.path}")

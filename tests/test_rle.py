@@ -23,6 +23,15 @@ def by_pycocotools(mask):
     return {"size": list(mask.shape), "counts": code["counts"].decode()}
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_uncompressed_counts_are_the_runs(first):
+    mask = np.full((3, 2), first)
+    mask[1, 1] = not first
+    code = rle.encode(mask)
+    assert rle.uncompressed_counts(code) == ([0, 4, 1, 1] if first else [4, 1, 1])
+    assert rle.from_segmentation({"size": [3, 2], "counts": rle.uncompressed_counts(code)}, (3, 2)) == code
+
+
 @given(masks)
 def test_codes_are_those_of_pycocotools(mask):
     assert rle.encode(mask) == by_pycocotools(mask)

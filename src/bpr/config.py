@@ -74,6 +74,7 @@ class RefineConf:
     data: Any = None
     format: str | None = MISSING
     ignore_label: int | None = MISSING
+    polygon_tolerance: float = MISSING
     exif: ExifUse = MISSING
     ckpt: str = MISSING
     input_size: int | None = MISSING

@@ -87,6 +87,12 @@ def from_segmentation(segmentation: object, size: Size) -> Rle:
     raise ValueError(f"a segmentation is a list of polygons or an RLE, got {type(segmentation).__name__}")
 
 
+def uncompressed_counts(rle: Rle) -> list[int]:
+    """The lengths of the runs, as ``counts`` of an uncompressed RLE: background first, column by column."""
+    lengths: list[int] = np.diff(_run_ends(rle["counts"]), prepend=0).tolist()
+    return lengths
+
+
 def bounding_box(rle: Rle) -> Window:
     """Tight box of the foreground, ``x1, y1, x2, y2``, half-open; all zero for an empty mask."""
     x, y, width, height = (int(v) for v in coco_mask.toBbox(_native(rle)))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from bpr import rle
 from bpr.formats.errors import FormatError
+from bpr.formats.polygons import trace
 from bpr.formats.predictions import FORMATS, read_predictions
 
 SIZE = (20, 30)
@@ -71,6 +72,32 @@ def make_masks(folder, names):
     return folder / "p"
 
 
+def make_coco_annotations(folder, names):
+    """Polygons, compressed and uncompressed RLE in turn, a crowd and a box after each; spacing is kept."""
+    annotations = []
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        kinds = [
+            trace(code)[0],
+            {**code, "counts": rle.uncompressed_counts(code)},
+            code,
+        ]
+        one = {
+            "id": f"x{number}",
+            "image_id": number,
+            "iscrowd": 0,
+            "bbox": [0.10, 1e2, 0, 0],
+            "attributes": {"漢": name},
+        }
+        annotations.append({**one, "segmentation": kinds[number % 3]})
+        annotations.append({**one, "segmentation": code, "iscrowd": 1})
+        annotations.append({**one, "category_id": 3, "segmentation": []})
+    images = [{"height": 20, "width": 30, "file_name": f"{name}.jpg", "id": n} for n, name in enumerate(names)]
+    content = {"info": {"y": 1.50}, "annotations": annotations, "images": images, "categories": [], "z": None}
+    (folder / "r.json").write_text(json.dumps(content, indent=1).replace("100.0", "1e2"))
+    return folder / "r.json"
+
+
 def make_panoptic(folder, names):
     annotations = []
     for number, name in enumerate(names):
@@ -86,6 +113,7 @@ def make_panoptic(folder, names):
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
+    "coco_annotations": make_coco_annotations,
     "cityscapes": make_cityscapes,
     "masks": make_masks,
     "panoptic": make_panoptic,

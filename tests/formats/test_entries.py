@@ -37,6 +37,23 @@ def test_items_are_found_whatever_the_chunks_are(items, chunk, escaped, indent, 
     assert [json.loads(content[start : start + length]) for start, length, _ in found] == items
 
 
+@given(st.dictionaries(st.text(), SCALARS | OBJECTS), st.lists(OBJECTS), st.integers(1, 40), st.booleans())
+def test_items_of_a_member_are_found_whatever_the_chunks_are(before, items, chunk, escaped):
+    before.pop("items", None)
+    content = json.dumps({**before, "items": items, "after": 3}, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "_CHUNK", chunk)
+        found = list(array_spans(io.BytesIO(content), "items"))
+    assert [item for _, _, item in found] == items
+    assert [json.loads(content[start : start + length]) for start, length, _ in found] == items
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "{}", "[]", '{"a": 1, "items"', '{"items" []}'])
+def test_an_array_that_is_no_member_is_an_error(text):
+    with pytest.raises(json.JSONDecodeError):
+        list(array_spans(io.BytesIO(text.encode()), "items"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

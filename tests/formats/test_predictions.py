@@ -43,7 +43,13 @@ def test_the_content_decides(tmp_path):
     for name in ("city", "masks"):
         save_mask(tmp_path / name / "a.png")
     (tmp_path / "city" / "a_000000_000000_pred.txt").write_text("")
-    expected = {"results": "coco", "lines": "jsonl", "annotations": "coco", "city": "cityscapes", "masks": "masks"}
+    expected = {
+        "results": "coco",
+        "lines": "jsonl",
+        "annotations": "coco_annotations",
+        "city": "cityscapes",
+        "masks": "masks",
+    }
     assert {name: prediction_format(tmp_path / name).name for name in expected} == expected
     assert prediction_format(tmp_path / "city", "masks").name == "masks"
 
@@ -80,6 +86,12 @@ def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix,
 def test_what_is_no_format_is_refused(tmp_path, path, name, message):
     with pytest.raises(FormatError, match=message):
         prediction_format(tmp_path / path, name)
+
+
+def test_only_annotation_files_have_a_polygon_tolerance(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
+    with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no polygon_tolerance"):
+        read_predictions(tmp_path / "r.json", polygon_tolerance=1.0)
 
 
 def test_only_label_images_have_an_ignore_label(tmp_path):

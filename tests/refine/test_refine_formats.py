@@ -17,6 +17,7 @@ from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
+from bpr.formats.polygons import trace
 
 ROOT = Path(__file__).parents[2]
 LABELS = {1: 24, 2: 26}
@@ -139,6 +140,56 @@ def test_label_images_come_back_as_label_images(toy_coco, tmp_path, weights):
         after = np.asarray(Image.open(tmp_path / "run" / "refined" / path.name))
         assert after.max() <= 3
         assert after.shape == np.asarray(Image.open(path)).shape
+
+
+@pytest.fixture
+def labels(toy_coco):
+    """An annotation file as labelling tools write it: polygons, a crowd, a box; strings as ids."""
+    content = json.loads(toy_coco.annotations.read_text())
+    for number, annotation in enumerate(content["annotations"]):
+        annotation["id"] = f"label {number}"
+        annotation["segmentation"] = trace(annotation["segmentation"])[0]
+    content["annotations"][3]["iscrowd"] = 1
+    content["annotations"][5]["segmentation"] = []
+    path = toy_coco.root / "labels.json"
+    path.write_text(json.dumps({"info": {"by": "a tool"}, **content}, indent=2))
+    return path
+
+
+def test_an_annotation_file_comes_back_as_one(toy_coco, tmp_path, refine, labels, capsys):
+    output, given = tmp_path / "out.json", (f"images={toy_coco.images}", f"predictions={labels}")
+    refine(*given, f"output={output}")
+    said = capsys.readouterr().out
+    assert "note: left as they are: 1 crowd regions and 1 annotations without a mask" in said
+    assert "5 images, 13 instances" in said
+    before, after = json.loads(labels.read_text()), json.loads(output.read_text())
+    assert {**after, "annotations": 0} == {**before, "annotations": 0}
+    assert [{**a, "segmentation": 0, "area": 0, "bbox": 0} for a in after["annotations"]] == [
+        {**a, "segmentation": 0, "area": 0, "bbox": 0} for a in before["annotations"]
+    ]
+    changed = [a for a, b in zip(after["annotations"], before["annotations"], strict=True) if a != b]
+    assert changed
+    sizes = {image["id"]: (image["height"], image["width"]) for image in before["images"]}
+    for annotation in changed:
+        code = rle.from_segmentation(annotation["segmentation"], sizes[annotation["image_id"]])
+        assert annotation["area"] == rle.area(code)
+    refine(*given, f"output={tmp_path / 'thin.json'}", "polygon_tolerance=2")
+    assert "note: IoU lost by writing" in capsys.readouterr().out
+    assert (tmp_path / "thin.json").stat().st_size < output.stat().st_size
+
+
+def test_an_annotation_file_may_also_be_the_ground_truth_and_is_not_written_over(toy_coco, tmp_path, refine, capsys):
+    same = (f"images={toy_coco.images}", f"predictions={toy_coco.annotations}", f"annotations={toy_coco.annotations}")
+    refine(*same, f"output={tmp_path / 'out.json'}")
+    assert "Boundary AP" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"instances\.json: is the input"):
+        refine(*same, f"output={toy_coco.annotations}", "overwrite=true")
+
+
+def test_labels_that_the_network_leaves_as_they_are_come_back_byte_for_byte(toy_coco, tmp_path, labels):
+    script = Path(__file__).with_name("identity_run.py")
+    subprocess.run([sys.executable, script, toy_coco.images, labels, tmp_path / "out.json", "1"], check=True)
+    assert (tmp_path / "out.json").read_bytes() == labels.read_bytes()
 
 
 def test_masks_beside_their_images_do_not_replace_them(toy_coco, tmp_path, refine):

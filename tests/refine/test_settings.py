@@ -30,6 +30,8 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
     [
         ("patch.size=7", "patch.size must be an even number"),
         ("threshold=2", r"threshold must be in \[0, 1\)"),
+        ("polygon_tolerance=-1", "polygon_tolerance must be at least 0"),
+        ("polygon_tolerance=inf", "polygon_tolerance must be at least 0"),
         ("dilation_ratio=5", "dilation_ratio must be in"),
         ("input_size=100", "input_size must be a positive multiple of 32"),
         ("patch.spacing=0", "patch.spacing must be at least 1"),

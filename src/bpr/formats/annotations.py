@@ -73,6 +73,21 @@ def read_annotations(path: str | Path) -> Annotations:
     return read_ground_truth(path) if path.is_dir() else _read_coco(path)
 
 
+def listed_images(path: Path, listed: Sequence[object]) -> dict[int | str, AnnotatedImage]:
+    """The ``images`` of a COCO file by their ids, in order, without objects; `FormatError` if one is wrong."""
+    images: dict[int | str, AnnotatedImage] = {}
+    for number, image in enumerate(listed):
+        where = f"images[{number}]"
+        image_id = get_field(path, where, image, "id", (int, str))
+        assert isinstance(image, dict)
+        size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
+        if image_id in images:
+            raise FormatError(path, where, f"image id {image_id!r} occurs twice")
+        file_name, coverage = _file_name(path, where, image), _coverage(path, where, image)
+        images[image_id] = AnnotatedImage(file_name, size, (), coverage)
+    return images
+
+
 def segmentation_rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
     """The mask of an entry of a COCO file, for an image of ``size`` (h, w); `FormatError` if it has none."""
     if "segmentation" not in entry:
@@ -87,15 +102,7 @@ def _read_coco(path: Path) -> Annotations:
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise FormatError(path, None, "expected a COCO annotation file: an object with a list 'images'")
-    images: dict[int | str, AnnotatedImage] = {}
-    for number, image in enumerate(content["images"]):
-        where = f"images[{number}]"
-        image_id = get_field(path, where, image, "id", (int, str))
-        size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
-        if image_id in images:
-            raise FormatError(path, where, f"image id {image_id!r} occurs twice")
-        file_name, coverage = _file_name(path, where, image), _coverage(path, where, image)
-        images[image_id] = AnnotatedImage(file_name, size, (), coverage)
+    images = listed_images(path, content["images"])
     objects = _objects(path, get_list(path, content, "annotations"), images)
     categories = {
         get_field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))

@@ -206,7 +206,7 @@ FORMAT: Final = PredictionFormat(
     write_predictions,
     _place,
     0.005,
-    masks_in_files=True,
+    masks_checked=True,
     names_images=True,
     class_names=LABELS,
 )

@@ -38,7 +38,11 @@ def open_results(path: str | Path) -> StoredEntries:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_error(path, error) from error
     except TypeError as error:
-        hint = " (this looks like an annotation file)" if isinstance(read_json(path), dict) else ""
+        hint = (
+            " (this looks like an annotation file: format=coco_annotations)"
+            if isinstance(read_json(path), dict)
+            else ""
+        )
         raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
 
 

@@ -99,34 +99,25 @@ class UnpackedCopy:
             shutil.copyfileobj(source, copy, _CHUNK)
 
 
-def array_spans(file: IO[bytes]) -> Iterator[tuple[int, int, object]]:
+def array_spans(file: IO[bytes], member: str | None = None) -> Iterator[tuple[int, int, object]]:
     """Where each item of a JSON array is, without ever holding more of the file than one item and a chunk.
+
+    With ``member``, the file is an object, and the array its first member of that name; what comes after it is not
+    looked at. Members before it are held whole.
 
     Yields:
         Offset and length of an item, bytes, and the item itself.
 
     Raises:
-        json.JSONDecodeError, UnicodeDecodeError: If the file is no JSON; ``pos`` is an offset in bytes.
+        json.JSONDecodeError, UnicodeDecodeError: If the file is no JSON, or no object with this member; ``pos`` is an
+            offset in bytes.
         TypeError: If it is JSON, but does not start as an array does.
     """
     text = _Scanner(file)
-    if text.peek() != "[":
-        if text.peek() in set('{"-0123456789tfn'):
-            raise TypeError(f"expected an array, found {text.peek()!r}")
-        raise text.error("Expecting value")
-    text.skip()
-    if text.peek() == "]":
-        text.skip()
-    else:
-        while True:
-            yield text.value()
-            separator = text.peek()
-            if separator not in {",", "]"}:
-                raise text.error("Expecting ',' delimiter")
-            text.skip()
-            if separator == "]":
-                break
-    if text.peek():
+    if member is not None:
+        text.enter(member)
+    yield from text.items()
+    if member is None and text.peek():
         raise text.error("Extra data")
 
 
@@ -155,6 +146,37 @@ class _Scanner:
         """Consume the character `peek` returned."""
         self._at += 1
 
+    def enter(self, member: str) -> None:
+        """Consume an object up to the value of a member."""
+        before = "{"
+        while True:
+            self._expect(before)
+            name = self.value()[2]
+            self._expect(":")
+            if name == member:
+                return
+            self.value()
+            before = ","
+
+    def items(self) -> Iterator[tuple[int, int, object]]:
+        """Parse an array: the offset, length and value of each item."""
+        if self.peek() != "[":
+            if self.peek() in set('{"-0123456789tfn'):
+                raise TypeError(f"expected an array, found {self.peek()!r}")
+            raise self.error("Expecting value")
+        self.skip()
+        if self.peek() == "]":
+            self.skip()
+        else:
+            while True:
+                yield self.value()
+                separator = self.peek()
+                if separator not in {",", "]"}:
+                    raise self.error("Expecting ',' delimiter")
+                self.skip()
+                if separator == "]":
+                    break
+
     def value(self) -> tuple[int, int, object]:
         """Parse the next value: its offset, its length and itself."""
         self.peek()
@@ -166,7 +188,9 @@ class _Scanner:
                 if not self._more():
                     raise self.error(problem.msg, offset) from problem
             else:
-                break
+                if end < len(self._text) or not self._more():  # a number may go on in the next chunk
+                    end = min(end, len(self._text))
+                    break
         span = self._text[self._at : end]
         start, self._at = self._before + self._at, end
         if not span.isascii():
@@ -179,6 +203,11 @@ class _Scanner:
         problem.pos = self._before + self._at if offset is None else offset
         problem.args = (f"{message}: byte {problem.pos}",)
         return problem
+
+    def _expect(self, character: str) -> None:
+        if self.peek() != character:
+            raise self.error(f"Expecting {character!r} delimiter")
+        self.skip()
 
     def _more(self) -> bool:
         """Drop what was read and read on: as much again as is left, so that long values are not parsed too often."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ def read_json(path: Path) -> Any:
         raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_error(path, error) from error
+
+
+def holds_object(path: Path) -> bool:
+    """Whether a UTF-8 file starts as a JSON object does; `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
 def json_error(path: Path, error: Exception) -> FormatError:

@@ -213,5 +213,5 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
 
 
 FORMAT: Final = PredictionFormat(
-    "masks", "", _read, write_mask_images, _place, masks_in_files=True, has_classes=False, names_images=True
+    "masks", "", _read, write_mask_images, _place, masks_checked=True, has_classes=False, names_images=True
 )

@@ -4,7 +4,6 @@ Only things are refined; stuff stays, but gives way where a refined thing grows 
 """
 
 import json
-from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,10 +16,10 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
-from bpr.formats.entries import Entry
+from bpr.formats.entries import Entry, array_spans
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing, resolve_inside, write_text
-from bpr.formats.json_fields import get_field, get_list, get_score, read_json
+from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
 
 VOID: Final = 0
@@ -31,11 +30,18 @@ _Ids = NDArray[np.int64]
 
 
 def is_panoptic(path: Path) -> bool:
-    """Whether a JSON file holds an object, and a folder of the same name is beside it, as COCO has them."""
-    if not path.is_file() or path.suffix != ".json" or not path.with_suffix("").is_dir():
+    """Whether a JSON file holds an object, and a folder of the same name is beside it, as COCO has them.
+
+    It is none if its first annotation has a box or a mask of its own, as those of an annotation file.
+    """
+    if not path.is_file() or path.suffix != ".json" or not path.with_suffix("").is_dir() or not holds_object(path):
         return False
-    with path.open("rb") as file:
-        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+    try:
+        with path.open("rb") as file:
+            _, _, first = next(array_spans(file, "annotations"), (0, 0, None))
+    except (TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return True  # `read_panoptic` says what is wrong
+    return not isinstance(first, dict) or first.keys().isdisjoint({"segmentation", "bbox"})
 
 
 def read_panoptic(path: str | Path) -> list[Entry]:
@@ -205,5 +211,5 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
 
 
 FORMAT: Final = PredictionFormat(
-    "panoptic", ".json", _read, write_panoptic, _place, png_folder=_png_folder, masks_in_files=True
+    "panoptic", ".json", _read, write_panoptic, _place, png_folder=_png_folder, masks_checked=True
 )

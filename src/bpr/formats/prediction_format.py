@@ -24,11 +24,12 @@ class PredictionFormat:
         suffix: Of what is written; empty for a folder.
         read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory. The
             other arguments are those of `bpr.formats.predictions.read_predictions`.
-        write: Writes all entries to a file or folder; last comes what they were read from.
+        write: Writes all entries to a file or folder; last comes what they were read from. It may give remarks on what
+            was written, a line each.
         place: The file that holds an entry, and where in it; of the predictions, the number of the entry, and itself.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         png_folder: Of a file, the folder of images that belongs to it; None without one.
-        masks_in_files: Whether each mask is in an image file, whose size only can be wrong.
+        masks_checked: Whether each mask has been drawn or read from an image, so that only its size can be wrong.
         has_classes: Whether predictions have a class.
         names_images: Whether images are known by name and not by the ids of an annotation file.
         class_names: Of formats with classes of their own, by the ids in the entries.
@@ -37,11 +38,11 @@ class PredictionFormat:
     name: str
     suffix: str
     read: Callable[[Path, Callable[[], Collection[str]], int | None], Content]
-    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], None]
+    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], tuple[str, ...] | None]
     place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
     dilation_ratio: float = 0.02
     png_folder: Callable[[Path], Path] | None = None
-    masks_in_files: bool = False
+    masks_checked: bool = False
     has_classes: bool = True
     names_images: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)

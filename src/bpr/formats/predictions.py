@@ -2,20 +2,30 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, mask_images, panoptic
+from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
+from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
 
 FORMATS: Final = {
-    form.name: form for form in (coco.FORMAT, coco.JSON_LINES, cityscapes.FORMAT, panoptic.FORMAT, mask_images.FORMAT)
+    form.name: form
+    for form in (
+        coco.FORMAT,
+        coco.JSON_LINES,
+        coco_annotations.FORMAT,
+        cityscapes.FORMAT,
+        panoptic.FORMAT,
+        mask_images.FORMAT,
+    )
 }
 """By name."""
 ANY_CLASS: Final = 1
@@ -50,7 +60,7 @@ class Predictions:
     def rle(self, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
         """The mask of entry ``number``, for an image of ``size`` (h, w); `FormatError` if it is none of that size."""
         path, where = self.place(number, entry)
-        if self.format.masks_in_files and tuple(entry["segmentation"]["size"]) != tuple(size):
+        if self.format.masks_checked and tuple(entry["segmentation"]["size"]) != tuple(size):
             problem = f"the mask is {tuple(entry['segmentation']['size'])} (h, w), its image {tuple(size)}"
             raise FormatError(path, where, f"{problem}; save it in the size of the image it was made for")
         return segmentation_rle(path, where or "the mask", entry, size)
@@ -78,9 +88,9 @@ class Predictions:
             found += visible_files(self.format.png_folder(self.path))
         return sorted(path for path in found if path.is_file())
 
-    def write(self, output: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-        """Write all entries, perhaps with other masks, in the same format."""
-        self.format.write(output, entries, self.path)
+    def write(self, output: Path, entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Write all entries, perhaps with other masks, in the same format; gives remarks, a line each."""
+        return self.format.write(output, entries, self.path) or ()
 
     def aligned(self, annotations: Annotations) -> "Predictions":
         """The same with the image and class ids of ``annotations``, if the format has none of its own.
@@ -123,6 +133,7 @@ def read_predictions(
     format: str | None = None,  # noqa: A002
     image_names: Callable[[], Collection[str]] = frozenset,
     ignore_label: int | None = None,
+    polygon_tolerance: float = 0.0,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -132,16 +143,24 @@ def read_predictions(
         image_names: Gives the names of the images, relative to their folder and without suffix, for masks to be named
             after; only called if needed.
         ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
+        polygon_tolerance: px by which polygons may leave the outline of a mask when an annotation file is written.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
-            an ``ignore_label``; names file, entry and remedy.
+            an ``ignore_label``, or no polygons for a ``polygon_tolerance``; names file, entry and remedy.
     """
     path = Path(path)
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    return Predictions(path, found, *found.read(path, image_names, ignore_label))
+    content = found.read(path, image_names, ignore_label)
+    if polygon_tolerance:
+        if found is not coco_annotations.FORMAT:
+            problem = f"has format {found.name}, which knows no polygon_tolerance"
+            raise FormatError(path, None, f"{problem}; it is for {coco_annotations.FORMAT.name}")
+        write = partial(coco_annotations.write_coco_annotations, tolerance=polygon_tolerance)
+        found = replace(found, write=write)
+    return Predictions(path, found, *content)
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
@@ -162,7 +181,9 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
         return _folder_format(path)
     if panoptic.is_panoptic(path):
         return panoptic.FORMAT
-    return coco.JSON_LINES if coco.is_json_lines(path) else coco.FORMAT
+    if coco.is_json_lines(path):
+        return coco.JSON_LINES
+    return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
 
 
 def files_of(path: Path) -> list[Path]:

@@ -40,13 +40,16 @@ def read_input(
     form: str | None = None,
     exif: ExifUse = ExifUse.auto,
     ignore_label: int | None = None,
+    polygon_tolerance: float = 0.0,
 ) -> RefinementInput:
     """Read predictions of the format ``form``, by default told by their content, and find their images.
 
     The arguments are the settings of those names in ``conf/refine.yaml``. `FormatError` if a file is wrong or missing.
     """
     images, predictions = Path(images), Path(predictions)
-    found = read_predictions(predictions, form, lambda: names_in_folder(images, predictions), ignore_label)
+    found = read_predictions(
+        predictions, form, lambda: names_in_folder(images, predictions), ignore_label, polygon_tolerance
+    )
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:
         found, annotated = found.aligned(annotated), found.comparable(annotated)

@@ -92,12 +92,12 @@ class RefinementRun:
                     kept.append(pair)
                 yield pair[1]
 
-        given.predictions.write(self.output, refined())
+        notes = given.predictions.write(self.output, refined())
         discard_shards(self.folder)
         if self._lock.is_locked:
             self._lock.release()
             Path(self._lock.lock_file).unlink(missing_ok=True)
-        return kept, summary
+        return kept, replace(summary, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     start = time.perf_counter()
     checkpoint = resolve_checkpoint(settings.ckpt)
     paths = settings.images, settings.predictions, settings.annotations
-    given = read_input(*paths, settings.format, settings.exif, settings.ignore_label)
+    given = read_input(*paths, settings.format, settings.exif, settings.ignore_label, settings.polygon_tolerance)
     inputs = given.inputs(checkpoint)
     output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
     check_companions(output, inputs, settings.overwrite, settings.report, settings.contact_sheet)

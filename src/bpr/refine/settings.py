@@ -1,14 +1,23 @@
 """What ``refine.py`` is asked to do: checked before any work, with the input that is meant."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
 from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
 from bpr.synthetic.demo import make_demo
+
+_LOWEST: Final = {
+    "polygon_tolerance": 0,
+    "patches_per_forward": 1,
+    "images_per_batch": 1,
+    "num_workers": 0,
+    "threads": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,7 @@ class RefineSettings:
     cache: Path
     format: str | None
     ignore_label: int | None
+    polygon_tolerance: float
     exif: ExifUse
     ckpt: str
     input_size: int | None
@@ -48,9 +58,9 @@ class RefineSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:
             raise SettingError(f"threshold must be in [0, 1), got {self.threshold}")
-        for name, lowest in (("patches_per_forward", 1), ("images_per_batch", 1), ("num_workers", 0), ("threads", 1)):
+        for name, lowest in _LOWEST.items():
             value = getattr(self, name)
-            if value is not None and value < lowest:
+            if value is not None and not lowest <= value < math.inf:
                 raise SettingError(f"{name} must be at least {lowest}, got {value}")
         if self.rounds is not None and not self.rounds:
             raise SettingError("rounds must name at least one, such as rounds=[boundary]")

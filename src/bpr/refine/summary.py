@@ -19,6 +19,7 @@ class RefinementSummary:
         changed: Of these, those whose mask is another one now.
         patches: Patches that went through the network.
         skipped: Predictions left as they are, by reason.
+        notes: Remarks on what was written, a line each.
     """
 
     images: int
@@ -27,6 +28,7 @@ class RefinementSummary:
     changed: int
     patches: int
     skipped: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
