@@ -203,7 +203,8 @@ def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
         f"left out: {_counted(choice.crowds, 'crowd region')}, {_counted(choice.empty, 'object')} without a pixel",
     ]
     trust = ", without trust" if chosen.no_trust else ""
-    return f"{chosen.ckpt}, rounds {'+'.join(chosen.rounds or ['as suits it'])}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
+    rounds = "" if chosen.rounds is None else f", rounds {'+'.join(chosen.rounds)}"
+    return f"{chosen.ckpt}{rounds}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
 
 
 def _counted(count: int, what: str) -> str:
