@@ -18,6 +18,8 @@ Value = TypeVar("Value", bound=np.generic)
 
 OBJECT_SIDES: Final = (32, 256)
 """Smallest and largest side of the patches of `Round.object`, px."""
+OBJECT_NMS_IOU: Final = 0.1
+"""The highest ``PatchSpec.nms_iou`` in `Round.object`: the round after it looks at every boundary again."""
 
 
 class Crops(NamedTuple):
@@ -53,7 +55,8 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
         return PlacedMask(fitted, np.zeros((0, 4), np.int64))
     if fitted.window == EMPTY:
         return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64))
-    own = replace(spec, size=side, margin=min(spec.margin, side // 2 - 1))
+    sparse = spec.nms_iou if kind is Round.boundary else min(spec.nms_iou, OBJECT_NMS_IOU)
+    own = replace(spec, size=side, nms_iou=sparse, margin=min(spec.margin, side // 2 - 1))
     boxes = propose_boxes(fitted.mask, own, fitted.window[:2], size)
     if len(boxes) == 0:
         too_small = spec.compat_2021 and min(size) <= side
