@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OF_OTHERS = {"return_probabilities", "progress", "save_json"}
 """Arguments of Python and of other programs."""
-OF_EARLIER_CODE = {"callbacks.small_input_first.steps"}
-"""Of the training that made the shipped weights, which `docs/results.md` shows with its commit."""
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def settings(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_setting_in_the_documentation_exists(configurations, page):
-    for name in settings(page) - OF_OTHERS - OF_EARLIER_CODE:
+    for name in settings(page) - OF_OTHERS:
         exists = any(OmegaConf.select(cfg, name, default="absent") != "absent" for cfg in configurations)
         assert exists or (ROOT / "conf" / name).is_dir(), name
 
