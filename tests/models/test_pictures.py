@@ -89,7 +89,10 @@ def test_wandb_gets_the_same_patches_as_images_and_the_refined_ones_are_the_netw
         ("val/patches", 3, 4),
     ]
     shown = PatchBatch(
-        *(torch.stack([t[2] for t in of]) for of in zip(*[b._tensors() for b in batches(3)], strict=True))
+        *(
+            torch.stack([t[2] for t in of])
+            for of in zip(*[(b.images, b.coarse, b.truth) for b in batches(3)], strict=True)
+        )
     )
     with torch.no_grad():
         refined = refiner.eval().segmenter.foreground_probability(shown.images, shown.coarse) > 0.5

@@ -91,7 +91,8 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
         (["trainer.precision=bf16-mixed"], "precision"),
         (["backend=compile"], "backend"),
         (["exif=ignore"], "exif"),
-        (["ckpt=hrnet18s"], "ckpt"),
+        (["ckpt=hrnet18s", "rounds=[boundary]"], "ckpt"),
+        (["rounds=[object]"], "rounds"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(repeated, change, named):
