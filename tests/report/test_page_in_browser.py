@@ -57,7 +57,7 @@ def requests(browser):
     """Addresses that were asked for, but for pictures in the page itself and Chromium's own first tab."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    return {url for url in sent if not url.startswith(("data:", "chrome:"))}
+    return {url for url in sent if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))}
 
 
 def table(browser, name):
