@@ -70,7 +70,12 @@ def test_the_page_shows_what_was_printed_and_asks_for_nothing(toy_coco, tmp_path
     content["categories"][0]["name"] = HOSTILE
     toy_coco.annotations.write_text(json.dumps(content))
     printed = refine(
-        toy_coco, tmp_path, f"annotations={toy_coco.annotations}", "trainer.devices=2", "trainer.strategy=ddp"
+        toy_coco,
+        tmp_path,
+        f"annotations={toy_coco.annotations}",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "trust=false",
     )
     page = tmp_path / "refined.html"
     assert printed.count(f"report: {page}\n") == 1  # one of the two processes writes it
