@@ -68,26 +68,23 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         patch_cross_entropy(logits, target[:3])
 
 
-def blocks(left: int, right: int, side: int = 64) -> torch.Tensor:
-    """Foreground from the left to column ``left`` in the upper half, ``right`` in the lower half."""
+def half_plane(column: int, side: int) -> torch.Tensor:
     mask = torch.zeros(1, side, side, dtype=torch.bool)
-    mask[:, : side // 2, :left] = True
-    mask[:, side // 2 :, :right] = True
+    mask[:, :, :column] = True
     return mask
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_trust_is_right_to_be_high_where_the_boundary_is_close_and_low_where_it_is_off(side: int) -> None:
+@pytest.mark.parametrize(("off", "close"), [(0, True), (2, False)])
+def test_trust_is_right_where_it_is_high_of_close_boundaries_and_low_of_others(
+    side: int, off: int, close: bool
+) -> None:
     scale = side // 64
-    coarse, truth = blocks(32 * scale, 32 * scale, side), blocks(32 * scale, 36 * scale, side)
-    right = torch.full((1, 1, side // 4, side // 4), 8.0)
-    right[:, :, side // 8 :] = -8.0
-    border = 4 * scale  # cells that see both halves
-    undecided = right.clone()
-    undecided[:, :, side // 8 - border : side // 8 + border] = 0
-    good, bad = trust_loss(undecided, coarse, truth).item(), trust_loss(-undecided, coarse, truth).item()
-    assert good < 1  # cells at the step, and those that see one of the two boundaries
-    assert bad > 3
+    coarse, truth = half_plane(29 * scale, side), half_plane((29 + off) * scale, side)
+    sure = torch.full((1, 1, side // 4, side // 4), 8.0)
+    right, wrong = (sure, -sure) if close else (-sure, sure)
+    assert trust_loss(right, coarse, truth).item() < 0.001
+    assert trust_loss(wrong, coarse, truth).item() == pytest.approx(8, abs=0.001)
 
 
 def test_trust_is_not_judged_where_there_is_no_boundary() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from bpr.structures import Mask
-from bpr.synthetic.coarse_masks import SimulationSpec, polygon_mask, simulate_coarse
+from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
+from bpr.synthetic.distortions import polygon_mask
 
 PROBABILITIES = [field.name for field in dataclasses.fields(SimulationSpec) if field.name != "severity"]
 UNSEEN_ON_A_DISC = {"exact", "smooth", "part_error", "thin_parts", "spill"}

@@ -10,10 +10,19 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from bpr.patches.windows import bounding_box
 from bpr.structures import Mask, SettingError, Size, Window
+from bpr.synthetic.distortions import (
+    blob,
+    closed,
+    displaced,
+    distance_to,
+    keep_foreground,
+    polygon_mask,
+    signed_distance,
+    without_thin_parts,
+)
 
 HEAD_SIDE = 28
 """Cells along each side of the box in Mask R-CNN's mask head (He et al., 2017, section 3)."""
@@ -21,8 +30,6 @@ NETWORK_SIDE = 640
 """Longer side of the letterboxed image in one-stage segmenters, px."""
 PROTOTYPE_STRIDE = 4
 """Network px per cell of a prototype mask (Bolya et al., YOLACT, 2019, section 3.1)."""
-
-_Distance = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,33 +140,6 @@ def simulate_coarse(
     return coarse
 
 
-def polygon_mask(mask: Mask, tolerance: float, shake: float = 0.0, rng: np.random.Generator | None = None) -> Mask:
-    """The mask as a person would click it: its outlines thinned, filled anew; holes are kept.
-
-    Args:
-        mask: (h, w) bool; not modified.
-        tolerance: px that the thinned outline may be off (Douglas & Peucker, 1973); >= 0.
-        shake: Standard deviation of the place of each vertex, px.
-        rng: Source of the shaking; may be None without.
-
-    Returns:
-        (h, w) bool.
-    """
-    holes = _outlined(mask, 0.0) & ~mask
-    return _outlined(mask, tolerance, shake, rng) & ~_outlined(holes, tolerance, shake, rng)
-
-
-def _outlined(mask: Mask, tolerance: float, shake: float = 0.0, rng: np.random.Generator | None = None) -> Mask:
-    """Each part within its outer outline, thinned and shaken."""
-    drawn = np.zeros(mask.shape, np.uint8)
-    for outline in cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-        points = cv2.approxPolyDP(outline, tolerance, closed=True)
-        if rng is not None:
-            points = np.rint(points + rng.normal(0, shake, points.shape)).astype(np.int32)
-        cv2.fillPoly(drawn, [points], 1)
-    return drawn.view(np.bool_)
-
-
 def _segmenter_mask(body: Mask, others: Mask, unit: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     """As an instance segmenter predicts it; ``unit`` is the image px per px of its network."""
     severity = spec.severity * float(np.exp(rng.normal(-0.35, 0.7)))
@@ -181,12 +161,12 @@ def _drawn_mask(kind: str, body: Mask, others: Mask, spec: SimulationSpec, rng: 
         tolerance = max(0.5, scale * rng.uniform(0.004, 0.03))
         mask = polygon_mask(mask, tolerance, min(2.0, scale * rng.uniform(0, 0.01)), rng)
         if rng.random() < 0.5:  # some people click outside of the edge, some inside
-            mask = _keep_foreground(_signed_distance(mask) > rng.uniform(-1.5, 1.0), mask)
+            mask = keep_foreground(signed_distance(mask) > rng.uniform(-1.5, 1.0), mask)
     elif kind == "smooth":
         deviation = max(0.7, scale * rng.uniform(0.005, 0.04))
         blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), deviation, borderType=cv2.BORDER_REPLICATE)
-        mask = _keep_foreground(np.asarray(blurred > rng.uniform(0.4, 0.6)), mask)
-    return _keep_foreground(mask, body)
+        mask = keep_foreground(np.asarray(blurred > rng.uniform(0.4, 0.6)), mask)
+    return keep_foreground(mask, body)
 
 
 def _near(mask: Mask, rng: np.random.Generator) -> Mask:
@@ -198,8 +178,8 @@ def _near(mask: Mask, rng: np.random.Generator) -> Mask:
         size = (mask.shape[1], mask.shape[0])
         return cv2.warpAffine(mask.view(np.uint8), move, size, borderMode=cv2.BORDER_REPLICATE).view(np.bool_)
     if how == 1:
-        return _keep_foreground(_signed_distance(mask) > rng.choice((-1.2, -0.7, 0.7, 1.2)), mask)
-    return _keep_foreground(_displaced(mask, rng.uniform(0.3, 1.0), rng), mask)
+        return keep_foreground(signed_distance(mask) > rng.choice((-1.2, -0.7, 0.7, 1.2)), mask)
+    return keep_foreground(displaced(mask, rng.uniform(0.3, 1.0), rng), mask)
 
 
 def _parts_off(mask: Mask, others: Mask, scale: float, rng: np.random.Generator) -> Mask:
@@ -208,43 +188,37 @@ def _parts_off(mask: Mask, others: Mask, scale: float, rng: np.random.Generator)
         how = rng.integers(4)
         radius = scale * rng.uniform(0.05, 0.35)
         if how == 0:
-            mask = _keep_foreground(mask & ~_blob(mask, radius, rng), mask)
+            mask = keep_foreground(mask & ~blob(mask, radius, rng), mask)
         elif how == 1:
-            mask = mask | _blob(mask, radius, rng)
+            mask = mask | blob(mask, radius, rng)
         elif how == 2:
-            mask = mask | (others & _blob(mask, 2 * radius, rng)) if others.any() else _closed(mask, 0.4 * radius)
+            mask = mask | (others & blob(mask, 2 * radius, rng)) if others.any() else closed(mask, 0.4 * radius)
         else:
-            mask = _keep_foreground(_without_thin_parts(mask, rng.uniform(0.15, 0.5)), mask)
+            mask = keep_foreground(without_thin_parts(mask, rng.uniform(0.15, 0.5)), mask)
     return mask
-
-
-def _closed(mask: Mask, radius: float) -> Mask:
-    """Morphological closing by a disc of ``radius`` px: holes and inlets are filled."""
-    grown = _distance_to(mask) <= radius
-    return mask | (_distance_to(~grown) > radius)
 
 
 def _wrong_parts(body: Mask, others: Mask, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     scale = float(np.sqrt(body.sum()))
     mask = body
     if rng.random() < spec.thin_parts:
-        mask = _keep_foreground(_without_thin_parts(mask, rng.uniform(0.1, 0.4)), mask)
+        mask = keep_foreground(without_thin_parts(mask, rng.uniform(0.1, 0.4)), mask)
     if rng.random() < spec.missing_part:
-        mask = _keep_foreground(mask & ~_blob(mask, severity * scale * rng.uniform(0.05, 0.3), rng), mask)
+        mask = keep_foreground(mask & ~blob(mask, severity * scale * rng.uniform(0.05, 0.3), rng), mask)
     if rng.random() < spec.extra_part:
-        mask = mask | _blob(mask, severity * scale * rng.uniform(0.05, 0.25), rng)
+        mask = mask | blob(mask, severity * scale * rng.uniform(0.05, 0.25), rng)
     if rng.random() < spec.spill and others.any():
-        mask = mask | (others & (_distance_to(body) <= severity * scale * rng.uniform(0.02, 0.3)))
+        mask = mask | (others & (distance_to(body) <= severity * scale * rng.uniform(0.02, 0.3)))
     return mask
 
 
 def _wrong_boundary(mask: Mask, unit: float, severity: float, spec: SimulationSpec, rng: np.random.Generator) -> Mask:
     scale = float(np.sqrt(mask.sum()))
     if rng.random() < spec.displacement:
-        mask = _keep_foreground(_displaced(mask, severity * (4.5 * unit + 0.008 * scale), rng), mask)
+        mask = keep_foreground(displaced(mask, severity * (4.5 * unit + 0.008 * scale), rng), mask)
     if rng.random() < spec.offset:
         largest = min(3.0 * unit, severity * (2.5 * unit + 0.005 * scale))
-        mask = _keep_foreground(_signed_distance(mask) > -rng.uniform(-0.4, 1.0) * largest, mask)
+        mask = keep_foreground(signed_distance(mask) > -rng.uniform(-0.4, 1.0) * largest, mask)
     return mask
 
 
@@ -261,7 +235,7 @@ def _coarse_grid(mask: Mask, box: Window, cell: float, spec: SimulationSpec, rng
         result[inside] = _through_grid(mask, grid, rng)[inside]
     else:
         return mask
-    return _keep_foreground(result, mask)
+    return keep_foreground(result, mask)
 
 
 def _through_grid(mask: Mask, grid: Size, rng: np.random.Generator) -> Mask:
@@ -273,61 +247,6 @@ def _through_grid(mask: Mask, grid: Size, rng: np.random.Generator) -> Mask:
     logits = np.log(share / (1 - share)) + 2.0 * noise + rng.uniform(-0.4, 2.2)
     size = (mask.shape[1], mask.shape[0])
     return np.asarray(cv2.resize(logits.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0)
-
-
-def _displaced(mask: Mask, deviation: float, rng: np.random.Generator) -> Mask:
-    """Every pixel taken from nearby, by a smooth field with a deviation of about ``deviation`` px."""
-    height, width = mask.shape
-    wavelength = max(8.0, float(np.sqrt(mask.sum())) * rng.uniform(0.15, 0.6))
-    nodes = (int(height / wavelength) + 2, int(width / wavelength) + 2, 2)
-    at_nodes = 1.3 * deviation * rng.standard_normal(nodes)  # interpolation takes a quarter of it away
-    field = cv2.resize(at_nodes.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    moved = cv2.remap(
-        mask.astype(np.float32),
-        columns + field[..., 0],
-        rows + field[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(moved > 0.5)
-
-
-def _without_thin_parts(mask: Mask, share: float) -> Mask:
-    """Morphological opening by a disc of ``share`` of the thickest part's radius."""
-    inside = _distance_to(~mask)
-    radius = share * float(inside[mask].max())
-    return mask & (_distance_to(inside > radius) <= radius)
-
-
-def _blob(mask: Mask, radius: float, rng: np.random.Generator) -> Mask:
-    """An ellipse of about ``radius`` px around a random pixel of the mask's inner boundary."""
-    rows, columns = np.nonzero(mask & (_distance_to(~mask) <= 1))
-    if len(rows) == 0:  # the mask fills the array
-        return np.zeros_like(mask)
-    at = rng.integers(len(rows))
-    longer, shorter = radius * rng.uniform(1, 1.6), radius * rng.uniform(0.6, 1)
-    blob = np.zeros(mask.shape, np.uint8)
-    axes = (max(1, round(longer)), max(1, round(shorter)))
-    cv2.ellipse(blob, (int(columns[at]), int(rows[at])), axes, rng.uniform(0, 180), 0, 360, 1, -1)
-    return blob.view(np.bool_)
-
-
-def _distance_to(mask: Mask) -> _Distance:
-    """Distance of each pixel to the nearest of the mask, px; infinite if it is empty."""
-    if not mask.any():
-        return np.full(mask.shape, np.inf, np.float32)
-    outside = (~mask).view(np.uint8)
-    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
-
-
-def _signed_distance(mask: Mask) -> _Distance:
-    """Distance to the boundary, px, positive inside; it is half a pixel from the pixels beside it."""
-    return np.where(mask, _distance_to(~mask) - np.float32(0.5), np.float32(0.5) - _distance_to(mask))
-
-
-def _keep_foreground(changed: Mask, mask: Mask) -> Mask:
-    return changed if changed.any() else mask
 
 
 def _grow(box: Window, size: Size) -> Window:

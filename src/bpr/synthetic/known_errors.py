@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.structures import Mask
-from bpr.synthetic.coarse_masks import polygon_mask
+from bpr.synthetic.distortions import polygon_mask
 
 CLICKED: Final = 0.0175
 """How far a clicked outline strays from the true one, as a share of the square root of the object's area."""
