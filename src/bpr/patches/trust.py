@@ -36,7 +36,8 @@ BIAS: Final = 0.52
 WEIGHTS: Final = Evidence(trust=3.61, blur=3.86)
 """Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
-Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card.
+Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card: on patches of 64 px. It is
+applied in the first round, whatever its scale.
 """
 
 
