@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -77,6 +78,27 @@ def test_a_refiner_that_knows_the_truth_gains_everywhere(command, perfect, tmp_p
     assert content["break_even"] == 1  # the truth itself cannot gain
     assert "below 100.0" in capsys.readouterr().out
     assert perfect == [(24, 120, 160), (24, 160, 120), (24, 90, 200), (24, 128, 128), (24, 100, 100)]
+
+
+def test_a_choice_of_inputs_is_the_same_rows_and_several_files_are_tables_of_their_own(
+    command, toy_coco, perfect, tmp_path, capsys
+):
+    assert stress.main([*command, "--json", str(tmp_path / "all.json")]) == 0
+    capsys.readouterr()
+    some = ["polygon", "simulated"]
+    other = shutil.copy(toy_coco.annotations, tmp_path / "other.json")
+    command[3:4] = [command[3], str(other)]
+    assert stress.main([*command, "--inputs", *some, "--json", str(tmp_path / "some.json")]) == 0
+    rows = [row for row in json.loads((tmp_path / "all.json").read_text())["inputs"] if row["input"] in some]
+    contents = json.loads((tmp_path / "some.json").read_text())
+    assert [content["inputs"] for content in contents] == [rows, rows]
+    assert [content["annotations"] for content in contents] == [command[3], command[4]]
+    printed = capsys.readouterr().out
+    assert printed.count(f"{other}\n") == printed.count(f"{toy_coco.annotations}\n") == 1
+    assert printed.count("| polygon ") == 2
+    assert "truth  " not in printed
+    assert stress.main([*command, "--plot", str(tmp_path / "p.png")]) == 2
+    assert "--plot draws one file, got 2 of --annotations" in capsys.readouterr().err
 
 
 def test_large_stacks_are_split_and_say_the_same(command, perfect, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ Makes coarse masks of known quality from ground truth, refines them, and compare
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -36,7 +36,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.protection import Inputs
 from bpr.models.weights import CheckpointError
-from bpr.structures import Mask, Round
+from bpr.structures import Mask, Round, SettingError
 
 _MOST_PIXELS: Final = 2**28
 """Of the masks that are refined together, where the inputs of one object are not more."""
@@ -69,14 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parse(arguments)
 
     def work() -> None:
-        choice = choose_objects(chosen.images, read_annotations(chosen.annotations), chosen.objects, chosen.seed)
-        read = [chosen.annotations, Path(chosen.ckpt), *(image.path for image in choice.images)]
-        inputs = Inputs.of(read, chosen.images)
-        for name in ("json", "plot"):
-            if getattr(chosen, name) is not None:
-                inputs.check_file(getattr(chosen, name), argument=f"--{name}")
-        if chosen.plot is not None:
-            check_plot(chosen.plot)
+        choices = {
+            path: choose_objects(chosen.images, read_annotations(path), chosen.objects, chosen.seed)
+            for path in chosen.annotations
+        }
+        _check_outputs(chosen, choices)
         refiner = Refiner.from_pretrained(
             chosen.ckpt,
             trust=not chosen.no_trust,
@@ -85,17 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             backend=chosen.backend,
             **({} if chosen.rounds is None else {"rounds": chosen.rounds}),
         )
-        samples = list(stress(refiner, choice, chosen.seed))
-        scores = score_inputs(samples, choice.objects)
-        print(_setting(chosen, choice))
-        print(format_scores(scores))
+        contents = []
+        for path, choice in choices.items():
+            samples = list(stress(refiner, choice, chosen.seed, chosen.inputs))
+            scores = score_inputs(samples, choice.objects, chosen.inputs)
+            print(_setting(chosen, path, choice))
+            print(format_scores(scores), flush=True)
+            contents.append(_content(chosen, path, choice, scores))
         if chosen.json is not None:
-            with replacing(chosen.json) as unfinished:
-                unfinished.write_text(json.dumps(_content(chosen, choice, scores), indent=2) + "\n", encoding="utf-8")
+            _write(contents, chosen.json)
         if chosen.plot is not None:
             draw(scores, samples, chosen.plot)
 
-    return exit_code(work, CheckpointError)
+    return exit_code(work, CheckpointError, SettingError)
 
 
 def choose_objects(images: Path, annotations: Annotations, most: int, seed: int) -> Choice:
@@ -130,13 +129,14 @@ def choose_objects(images: Path, annotations: Annotations, most: int, seed: int)
     return Choice(found, len(usable) - len(drawn), crowds, len(truths) - len(usable) - crowds)
 
 
-def stress(refiner: Refiner, choice: Choice, seed: int) -> Iterator[Sample]:
-    """Refine all inputs of the chosen objects.
+def stress(refiner: Refiner, choice: Choice, seed: int, names: Collection[str] = INPUTS) -> Iterator[Sample]:
+    """Refine inputs of the chosen objects.
 
     Args:
         refiner: Of the masks.
         choice: The objects. What is simulated for one does not depend on which others are drawn.
         seed: Of the simulated coarse masks.
+        names: Those of the `INPUTS` that are made.
 
     Yields:
         The samples, object by object.
@@ -146,14 +146,16 @@ def stress(refiner: Refiner, choice: Choice, seed: int) -> Iterator[Sample]:
     """
     for image in tqdm(choice.images, desc="refining", unit="image", leave=False, disable=None):
         pixels = read_image(image.path, image.annotated.size)
-        together = max(1, _MOST_PIXELS // (len(INPUTS) * pixels.shape[0] * pixels.shape[1]))
-        made = list(inputs_of(image, seed))
+        together = max(1, _MOST_PIXELS // (len(names) * pixels.shape[0] * pixels.shape[1]))
+        made = list(inputs_of(image, seed, names))
         for first in range(0, len(made), together):
             masks = [
                 (name, true, coarse)
                 for true, inputs in made[first : first + together]
                 for name, coarse in inputs.items()
             ]
+            if not masks:
+                continue
             refined = refiner(pixels, np.stack([coarse for *_, coarse in masks]))
             for (name, true, coarse), mask in zip(masks, refined, strict=True):
                 yield compare_masks(name, true, coarse, mask)
@@ -186,16 +188,28 @@ def draw(scores: Sequence[InputScores], samples: Sequence[Sample], path: Path) -
     write_figure(figure, path)
 
 
-def inputs_of(image: ChosenImage, seed: int) -> Iterator[tuple[Mask, dict[str, Mask]]]:
-    """The true mask of each chosen object of an image, and what is made of it."""
+def inputs_of(image: ChosenImage, seed: int, names: Collection[str] = INPUTS) -> Iterator[tuple[Mask, dict[str, Mask]]]:
+    """The true mask of each chosen object of an image, and what is made of it: those of the `INPUTS` that are named."""
     masks = [rle.decode(truth.rle) for truth in image.annotated.truths]
     cover = sum((mask.astype(np.int32) for mask in masks), start=np.zeros(image.annotated.size, np.int32))
     for number, place in image.objects.items():
         true = masks[number]
-        yield true, coarse_inputs(true, (cover - true) > 0, np.random.default_rng((seed, place)))
+        yield true, coarse_inputs(true, (cover - true) > 0, np.random.default_rng((seed, place)), names)
 
 
-def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
+def _check_outputs(chosen: argparse.Namespace, choices: Mapping[Path, Choice]) -> None:
+    seen = [image.path for choice in choices.values() for image in choice.images]
+    inputs = Inputs.of([*choices, Path(chosen.ckpt), *seen], chosen.images)
+    for name in ("json", "plot"):
+        if getattr(chosen, name) is not None:
+            inputs.check_file(getattr(chosen, name), argument=f"--{name}")
+    if chosen.plot is not None:
+        if len(choices) > 1:
+            raise SettingError(f"--plot draws one file, got {len(choices)} of --annotations")
+        check_plot(chosen.plot)
+
+
+def _setting(chosen: argparse.Namespace, path: Path, choice: Choice) -> str:
     """What is measured, in a line, and an empty one."""
     of = f" of {choice.objects + choice.not_drawn}" if choice.not_drawn else ""
     parts = [
@@ -204,16 +218,18 @@ def _setting(chosen: argparse.Namespace, choice: Choice) -> str:
     ]
     trust = ", without trust" if chosen.no_trust else ""
     rounds = "" if chosen.rounds is None else f", rounds {'+'.join(chosen.rounds)}"
-    return f"{chosen.ckpt}{rounds}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
+    file = "" if len(chosen.annotations) == 1 else f"\n{path}\n"
+    return f"{file}{chosen.ckpt}{rounds}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _content(chosen: argparse.Namespace, choice: Choice, scores: Sequence[InputScores]) -> dict[str, Any]:
-    """What ``--json`` writes; all shares and IoU in [0, 1]."""
+def _content(chosen: argparse.Namespace, path: Path, choice: Choice, scores: Sequence[InputScores]) -> dict[str, Any]:
+    """What ``--json`` writes of one file; all shares and IoU in [0, 1]."""
     return {
+        "annotations": str(path),
         "ckpt": str(chosen.ckpt),
         "rounds": chosen.rounds,
         "trust": not chosen.no_trust,
@@ -228,14 +244,32 @@ def _content(chosen: argparse.Namespace, choice: Choice, scores: Sequence[InputS
     }
 
 
+def _write(contents: Sequence[dict[str, Any]], path: Path) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(contents if len(contents) > 1 else contents[0], indent=2) + "\n", "utf-8")
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="bpr stress", description=__doc__)
     options.add_argument("--images", type=Path, required=True, metavar="DIR")
     options.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="ground truth: COCO or LVIS file, gtFine folder"
+        "--annotations",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="ground truth: COCO or LVIS file, gtFine folder; a table for each",
     )
     options.add_argument(
-        "--objects", type=at_least(1), default=200, metavar="N", help="draw at most N objects (default: 200)"
+        "--inputs",
+        nargs="+",
+        choices=INPUTS,
+        default=INPUTS,
+        metavar="NAME",
+        help="coarse masks to make (default: all)",
+    )
+    options.add_argument(
+        "--objects", type=at_least(1), default=200, metavar="N", help="draw at most N objects of a file (default: 200)"
     )
     options.add_argument("--seed", type=at_least(0), default=0, help="of the draw and the simulated masks (default: 0)")
     add_network_options(options)
@@ -246,7 +280,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="passes over the boundaries (default: as suits the weights)",
     )
     options.add_argument("--no-trust", action="store_true", help="refine all masks, also those that the network trusts")
-    options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1])")
+    options.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1]); a list for several files"
+    )
     options.add_argument("--plot", type=Path, metavar="FILE.png", help="draw gain over input IoU (extra plots)")
     return options.parse_args(arguments)
 

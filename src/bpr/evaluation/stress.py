@@ -1,7 +1,7 @@
 """How a refinement treats masks of known quality: what it gains, what it spoils, and from which quality on it harms."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -83,16 +83,20 @@ class InputScores:
         return None if self.iou_before is None or self.iou_after is None else self.iou_after - self.iou_before
 
 
-def coarse_inputs(true: Mask, others: Mask, rng: np.random.Generator) -> dict[str, Mask]:
-    """Coarse masks of an object by name, those of `INPUTS` that are not empty.
+def coarse_inputs(
+    true: Mask, others: Mask, rng: np.random.Generator, names: Collection[str] = INPUTS
+) -> dict[str, Mask]:
+    """Coarse masks of an object by name, those of `INPUTS` that are named and not empty.
 
     Args:
         true: (h, w) bool, the object; not modified.
         others: (h, w) bool, union of the other objects of the image.
         rng: Source of the chance in `SIMULATED`; the others have none.
+        names: Which to make.
     """
-    made = {name: change(true) for name, change in KNOWN_ERRORS.items()}
-    made[SIMULATED] = simulate_coarse(true, others, rng)
+    made = {name: change(true) for name, change in KNOWN_ERRORS.items() if name in names}
+    if SIMULATED in names:
+        made[SIMULATED] = simulate_coarse(true, others, rng)
     return {name: mask for name, mask in made.items() if mask.any()}
 
 
@@ -101,14 +105,15 @@ def compare_masks(name: str, true: Mask, coarse: Mask, refined: Mask) -> Sample:
     return Sample(name, _errors(coarse, true), _errors(refined, true), int(inner_boundary(true).sum()))
 
 
-def score_inputs(samples: Sequence[Sample], objects: int) -> list[InputScores]:
-    """The scores of each of the `INPUTS`, in their order.
+def score_inputs(samples: Sequence[Sample], objects: int, names: Collection[str] = INPUTS) -> list[InputScores]:
+    """The scores of each of the `INPUTS` that are named, in the order of `INPUTS`.
 
     Args:
         samples: In any order; at most one of an object and an input.
         objects: Of which inputs were made.
+        names: Of the inputs that were made.
     """
-    by_input = {name: [sample for sample in samples if sample.input == name] for name in INPUTS}
+    by_input = {name: [sample for sample in samples if sample.input == name] for name in INPUTS if name in names}
     return [_score(name, found, objects) for name, found in by_input.items()]
 
 
