@@ -30,10 +30,17 @@ class Crops(NamedTuple):
 
 
 class PlacedMask(NamedTuple):
-    """A mask in the window that its patches can touch, and their (n, 4) ``boxes``, all of one size, image px."""
+    """A mask in the window that its patches can touch.
+
+    Attributes:
+        mask: In that window.
+        boxes: (n, 4) of its patches, all of one size, image px.
+        kind: Round that they were placed for.
+    """
 
     mask: MaskWindow
     boxes: Boxes
+    kind: Round = Round.boundary
 
 
 def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) -> PlacedMask:
@@ -52,17 +59,17 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
     side = spec.size if kind is Round.boundary else object_side(mask.mask)
     fitted = mask.fit(side, size)
     if fitted.reason == TRUSTED:
-        return PlacedMask(fitted, np.zeros((0, 4), np.int64))
+        return PlacedMask(fitted, np.zeros((0, 4), np.int64), kind)
     if fitted.window == EMPTY:
-        return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64))
+        return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64), kind)
     sparse = spec.nms_iou if kind is Round.boundary else min(spec.nms_iou, OBJECT_NMS_IOU)
     own = replace(spec, size=side, nms_iou=sparse, margin=min(spec.margin, side // 2 - 1))
     boxes = propose_boxes(fitted.mask, own, fitted.window[:2], size)
     if len(boxes) == 0:
         too_small = spec.compat_2021 and min(size) <= side
         reason = "image not larger than a patch (compat_2021)" if too_small else "no boundary inside the image"
-        return PlacedMask(fitted.leave(reason), boxes)
-    return PlacedMask(fitted, boxes)
+        return PlacedMask(fitted.leave(reason), boxes, kind)
+    return PlacedMask(fitted, boxes, kind)
 
 
 def object_side(mask: Mask) -> int:
@@ -83,7 +90,7 @@ def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:
     Returns:
         The crops, in the order of the boxes.
     """
-    mask, boxes = placed
+    mask, boxes, _ = placed
     images, masks = crop(image, boxes), crop(mask.mask, boxes - np.tile(mask.window[:2], 2))
     if images.shape[1] == side:
         return Crops(images, masks)

@@ -53,7 +53,7 @@ class PlacedImage:
     @property
     def patches(self) -> int:
         """Number of patches of all masks."""
-        return sum(len(boxes) for _, boxes in self.placed)
+        return sum(len(placed.boxes) for placed in self.placed)
 
     def cut(self, side: int) -> Iterator[Crops]:
         """The crops at ``side`` px, a mask at a time; the pixels are read if there is a patch."""
@@ -104,13 +104,16 @@ class Method:
         """Side of the crops of round ``number``, px."""
         return self.spec.size if self.rounds[number] is Round.boundary else self.input_size
 
-    def paste(self, image: PlacedImage, probabilities: Probabilities, keep_probabilities: bool = False) -> ImageMasks:
-        """Refined masks of one image from the probabilities of its patches, in their order."""
+    def paste(
+        self, image: PlacedImage, probabilities: Probabilities, keep_probabilities: bool = False, last: bool = True
+    ) -> ImageMasks:
+        """The refined masks of an image, from the probabilities of its patches, in order; ``last`` as there."""
         masks, first = [], 0
+        options = self.threshold, self.spec.keep_emptied, keep_probabilities, last
         for placed in image.placed:
             part = probabilities[first : first + len(placed.boxes)]
             first += len(placed.boxes)
-            masks.append(paste_patches(placed, part, self.threshold, self.spec.keep_emptied, keep_probabilities))
+            masks.append(paste_patches(placed, part, *options))
         return replace(image.image, masks=tuple(masks))
 
 
@@ -139,7 +142,7 @@ def refine(
     images = list(first)
     for number in range(1, len(method.rounds)):
         start = _run_network(images, network, method.crop_side(number - 1), patches_per_forward, progress)
-        images = [method.place(image, number) for image in _paste(images, start, method, False)]
+        images = [method.place(image, number) for image in _paste(images, start, method, last=False)]
     answers = _run_network(images, network, method.crop_side(len(method.rounds) - 1), patches_per_forward, progress)
     return lambda: _paste(images, answers, method, keep_probabilities)
 
@@ -157,13 +160,17 @@ def _run_network(
 
 
 def _paste(
-    images: Sequence[PlacedImage], answers: Sequence[Callable[[], Probabilities]], method: Method, keep: bool
+    images: Sequence[PlacedImage],
+    answers: Sequence[Callable[[], Probabilities]],
+    method: Method,
+    keep: bool = False,
+    last: bool = True,
 ) -> Iterator[ImageMasks]:
     none = np.zeros((0, 0, 0), np.float32)
     probabilities = np.concatenate([answer() for answer in answers]) if answers else none
     first = 0
     for image in images:
-        yield method.paste(image, probabilities[first : first + image.patches], keep)
+        yield method.paste(image, probabilities[first : first + image.patches], keep, last)
         first += image.patches
 
 

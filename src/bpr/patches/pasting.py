@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from bpr.patches.cutting import PlacedMask, resize
 from bpr.patches.trust import TRUSTED, Evidence, gather_evidence, is_trusted
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Boxes, Probabilities
+from bpr.structures import Boxes, Probabilities, Round
 
 EMPTIED: Final = "refinement would leave no pixel"
 """Why a mask stays as it came although it went through the network."""
+CLOSE: Final = 0.95
+"""IoU of a mask before and after `Round.object` above which the boundary is left to the rounds that follow."""
 
 
 def paste_patches(
@@ -21,6 +23,7 @@ def paste_patches(
     threshold: float = 0.5,
     keep_emptied: bool = True,
     keep_probabilities: bool = False,
+    last: bool = True,
 ) -> MaskWindow:
     """Turn the patches of one mask into the refined mask.
 
@@ -31,20 +34,24 @@ def paste_patches(
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
+        last: Whether no round follows. Else `Round.object` leaves a mask alone that it would hardly change (`CLOSE`):
+            the patches of the next round show its boundary larger, and judge it anew.
 
     Raises:
         ValueError: If there is not one patch for each box, or the threshold is out of range.
     """
-    mask, boxes = placed
+    mask, boxes, kind = placed
     if len(boxes) == 0:
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
     means, evidence = read_answers(placed, probabilities)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
-    if mask.reason is not None and is_trusted(evidence):  # what a round has refined is no longer judged
+    if mask.reason is not None and is_trusted(evidence, kind):  # what a round has refined is no longer judged
         return kept.leave(TRUSTED)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():
         return kept.leave(EMPTIED)
+    if kind is Round.object and not last and (mask.mask & refined).sum() > CLOSE * (mask.mask | refined).sum():
+        return kept
     return replace(kept, mask=refined, reason=None)
 
 
@@ -59,7 +66,7 @@ def read_answers(placed: PlacedMask, answers: Probabilities) -> tuple[NDArray[np
         (h, w) float32 in [0, 1], mean probability of foreground; 0 or 1 outside of the patches, as the mask says. And
         what speaks for and against keeping the mask, if the network has trust.
     """
-    mask, boxes = placed
+    mask, boxes, _ = placed
     side, local = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
     outside = mask.mask.astype(np.float32)
     if answers.ndim == 3:
