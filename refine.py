@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
         from bpr.models.trainer import build_trainer
         from bpr.refine.run import open_run, predict
         from bpr.refine.settings import RefineSettings
-        from bpr.refine.summary import format_summary
+        from bpr.refine.summary import format_kept, format_summary
         from bpr.report.outcome import show_outcome
 
         settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
@@ -45,6 +45,8 @@ def main(cfg: DictConfig) -> None:
         report = refine_text(cfg) if settings.report else None
         for line in show_outcome(finished, ratio, settings.contact_sheet, report):
             print(line)
+        if finished.summary.kept:
+            print(format_kept(finished.summary))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from bpr.data.settings import Source, TrainingData
-from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
+from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 
 
 def _schema(checked: type, build: bool = True) -> Callable[[], Any]:
@@ -76,6 +76,7 @@ class RefineConf:
     ignore_label: int | None = MISSING
     polygon_tolerance: float = MISSING
     exif: ExifUse = MISSING
+    on_error: OnError = MISSING
     ckpt: str = MISSING
     input_size: int | None = MISSING
     rounds: list[Round] | None = MISSING

@@ -180,6 +180,13 @@ class ExifUse(StrEnum):
     ignore = "ignore"
 
 
+class OnError(StrEnum):
+    """What ``refine.py`` does where an entry or image is bad: ``stop``, or ``keep`` its masks as they came."""
+
+    stop = "stop"
+    keep = "keep"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image and what was predicted in it; the pixels stay on disk.

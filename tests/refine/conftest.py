@@ -1,4 +1,5 @@
 import runpy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,14 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
+from pytorch_lightning import Callback
 
-from bpr.config import register_schemas
+from bpr.config import build, refine_values, register_schemas
 from bpr.models.segmenter import PatchSegmenter
+from bpr.models.trainer import build_trainer
 from bpr.models.weights import save_segmenter
+from bpr.refine.run import open_run, predict
+from bpr.refine.settings import RefineSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,3 +62,50 @@ def refine(composed, weights):
         main(composed(*chosen, *overrides))
 
     return run
+
+
+class Interrupt(Callback):
+    """Ends a prediction after so many batches."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == self.after:
+            raise RuntimeError("interrupted")
+
+
+class Repeated:
+    """The same refinement again and again, with changes."""
+
+    def __init__(self, composed, toy, weights, folder):
+        self._composed, self._folder = composed, folder
+        self._given = [f"images={toy.images}", f"predictions={toy.predictions}", f"ckpt={weights}"]
+        self.output = folder / "refined.json"
+
+    def open(self, *overrides, after=None):
+        cfg = self._composed(*self._given, f"output={self.output}", "images_per_batch=1", *overrides)
+
+        def make(callbacks=(), **options):
+            more = [] if after is None else [Interrupt(after)]
+            return build_trainer(partial(build, cfg.trainer), callbacks=[*callbacks, *more], **options)
+
+        settings = RefineSettings.from_config(refine_values(cfg), self._folder / "run")
+        return open_run(settings, make), make
+
+    def interrupted(self, *overrides, after=2):
+        run, make = self.open(*overrides, after=after)
+        with pytest.raises(RuntimeError, match="interrupted"):
+            predict(run, make)
+        run.shards._lock.release()
+        return run
+
+    def finished(self, *overrides):
+        run, make = self.open(*overrides)
+        assert predict(run, make)
+        return run.finish()
+
+
+@pytest.fixture
+def repeated(composed, toy_coco, weights, tmp_path):
+    return Repeated(composed, toy_coco, weights, tmp_path)

@@ -10,63 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 
 from bpr import rle
-from bpr.config import build, refine_values
 from bpr.formats.errors import FormatError
-from bpr.models.trainer import build_trainer, capped_trainer, workers_ahead_of
-from bpr.refine.run import open_run, predict
-from bpr.refine.settings import RefineSettings
+from bpr.models.trainer import capped_trainer, workers_ahead_of
+from bpr.refine.run import predict
 
 ROOT = Path(__file__).parents[2]
-
-
-class Interrupt(Callback):
-    """Ends a prediction after so many batches."""
-
-    def __init__(self, after):
-        self.after = after
-
-    def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        if batch_idx == self.after:
-            raise RuntimeError("interrupted")
-
-
-class Repeated:
-    """The same refinement again and again, with changes."""
-
-    def __init__(self, composed, toy, weights, folder):
-        self._composed, self._folder = composed, folder
-        self._given = [f"images={toy.images}", f"predictions={toy.predictions}", f"ckpt={weights}"]
-        self.output = folder / "refined.json"
-
-    def open(self, *overrides, after=None):
-        cfg = self._composed(*self._given, f"output={self.output}", "images_per_batch=1", *overrides)
-
-        def make(callbacks=(), **options):
-            more = [] if after is None else [Interrupt(after)]
-            return build_trainer(partial(build, cfg.trainer), callbacks=[*callbacks, *more], **options)
-
-        settings = RefineSettings.from_config(refine_values(cfg), self._folder / "run")
-        return open_run(settings, make), make
-
-    def interrupted(self, *overrides, after=2):
-        run, make = self.open(*overrides, after=after)
-        with pytest.raises(RuntimeError, match="interrupted"):
-            predict(run, make)
-        run.shards._lock.release()
-        return run
-
-    def finished(self, *overrides):
-        run, make = self.open(*overrides)
-        assert predict(run, make)
-        return run.finish()
-
-
-@pytest.fixture
-def repeated(composed, toy_coco, weights, tmp_path):
-    return Repeated(composed, toy_coco, weights, tmp_path)
 
 
 def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
@@ -91,6 +42,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
         (["trainer.precision=bf16-mixed"], "precision"),
         (["backend=compile"], "backend"),
         (["exif=ignore"], "exif"),
+        (["on_error=keep"], "on_error"),
         (["ckpt=hrnet18s", "rounds=[boundary]"], "ckpt"),
         (["rounds=[object]"], "rounds"),
     ],

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bpr.formats.faults import Fault
 from bpr.patches.engine import PlacedImage
 
 
@@ -55,10 +56,19 @@ class PatchBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class BadImage:
+    """An image that cannot be used: its masks stay as they came."""
+
+    image_id: int | str
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
 class RefinementBatch:
-    """Images to refine, in the order of the loader, placed and cut for the first round."""
+    """Images to refine, in the order of the loader, placed and cut for the first round; and those that are ``bad``."""
 
     images: tuple[PlacedImage, ...]
+    bad: tuple[BadImage, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same batch: its patches move when the network sees them (Lightning wants this method)."""
@@ -79,6 +89,7 @@ def collate_training(groups: Sequence[PatchBatch]) -> PatchBatch:
     )
 
 
-def collate_refinement(images: Sequence[PlacedImage]) -> RefinementBatch:
+def collate_refinement(images: Sequence[PlacedImage | BadImage]) -> RefinementBatch:
     """Join several images into one batch."""
-    return RefinementBatch(tuple(images))
+    placed = tuple(image for image in images if isinstance(image, PlacedImage))
+    return RefinementBatch(placed, tuple(image for image in images if isinstance(image, BadImage)))

@@ -21,7 +21,7 @@ from bpr.data.settings import CoarseOrigin, Source, TrainingData
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.patches.engine import Method
-from bpr.structures import ImageRecord, PatchSpec, SettingError
+from bpr.structures import ImageRecord, OnError, PatchSpec, SettingError
 from bpr.synthetic.coarse_results import simulated_results
 
 # Lightning cannot know that this data module resumes in the middle of an epoch, batch by batch.
@@ -171,14 +171,20 @@ class RefinementDataModule(pl.LightningDataModule):
         method: How they are refined.
         images_per_batch: Images whose patches share the passes of the network.
         num_workers: Processes that read, place and cut ahead of the network.
+        on_error: What becomes of an image that cannot be decoded.
     """
 
     def __init__(
-        self, records: Sequence[ImageRecord], method: Method, images_per_batch: int = 4, num_workers: int = 0
+        self,
+        records: Sequence[ImageRecord],
+        method: Method,
+        images_per_batch: int = 4,
+        num_workers: int = 0,
+        on_error: OnError | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
-        self._dataset = RefinementDataset(records, method)
+        self._dataset = RefinementDataset(records, method, on_error)
         self._images_per_batch, self._num_workers = images_per_batch, num_workers
 
     def predict_dataloader(self) -> DataLoader[RefinementBatch]:

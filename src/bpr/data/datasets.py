@@ -11,13 +11,15 @@ from torch.utils.data import Dataset
 
 from bpr import rle
 from bpr.data.augmentation import PatchAugmentation
-from bpr.data.batches import PatchBatch, PatchGroup, to_tensor
+from bpr.data.batches import BadImage, PatchBatch, PatchGroup, to_tensor
 from bpr.data.images import read_image
 from bpr.data.index import PatchIndex
+from bpr.formats.errors import Reason
+from bpr.formats.faults import Faults
 from bpr.patches.cutting import crop, resize, resize_masks
 from bpr.patches.engine import ImageMasks, Method, PlacedImage
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Boxes, ImageRecord, Mask, Rle, Size
+from bpr.structures import Boxes, ImageRecord, Mask, OnError, Rle, Size
 
 
 class PatchDataset(Dataset[PatchBatch]):
@@ -65,26 +67,33 @@ class PatchDataset(Dataset[PatchBatch]):
         return resize_masks(np.stack([_crop_rle(code, box, record.size) for code in (coarse, truth)]), self._size)
 
 
-class RefinementDataset(Dataset[PlacedImage]):
+class RefinementDataset(Dataset[PlacedImage | BadImage]):
     """All masks of one image at a time, with their patches of the first round; needs no ground truth.
 
     Args:
         records: Images with predictions.
         method: How they are refined.
+        on_error: What becomes of an image that cannot be decoded; see `bpr.formats.faults.Faults`.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], method: Method) -> None:
-        self._records, self._method = records, method
+    def __init__(self, records: Sequence[ImageRecord], method: Method, on_error: OnError | None = None) -> None:
+        self._records, self._method, self._on_error = records, method, on_error
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, number: int) -> PlacedImage:
+    def __getitem__(self, number: int) -> PlacedImage | BadImage:
         """Place and cut the patches of image ``number``; it is decoded only if there are any, and once."""
-        placed = self._method.place(image_masks(self._records[number]))
-        if placed.patches and len(self._method.rounds) > 1:
-            pixels = placed.image.read()  # the later rounds need them too
-            placed = replace(placed, image=replace(placed.image, read=partial(np.asarray, pixels)))
+        record, faults = self._records[number], Faults(self._on_error)
+        placed = faults.attempt(partial(self._place, record), Reason.image, masks=len(record.instances))
+        return BadImage(record.image_id, faults.found[0]) if placed is None else placed
+
+    def _place(self, record: ImageRecord) -> PlacedImage:
+        image = image_masks(record)
+        placed, later = self._method.place(image), range(1, len(self._method.rounds))
+        if later and (placed.patches or any(self._method.place(image, number).patches for number in later)):
+            pixels = image.read()  # the later rounds need them too
+            placed = replace(placed, image=replace(image, read=partial(np.asarray, pixels)))
         return placed.cut_ahead(self._method.crop_side())
 
 

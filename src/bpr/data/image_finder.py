@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 
@@ -40,7 +40,7 @@ class ImageFinder:
     def __init__(self, folder: Path, excluded: Path | None = None) -> None:
         if not folder.is_dir():
             raise FormatError(folder, None, "is not a folder; `images` must name the folder of the images")
-        self._folder, self._excluded = folder, excluded
+        self.folder, self._excluded = folder, excluded
         self._counts, self._examples = Counter[str](), dict[str, str]()
 
     @property
@@ -54,12 +54,12 @@ class ImageFinder:
 
         `FormatError` if there is none or several; it names ``needed_by``, where the name, or the mask, stands.
         """
-        path = self._folder / file_name
+        path = self.folder / file_name
         if path.is_file():
             return self._count(path, "by file_name")
         agreeing = self._by_name.find(file_name)
-        if len(agreeing) == 1 and (self._folder / agreeing[0]).is_file():
-            path = self._folder / agreeing[0]
+        if len(agreeing) == 1 and (self.folder / agreeing[0]).is_file():
+            path = self.folder / agreeing[0]
             return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
         problem = "is missing"
         if agreeing:
@@ -67,7 +67,7 @@ class ImageFinder:
         elif alike := self._by_name.alike(file_name):
             problem = f"is missing, and in another folder are only {_list_some(alike)}"
         remedy = f"; `images` must name the folder that file names start from; it is needed by {needed_by}"
-        raise FormatError(path, None, problem + remedy)
+        raise FormatError(path, None, problem + remedy, Reason.image_missing)
 
     def by_id(self, image_id: int | str, predictions: Path, where: str | None) -> Path:
         """The image whose name without suffix is the id or, for a number, ends in it.
@@ -80,15 +80,15 @@ class ImageFinder:
         keys += [("below stem", name), ("below number", image_id)]
         found = next((self._by_key[key] for key in keys if key in self._by_key), [])
         if len(found) == 1:
-            found_as = found[0].relative_to(self._folder).as_posix()
+            found_as = found[0].relative_to(self.folder).as_posix()
             return self._count(found[0], "by image_id", f" (such as {image_id}, found as {found_as})")
         if not found:
             remedy = "give annotations=FILE (a COCO file whose 'images' list the names)"
-            problem = f"no image in {self._folder} is named after image_id {image_id!r}; {remedy}"
+            problem = f"no image in {self.folder} is named after image_id {image_id!r}; {remedy}"
         else:
-            names = _list_some(path.relative_to(self._folder).as_posix() for path in found)
+            names = _list_some(path.relative_to(self.folder).as_posix() for path in found)
             problem = f"image_id {image_id!r} fits several images ({names}); give annotations=FILE"
-        raise FormatError(predictions, where, problem)
+        raise FormatError(predictions, where, problem, Reason.image_id)
 
     def _count(self, path: Path, rule: str, example: str = "") -> Path:
         self._counts[rule] += 1
@@ -97,19 +97,19 @@ class ImageFinder:
 
     @cached_property
     def _listed(self) -> list[Path]:
-        return _files(self._folder, self._excluded)
+        return _files(self.folder, self._excluded)
 
     @cached_property
     def _by_name(self) -> ImageNames:
-        return ImageNames(path.relative_to(self._folder).as_posix() for path in self._listed)
+        return ImageNames(path.relative_to(self.folder).as_posix() for path in self._listed)
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, int | str], list[Path]]:
         """Images by all that an id may stand for; those in the folder itself apart from those below it."""
         by_key: dict[tuple[str, int | str], list[Path]] = defaultdict(list)
         for path in _images(self._listed):
-            place = "direct" if path.parent == self._folder else "below"
-            by_key["path", strip_suffix(path.relative_to(self._folder).as_posix())].append(path)
+            place = "direct" if path.parent == self.folder else "below"
+            by_key["path", strip_suffix(path.relative_to(self.folder).as_posix())].append(path)
             by_key[f"{place} stem", path.stem].append(path)
             if number := re.search(r"(\d+)$", path.stem):
                 by_key[f"{place} number", int(number[1])].append(path)

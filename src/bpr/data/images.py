@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from bpr.formats.decoding import opened_image
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.structures import ExifUse, Image, Size
 
 _ORIENTATION: Final = 0x0112
@@ -41,7 +41,7 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
         if found != tuple(size):
             also = f" (as stored {stored})" if stored != oriented else ""
             problem = f"is {found}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?"
-            raise FormatError(path, None, problem)
+            raise FormatError(path, None, problem, Reason.image_size)
         if turn:
             ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
         return _pixels(file)

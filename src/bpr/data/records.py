@@ -3,10 +3,11 @@
 import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,13 @@ from bpr.data.image_finder import ImageFinder
 from bpr.data.images import image_sizes
 from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry, LazySequence, StoredEntries
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Fault, Faults
 from bpr.formats.predictions import Predictions, read_aligned
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
 _log = logging.getLogger(__name__)
+_NO_IMAGE: Final = -1
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class StoredRecords(LazySequence[ImageRecord]):
         exif: What to do with the EXIF orientation of the images.
         chosen: The images that are meant, in this order, by their place in the lists above.
         notes: By which rules the images were found, a line each.
+        unusable: Ids of images that are missing, but annotated: their masks can be scored, though not refined.
     """
 
     predictions: Predictions
@@ -49,6 +53,7 @@ class StoredRecords(LazySequence[ImageRecord]):
     exif: ExifUse
     chosen: Sequence[int]
     notes: tuple[str, ...] = ()
+    unusable: frozenset[int | str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -62,7 +67,12 @@ class StoredRecords(LazySequence[ImageRecord]):
         instances = [self.predictions.instance(n, entry, size) for n, entry in zip(positions, taken, strict=True)]
         return ImageRecord(self.image_ids[image], self.paths[image], size, tuple(instances), exif=self.exif)
 
-    def without(self, image_ids: set[int | str]) -> Self:
+    @property
+    def usable(self) -> Self:
+        """The records of the images that can be refined."""
+        return self.without(self.unusable)
+
+    def without(self, image_ids: Set[int | str]) -> Self:
         """The records of all other images, in the same order."""
         return replace(self, chosen=[image for image in self.chosen if self.image_ids[image] not in image_ids])
 
@@ -99,7 +109,11 @@ def training_records(images: Path, annotated: Annotations, predictions: Sequence
 
 
 def refinement_records(
-    images: Path, predictions: Predictions, annotations: Annotations | None = None, exif: ExifUse = ExifUse.auto
+    images: Path,
+    predictions: Predictions,
+    annotations: Annotations | None = None,
+    exif: ExifUse = ExifUse.auto,
+    faults: Faults | None = None,
 ) -> StoredRecords:
     """Records of all images that have predictions, in the order in which these first name them.
 
@@ -109,43 +123,102 @@ def refinement_records(
     name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139), see `ImageFinder`. With
     them, file names and sizes come from there, and the predictions must have their ids (`Predictions.aligned`).
 
+    Bad entries that ``faults`` has kept, or keeps now, are in no record, nor are those of images that are missing,
+    unless they are annotated (`StoredRecords.unusable`).
+
     Raises:
         FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
     """
-    finder = ImageFinder(images, excluded=predictions.path)
-    numbers: dict[int | str, int] = {}
-    paths: list[Path] = []
-    sizes: list[Size] = []
-    image_of_entry = array("q")
+    faults = faults or Faults()
+    found = _FoundImages(ImageFinder(images, excluded=predictions.path), predictions, annotations, exif, faults)
+    image_of_entry, bad = array("q"), faults.positions
     for number, entry in enumerate(predictions.entries):
-        image_id = entry["image_id"]
-        if image_id not in numbers:
-            numbers[image_id] = len(numbers)
-            path, size = _locate(finder, predictions, number, entry, annotations, exif)
-            paths.append(path)
-            sizes.append(size)
-        predictions.rle(number, entry, sizes[numbers[image_id]])
-        image_of_entry.append(numbers[image_id])
-    images_of_entries, chosen = np.array(image_of_entry, np.int64), range(len(numbers))
+        image_of_entry.append(_NO_IMAGE if number in bad else found.check(number, entry))
+    images_of_entries, chosen = np.array(image_of_entry, np.int64), range(len(found.ids))
     order = np.argsort(images_of_entries, kind="stable")
-    bounds = np.searchsorted(images_of_entries[order], np.arange(len(numbers) + 1))
-    return StoredRecords(predictions, order, bounds, [*numbers], paths, sizes, exif, chosen, finder.notes)
+    bounds = np.searchsorted(images_of_entries[order], np.arange(len(found.ids) + 1))
+    unusable = frozenset(found.faults_of).intersection(found.ids)
+    return StoredRecords(
+        predictions, order, bounds, found.ids, found.paths, found.sizes, exif, chosen, found.finder.notes, unusable
+    )
 
 
-def _locate(
-    finder: ImageFinder, predictions: Predictions, number: int, entry: Entry, known: Annotations | None, exif: ExifUse
-) -> tuple[Path, Size]:
-    """The image of an entry, and the (h, w) that its masks should have."""
-    image_id, needed_by = entry["image_id"], predictions.named_place(number, entry)
-    if known is None:
+@dataclass(slots=True)
+class _FoundImages:
+    """The images that entries are of, each looked for once, in the order in which they are first named.
+
+    Attributes:
+        finder: Finds their files.
+        predictions: The entries.
+        annotations: They name the images, if given.
+        exif: What to do with the EXIF orientation of the images.
+        faults: What becomes of bad entries and images.
+        ids: Of all images whose size is known.
+        paths: Of each of them; where its file is missing, what it should be.
+        sizes: (h, w) that the masks of each of them should have, px.
+        numbers: The places of ids in these lists, `_NO_IMAGE` for images of unknown size.
+        faults_of: What is wrong with an image, by its id.
+    """
+
+    finder: ImageFinder
+    predictions: Predictions
+    annotations: Annotations | None
+    exif: ExifUse
+    faults: Faults
+    ids: list[int | str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    numbers: dict[int | str, int] = field(default_factory=dict)
+    faults_of: dict[int | str, Fault] = field(default_factory=dict)
+
+    def check(self, number: int, entry: Entry) -> int:
+        """The place of the image of an entry, whose mask is checked; `_NO_IMAGE` if it is in no record."""
+        image_id = entry["image_id"]
+        if image_id not in self.numbers:
+            self._find(number, entry)
+        image = self.numbers[image_id]
+        if image != _NO_IMAGE:
+            read = partial(self.predictions.rle, number, entry, self.sizes[image])
+            if self.faults.attempt(read, Reason.mask, number) is None:
+                return _NO_IMAGE
+        if image_id in self.faults_of:
+            self.faults_of[image_id].masks += 1
+        return image
+
+    def _find(self, number: int, entry: Entry) -> None:
+        image_id, known, before = entry["image_id"], self.annotations, len(self.faults.found)
+        path: Path | None = None
+        size: Size | None = None
+        if known is None:
+            located = self.faults.attempt(partial(self._locate, number, entry), Reason.image, masks=0)
+            path, size = located or (None, None)
+        else:
+            named = partial(known.image, image_id, *self.predictions.place(number, entry))
+            annotated = self.faults.attempt(named, Reason.image_id, masks=0)
+            if annotated is not None:
+                needed_by, size = self.predictions.named_place(number, entry), annotated.size
+                look = partial(self.finder.named, annotated.file_name, needed_by)
+                path = (
+                    self.faults.attempt(look, Reason.image_missing, masks=0) or self.finder.folder / annotated.file_name
+                )
+        if path is not None and size is not None:
+            self.numbers[image_id] = len(self.ids)
+            self.ids.append(image_id)
+            self.paths.append(path)
+            self.sizes.append(size)
+        else:
+            self.numbers[image_id] = _NO_IMAGE
+        if len(self.faults.found) > before:
+            self.faults_of[image_id] = self.faults.found[-1]
+
+    def _locate(self, number: int, entry: Entry) -> tuple[Path, Size]:
+        """The image of an entry by its ``file_name`` or id, and the (h, w) that its masks should have."""
         name = entry.get("file_name")
         if isinstance(name, str) and name:
-            path = finder.named(name, needed_by)
+            path = self.finder.named(name, self.predictions.named_place(number, entry))
         else:
-            path = finder.by_id(image_id, *predictions.place(number, entry))
-        return path, _size_of(path, entry, exif)
-    annotated = known.image(image_id, *predictions.place(number, entry))
-    return finder.named(annotated.file_name, needed_by), annotated.size
+            path = self.finder.by_id(entry["image_id"], *self.predictions.place(number, entry))
+        return path, _size_of(path, entry, self.exif)
 
 
 def _size_of(path: Path, entry: Entry, exif: ExifUse) -> Size:

@@ -28,9 +28,12 @@ def predicted_images(results: Predictions, annotations: Annotations) -> Predicte
 
 
 def with_masks(coarse: PredictedImages, refined: Predictions) -> PredictedImages:
-    """The same images with the masks of the results file that was made from them; errors as of `Predictions.rle`."""
+    """The same images with the masks of the results file that was made from them; errors as of `Predictions.rle`.
+
+    Entries that are in none of the images are passed over.
+    """
     sizes = {instance.position: record.size for record in coarse.records for instance in record.instances}
-    masks = [refined.rle(number, e, sizes[number]) for number, e in enumerate(refined.entries)]
+    masks = {n: refined.rle(n, entry, sizes[n]) for n, entry in enumerate(refined.entries) if n in sizes}
     records = [
         replace(record, instances=tuple(replace(i, rle=masks[i.position]) for i in record.instances))
         for record in coarse.records

@@ -52,6 +52,7 @@ class Evaluation:
         records: The annotated images with the predictions of ``results``.
         instances: Scores of the matched ones of these, one by one.
         instances_before: Of the same instances in ``against``.
+        unreadable: Further predictions, whose masks cannot be read or whose image is unknown; they enter no figure.
     """
 
     results: Path
@@ -70,10 +71,11 @@ class Evaluation:
     records: Sequence[ImageRecord]
     instances: InstanceScores
     instances_before: InstanceScores | None
+    unreadable: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON knows it: all scores in [0, 1], AP of the classes as a list ``classes``, no instances."""
-        left_out = {"class_names", "records", "instances", "instances_before"}
+        left_out = {"class_names", "records", "instances", "instances_before", "unreadable"}
         content = {f.name: _primitive(getattr(self, f.name)) for f in fields(self) if f.name not in left_out}
         for scores in (content["scores"], content["before"]):
             if scores is not None:

@@ -47,8 +47,10 @@ def remarks(evaluation: Evaluation) -> list[str]:
     predictions = f"{evaluation.images} images, {evaluation.predictions} predictions"
     if evaluation.unscored:
         predictions += f" ({evaluation.unscored} of classes without an annotated object: not scored)"
+    bad = f"{evaluation.unreadable} bad predictions, without a mask or an image, are not scored, before or after"
     lines = [
         predictions,
+        *([bad] if evaluation.unreadable else []),
         f"Boundary AP with dilation ratio {evaluation.dilation_ratio:g}",
         f"{evaluation.matched} matched instances (IoU{masks} >= {MIN_IOU:g})",
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bpr import rle as rle_codec
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_fields import get_field, get_list, read_json
 from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
@@ -54,7 +54,8 @@ class Annotations:
         if image_id not in self.images:
             known = f"the {len(self.images)} images of {self.path} (ids such as {next(iter(self.images), None)!r})"
             remedy = "give the annotation file that the results were made for"
-            raise FormatError(path, where, f"image_id {image_id!r} is not among {known}; {remedy}")
+            problem = f"image_id {image_id!r} is not among {known}; {remedy}"
+            raise FormatError(path, where, problem, Reason.image_id)
         return self.images[image_id]
 
 
@@ -91,11 +92,19 @@ def listed_images(path: Path, listed: Sequence[object]) -> dict[int | str, Annot
 def segmentation_rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
     """The mask of an entry of a COCO file, for an image of ``size`` (h, w); `FormatError` if it has none."""
     if "segmentation" not in entry:
-        raise FormatError(path, where, "'segmentation' is missing")
+        raise FormatError(path, where, "'segmentation' is missing", Reason.no_mask)
     try:
         return rle_codec.from_segmentation(entry["segmentation"], size)
     except (ValueError, TypeError, UnicodeError) as error:
-        raise FormatError(path, where, f"segmentation: {error}") from error
+        raise FormatError(path, where, f"segmentation: {error}", _reason(entry["segmentation"], size)) from error
+
+
+def _reason(segmentation: object, size: Size) -> Reason:
+    """Why this is no mask for an image of ``size``."""
+    if segmentation is None:
+        return Reason.no_mask
+    other = isinstance(segmentation, Mapping) and segmentation.get("size", [*size]) != [*size]
+    return Reason.mask_size if other else Reason.mask
 
 
 def _read_coco(path: Path) -> Annotations:

@@ -7,7 +7,9 @@ hidden ones, are no predictions.
 """
 
 import re
+import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,11 +20,12 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, resolve_inside, visible_files, write_text
 from bpr.formats.mask_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat
-from bpr.structures import TrueInstance
+from bpr.structures import OnError, TrueInstance
 
 _THINGS: Final = "person rider car truck bus caravan trailer train motorcycle bicycle"
 LABELS: Final = dict(enumerate(_THINGS.split(), start=24))
@@ -50,19 +53,19 @@ def prediction_files(folder: Path) -> list[Path]:
     return [p for p in texts if p.name.endswith("_pred.txt") or p.name == _INDEX or _NAME.match(p.name)]
 
 
-def read_predictions(folder: str | Path) -> list[Entry]:
+def read_predictions(folder: str | Path, faults: Faults | None = None) -> list[Entry]:
     """Read a folder of predictions, in the order of the paths of the text files.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
         ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
         and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) and ``line``
-        are its line and the text of that.
+        are its line and the text of that. Bad lines that ``faults`` keeps are left out.
 
     Raises:
         FormatError: If a line is wrong, or a mask is missing or no mask; names file, line and remedy.
     """
-    folder = Path(folder)
+    folder, faults = Path(folder), faults or Faults()
     if not folder.is_dir():
         raise FormatError(folder, None, "is not a folder; give the folder of the *_pred.txt files")
     lists = prediction_files(folder)
@@ -75,7 +78,7 @@ def read_predictions(folder: str | Path) -> list[Entry]:
         if name in named:
             raise FormatError(path, None, f"predicts {name} as {named[name]} does; keep one of them")
         named[name] = path
-    return [entry for name, path in named.items() for entry in _read_list(folder, path, name)]
+    return [entry for name, path in named.items() for entry in _read_list(folder, path, name, faults)]
 
 
 def image_name(path: Path) -> str:
@@ -91,17 +94,25 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     """Write entries of `read_predictions`, perhaps with other masks, under the same names and with the same lines.
 
     Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255. Text files of ``source``,
-    the folder that was read, without a line are copied too: the official script wants one for every image.
+    the folder that was read, come with all their lines, also without any: the official script wants one for every
+    image. Of lines that are no entry, the masks are copied where they can be found.
     """
     folder, source = Path(folder), Path(source)
-    lines: dict[str, list[str]] = {path.relative_to(source).as_posix(): [] for path in prediction_files(source)}
+    written = set[Path]()
     for entry in entries:
+        written.add(Path(entry["mask_file"]))
         with replacing(folder / entry["mask_file"]) as unfinished:
             mask = rle_codec.decode(entry["segmentation"])
             PillowImage.fromarray(mask.astype(np.uint8) * 255).save(unfinished, format="PNG")
-        lines[entry["prediction_file"]].append(entry["line"])
-    for name, content in lines.items():
-        write_text(folder / name, "".join(line + "\n" for line in content))
+    bad = Faults(OnError.keep)
+    for path in prediction_files(source):
+        lines = _lines(path)
+        write_text(folder / path.relative_to(source), "".join(line + "\n" for line in lines.values()))
+        for number, line in lines.items():
+            mask_file = bad.attempt(partial(_mask_file, source, path, number, line.split()[0]), Reason.no_mask)
+            if mask_file is not None and mask_file not in written:
+                with replacing(folder / mask_file) as unfinished:
+                    shutil.copyfile(source / mask_file, unfinished)
 
 
 def read_ground_truth(folder: str | Path) -> Annotations:
@@ -140,14 +151,21 @@ def _truth(ids: NDArray[Any], value: int) -> TrueInstance:
     return TrueInstance(rle_codec.encode(ids == value), _label(value), value < _INSTANCES_PER_LABEL)
 
 
-def _read_list(folder: Path, path: Path, name: str) -> list[Entry]:
+def _lines(path: Path) -> dict[int, str]:
+    """The lines of a text file that are not empty, by number from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    entries = [_read_line(folder, path, number, line, name) for number, line in lines]
-    for entry in entries:
+    return {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+
+
+def _read_list(folder: Path, path: Path, name: str, faults: Faults) -> list[Entry]:
+    entries: list[Entry] = []
+    for number, line in _lines(path).items():
+        entry = faults.attempt(partial(_read_line, folder, path, number, line, name), Reason.field)
+        entries += [] if entry is None else [entry]
+    for entry in [] if faults.keeps else entries:  # which of them is wrong, only their image can tell
         if entry["segmentation"]["size"] != entries[0]["segmentation"]["size"]:
             pair = entries[0], entry
             one, other = (f"{folder / e['mask_file']} is {tuple(e['segmentation']['size'])}" for e in pair)
@@ -171,28 +189,37 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
         raise FormatError(path, where, f"label id {parts[1]} has no instances; those that have are {known}")
     if not np.isfinite(score):
         raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
+    mask_file = _mask_file(folder, path, number, parts[0])
     try:
-        mask_path = folder / resolve_inside(parts[0], path.parent.relative_to(folder))
-        if not mask_path.is_file():
-            raise ValueError(f"{mask_path} is missing; put it there or take the line out")
-        mask = read_labels(mask_path)
-    except ValueError as error:
-        raise FormatError(path, where, str(error)) from error
+        mask = read_labels(folder / mask_file)
+    except FormatError as error:
+        raise FormatError(path, where, str(error), Reason.mask) from error
     return {
         "image_id": name,
         "category_id": int(label),
         "score": score,
         "segmentation": rle_codec.encode(mask != 0),
         "file_name": image_file(name),
-        "mask_file": mask_path.relative_to(folder).as_posix(),
+        "mask_file": mask_file.as_posix(),
         "prediction_file": path.relative_to(folder).as_posix(),
         "line_number": number,
-        "line": line.strip(),
+        "line": line,
     }
 
 
-def _read(path: Path, *_: object) -> Content:
-    return Content(read_predictions(path))
+def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:
+    """The mask that a line of the text file ``path`` names, relative to ``folder``; `FormatError` if it is missing."""
+    try:
+        mask_file = resolve_inside(name, path.parent.relative_to(folder))
+        if not (folder / mask_file).is_file():
+            raise ValueError(f"{folder / mask_file} is missing; put it there or take the line out")
+    except ValueError as error:
+        raise FormatError(path, f"line {number}", str(error), Reason.no_mask) from error
+    return mask_file
+
+
+def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+    return Content(read_predictions(path, faults))
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:

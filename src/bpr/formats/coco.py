@@ -8,12 +8,14 @@ import json
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from bpr import rle as rle_codec
 from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import get_field, get_score, json_error, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
@@ -23,18 +25,18 @@ _Spans = Iterator[tuple[int, int]]
 _LONGEST_LINE: Final = 1 << 24
 
 
-def open_results(path: str | Path) -> StoredEntries:
+def open_results(path: str | Path, faults: Faults | None = None) -> StoredEntries:
     """Check a COCO results file as a stream: a list of ``image_id``, ``category_id``, ``segmentation``, ``score``.
 
     The entries stay in the file and come as they are (all fields, the masks still encoded). A gzipped file is unpacked
-    to a temporary one for the time of its use.
+    to a temporary one for the time of its use. Bad entries that ``faults`` keeps are among them.
 
     Raises:
         FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
     """
     path = Path(path)
     try:
-        return _open(path, _check_array)
+        return _open(path, _check_array, faults or Faults())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_error(path, error) from error
     except TypeError as error:
@@ -46,9 +48,9 @@ def open_results(path: str | Path) -> StoredEntries:
         raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
 
 
-def open_json_lines(path: str | Path) -> StoredEntries:
+def open_json_lines(path: str | Path, faults: Faults | None = None) -> StoredEntries:
     """`open_results` of JSON Lines; empty lines are passed over."""
-    return _open(Path(path), _check_lines)
+    return _open(Path(path), _check_lines, faults or Faults())
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -65,7 +67,7 @@ def is_json_lines(path: Path) -> bool:
         return ".jsonl" in path.suffixes
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
-    return isinstance(first, dict) and "image_id" in first
+    return isinstance(first, dict) and ("image_id" in first or ".jsonl" in path.suffixes)
 
 
 def new_entry(image_id: int | str, category: int, rle: Rle, score: float) -> Entry:
@@ -103,23 +105,24 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
     _write(Path(path), (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries))
 
 
-def _open(path: Path, check: Callable[[Path, IO[bytes]], _Spans]) -> StoredEntries:
+def _open(path: Path, check: Callable[[Path, IO[bytes], Faults], _Spans], faults: Faults) -> StoredEntries:
     try:
         copy = UnpackedCopy(path) if is_gzip(path) else None
         readable = path if copy is None else copy.path
         with readable.open("rb") as file:
-            return StoredEntries(readable, check(path, file), copy)
+            return StoredEntries(readable, check(path, file, faults), copy)
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
-def _check_array(path: Path, file: IO[bytes]) -> _Spans:
+def _check_array(path: Path, file: IO[bytes], faults: Faults) -> _Spans:
     for number, (start, length, entry) in enumerate(array_spans(file)):
-        _check_entry(path, f"entry {number}", entry)
+        faults.attempt(partial(_check_entry, path, f"entry {number}", entry), Reason.field, number)
         yield start, length
 
 
-def _check_lines(path: Path, file: IO[bytes]) -> _Spans:
+def _check_lines(path: Path, file: IO[bytes], faults: Faults) -> _Spans:
+    position = 0
     start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
     file.seek(start)
     for number, line in enumerate(file, start=1):
@@ -128,8 +131,9 @@ def _check_lines(path: Path, file: IO[bytes]) -> _Spans:
                 entry = json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise FormatError(path, f"line {number}", f"is not JSON ({error}); was it cut off?") from error
-            _check_entry(path, f"line {number}", entry)
+            faults.attempt(partial(_check_entry, path, f"line {number}", entry), Reason.field, position)
             yield start, len(line)
+            position += 1
         start += len(line)
 
 
@@ -139,7 +143,8 @@ def _check_entry(path: Path, where: str, entry: object) -> None:
     assert isinstance(entry, dict)
     get_score(path, where, entry)
     if "segmentation" not in entry:
-        raise FormatError(path, where, "'segmentation' is missing: box results cannot be refined")
+        problem = "'segmentation' is missing: box results cannot be refined"
+        raise FormatError(path, where, problem, Reason.no_mask)
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
@@ -163,12 +168,12 @@ def _unreadable(path: Path, error: Exception) -> FormatError:
     return FormatError(path, None, f"cannot be read ({error}); check the path, and whether it is whole")
 
 
-def _read(path: Path, *_: object) -> Content:
-    return Content(open_results(path))
+def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+    return Content(open_results(path, faults))
 
 
-def _read_lines(path: Path, *_: object) -> Content:
-    return Content(open_json_lines(path))
+def _read_lines(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+    return Content(open_json_lines(path, faults))
 
 
 def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:

@@ -6,6 +6,7 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry, array_spans
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing
 from bpr.formats.json_fields import get_field, get_score, holds_object, read_json
 from bpr.formats.polygons import trace
@@ -23,37 +25,34 @@ from bpr.structures import Rle
 _NO_CLASS: Final = 1
 
 
-def read_coco_annotations(path: str | Path) -> Content:
+def read_coco_annotations(path: str | Path, faults: Faults | None = None) -> Content:
     """Read the masks of a COCO annotation file.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives, the masks as compressed RLE; ``file_name`` is that of the
         image and ``annotation`` the place in ``annotations``. ``score`` and ``category_id`` are 1 where there are none.
-        Crowd regions and annotations without a mask are left out, and counted in a note.
+        Crowd regions and annotations without a mask are left out, and counted in a note; left out are also bad
+        annotations that ``faults`` keeps.
 
     Raises:
         FormatError: If the file is wrong; names file, entry and remedy.
     """
-    path = Path(path)
-    images, annotations = _read_checked(path)
+    path, faults = Path(path), faults or Faults()
+    images, annotations = _read_lists(path)
     entries: list[Entry] = []
-    crowds = 0
+    crowds = boxes = 0
     for number, annotation in enumerate(annotations):
-        if annotation.get("iscrowd"):
+        checked = faults.attempt(partial(_check_fields, path, number, annotation, images), Reason.field)
+        if checked is None:
+            continue
+        if checked.get("iscrowd"):
             crowds += 1
-        elif annotation.get("segmentation"):
-            category, image = annotation.get("category_id"), images[annotation["image_id"]]
-            entries.append(
-                {
-                    "image_id": annotation["image_id"],
-                    "category_id": _NO_CLASS if category is None else category,
-                    "score": annotation.get("score", 1.0),
-                    "segmentation": segmentation_rle(path, _name(number), annotation, image.size),
-                    "file_name": image.file_name,
-                    "annotation": number,
-                }
-            )
-    boxes = len(annotations) - len(entries) - crowds
+        elif not checked.get("segmentation"):
+            boxes += 1
+        else:
+            image = images[checked["image_id"]]
+            mask = faults.attempt(partial(segmentation_rle, path, _name(number), checked, image.size), Reason.mask)
+            entries += [] if mask is None else [_entry(number, checked, image, mask)]
     left = [f"{crowds} crowd regions"] * bool(crowds) + [f"{boxes} annotations without a mask"] * bool(boxes)
     return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
 
@@ -76,7 +75,7 @@ def write_coco_annotations(
         Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
     """
     path, source = Path(path), Path(source)
-    images, annotations = _read_checked(source)
+    images, annotations = _read_lists(source)
     losses = _Losses()
     changed: dict[int, bytes] = {}
     for entry in entries:
@@ -135,36 +134,57 @@ def _is_same(one: Rle, other: Rle) -> bool:
     return one["counts"] == other["counts"] or bool(rle_codec.iou([one], [other])[0, 0] == 1)
 
 
-def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
-    """Images by id, and annotations, of which all fields but masks have been checked."""
+def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
+    """Images by id, and annotations as they are."""
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in ("images", "annotations")):
         problem = "expected a COCO annotation file, an object with lists 'images' and 'annotations'"
         raise FormatError(path, None, f"{problem}, or a COCO results file, a list of predictions")
     if not holds_object(path):
         raise FormatError(path, None, "is not UTF-8; save it as UTF-8")
-    images = listed_images(path, content["images"])
-    for number, annotation in enumerate(content["annotations"]):
-        where = _name(number)
-        if get_field(path, where, annotation, "image_id", (int, str)) not in images:
-            problem = f"image_id {annotation['image_id']!r} is not among the {len(images)} images of this file"
-            raise FormatError(path, where, f"{problem}; add it to 'images'")
-        if "segments_info" in annotation:
+    annotations = content["annotations"]
+    for number, annotation in enumerate(annotations):
+        if isinstance(annotation, dict) and "segments_info" in annotation:
             problem = f"is of a panoptic file, whose PNGs must be in a folder {path.with_suffix('').name} beside it"
-            raise FormatError(path, where, f"{problem}; put them there")
-        if annotation.get("category_id") is not None:
-            get_field(path, where, annotation, "category_id", (int,))
-        if "score" in annotation:
-            get_score(path, where, annotation)
-    return images, content["annotations"]
+            raise FormatError(path, _name(number), f"{problem}; put them there")
+    return listed_images(path, content["images"]), annotations
+
+
+def _check_fields(
+    path: Path, number: int, annotation: object, images: Mapping[int | str, AnnotatedImage]
+) -> dict[str, Any]:
+    """The annotation, of which all fields but the mask have been checked."""
+    where = _name(number)
+    image_id = get_field(path, where, annotation, "image_id", (int, str))
+    assert isinstance(annotation, dict)
+    if image_id not in images:
+        problem = f"image_id {image_id!r} is not among the {len(images)} images of this file"
+        raise FormatError(path, where, f"{problem}; add it to 'images'", Reason.image_id)
+    if annotation.get("category_id") is not None:
+        get_field(path, where, annotation, "category_id", (int,))
+    if "score" in annotation:
+        get_score(path, where, annotation)
+    return annotation
+
+
+def _entry(number: int, annotation: Mapping[str, Any], image: AnnotatedImage, mask: Rle) -> Entry:
+    category = annotation.get("category_id")
+    return {
+        "image_id": annotation["image_id"],
+        "category_id": _NO_CLASS if category is None else category,
+        "score": annotation.get("score", 1.0),
+        "segmentation": mask,
+        "file_name": image.file_name,
+        "annotation": number,
+    }
 
 
 def _name(number: int) -> str:
     return f"annotations[{number}]"
 
 
-def _read(path: Path, *_: object) -> Content:
-    return read_coco_annotations(path)
+def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+    return read_coco_annotations(path, faults)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:

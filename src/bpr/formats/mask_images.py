@@ -1,7 +1,9 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -12,7 +14,8 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, PredictionFormat
@@ -29,7 +32,9 @@ def is_mask_folder(path: Path) -> bool:
     return bool(_mask_files(path))
 
 
-def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: int | None = None) -> Content:
+def read_mask_images(
+    folder: str | Path, names: Collection[str], ignore_label: int | None = None, faults: Faults | None = None
+) -> Content:
     """Read a folder of masks.
 
     A file with the name of an image (``a.png`` for ``a.jpg``) is a label image: each value but 0 is an instance.
@@ -42,6 +47,7 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
 
     Files are taken in the order of their paths, hidden ones left out. The ``names`` of the images are relative to
     their folder, without suffix. ``ignore_label`` is a value of label images that is no instance and stays as it is.
+    Bad files that ``faults`` keeps are left out.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
@@ -52,21 +58,17 @@ def read_mask_images(folder: str | Path, names: Collection[str], ignore_label: i
         FormatError: If there is no mask, or a file belongs to no image or several, cannot be decoded, has several
             channels, or is soft without a pixel at half of the range.
     """
-    folder, images = Path(folder), ImageNames(names)
+    folder, images, faults = Path(folder), ImageNames(names), faults or Faults()
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
     files = _mask_files(folder)
     for path in files:
         name = path.relative_to(folder).as_posix()
-        image, labelled = _image_of(path, name, images)
-        values = read_labels(path)
-        if labelled:
-            masks = _split_labels(path, values, ignore_label)
-            void += [name] if ignore_label is None and _looks_like_void(values.dtype, masks) else []
-        else:
-            mask, is_soft = _threshold(path, values)
-            masks = {None: mask}
-            soft += [name] if is_soft else []
+        found = faults.attempt(partial(_read_file, path, name, images, ignore_label), Reason.mask)
+        if found is None:
+            continue
+        image, masks, remarkable = found
+        (soft if None in masks else void).extend([name] if remarkable else [])
         for value, mask in masks.items():
             entry = {"image_id": image, "category_id": 1, "score": 1.0, "segmentation": rle_codec.encode(mask)}
             entries.append({**entry, "mask_file": name, "value": value})
@@ -88,7 +90,8 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     """Write entries of `read_mask_images`, perhaps with other masks, to files of the same names and pixel types.
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
-    to the last one in the order of the values. Values that are no instance, and files without one, stay as they are.
+    to the last one in the order of the values. Values that are no instance stay as they are; files without one, or that
+    were bad, are copied.
     ``source`` is the folder that they were read from; ``folder`` is made if it is missing.
     """
     source, per_file = Path(source), defaultdict[str, list[Mapping[str, Any]]](list)
@@ -96,8 +99,12 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         per_file[entry["mask_file"]].append(entry)
     for path in _mask_files(source):
         name = path.relative_to(source).as_posix()
-        of_file, before = per_file[name], read_labels(path)
-        whole = bool(of_file) and of_file[0]["value"] is None
+        of_file = per_file[name]
+        if not of_file:
+            with replacing(Path(folder) / name) as unfinished:
+                shutil.copyfile(path, unfinished)
+            continue
+        before, whole = read_labels(path), of_file[0]["value"] is None
         painted = _mask_image(before, of_file) if whole else _label_image(before, of_file)
         _save_like(path, painted, Path(folder) / name)
 
@@ -116,6 +123,19 @@ def _mask_files(folder: Path) -> list[Path]:
     return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
 
 
+def _read_file(
+    path: Path, name: str, images: ImageNames, ignore_label: int | None
+) -> tuple[str, dict[int | None, NDArray[np.bool_]], bool]:
+    """The image of a file, its masks by value, and whether to remark on it: as soft, or for what may be void."""
+    image, labelled = _image_of(path, name, images)
+    values = read_labels(path)
+    if labelled:
+        masks = _split_labels(path, values, ignore_label)
+        return image, masks, ignore_label is None and _looks_like_void(values.dtype, masks)
+    mask, is_soft = _threshold(path, values)
+    return image, {None: mask}, is_soft
+
+
 def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
     """The image of a mask file, and whether the file has the name of the image and so is a label image."""
     own = PurePosixPath(strip_suffix(name))
@@ -127,12 +147,12 @@ def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
             return found[0], tried == meant[0]
         if found:
             problem = f"may belong to {', '.join(sorted(found)[:3])}; put it into a folder with the name of its image's"
-            raise FormatError(path, None, problem)
+            raise FormatError(path, None, problem, Reason.image_id)
     problem = f"belongs to none of the {len(images)} images: name it, or its folder, after its image"
     elsewhere = [other for tried in meant for other in images.alike(tried)]
     if elsewhere:
         problem += f" ({', '.join(sorted(elsewhere)[:3])} is in another folder)"
-    raise FormatError(path, None, problem)
+    raise FormatError(path, None, problem, Reason.image_id)
 
 
 def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, NDArray[np.bool_]]:
@@ -204,8 +224,8 @@ def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
         image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
-def _read(path: Path, image_names: Callable[[], Collection[str]], ignore_label: int | None) -> Content:
-    return read_mask_images(path, image_names(), ignore_label)
+def _read(path: Path, image_names: Callable[[], Collection[str]], ignore_label: int | None, faults: Faults) -> Content:
+    return read_mask_images(path, image_names(), ignore_label, faults)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:

@@ -4,8 +4,10 @@ Only things are refined; stuff stays, but gives way where a refined thing grows 
 """
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,8 @@ from bpr import rle as rle_codec
 from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry, array_spans
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, resolve_inside, write_text
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
@@ -44,17 +47,18 @@ def is_panoptic(path: Path) -> bool:
     return not isinstance(first, dict) or first.keys().isdisjoint({"segmentation", "bbox"})
 
 
-def read_panoptic(path: str | Path) -> list[Entry]:
+def read_panoptic(path: str | Path, faults: Faults | None = None) -> list[Entry]:
     """Read the things of a panoptic file ``NAME.json``; the PNGs are in the folder ``NAME``.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
-        its id and ``png_file`` its file. Crowd segments are left out.
+        its id and ``png_file`` its file. Crowd segments are left out, and what ``faults`` keeps: PNGs that cannot be
+        read, and segments without a pixel.
 
     Raises:
         FormatError: If the file or a PNG is wrong; names file, entry and remedy.
     """
-    path = Path(path)
+    path, faults = Path(path), faults or Faults()
     content = _read_checked(path)
     things = {category["id"] for category in content["categories"] if category["isthing"]}
     names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
@@ -63,12 +67,14 @@ def read_panoptic(path: str | Path) -> list[Entry]:
         chosen = [s for s in annotation["segments_info"] if s["category_id"] in things and not s.get("iscrowd", 0)]
         if not chosen:
             continue
-        ids = read_ids(_png_folder(path) / resolve_inside(annotation["file_name"]))
+        png = _png_folder(path) / resolve_inside(annotation["file_name"])
+        ids = faults.attempt(partial(read_ids, png), Reason.mask, masks=len(chosen))
+        if ids is None:
+            continue
         for segment in chosen:
-            mask = ids == segment["id"]
-            if not mask.any():
-                where = f"annotations[{number}]"
-                raise FormatError(path, where, f"segment {segment['id']} has no pixel in {annotation['file_name']}")
+            mask = faults.attempt(partial(_mask_of, path, number, annotation, segment["id"], ids), Reason.no_mask)
+            if mask is None:
+                continue
             entry: Entry = {
                 "image_id": annotation["image_id"],
                 "category_id": segment["category_id"],
@@ -88,7 +94,8 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
 
     A pixel that a thing loses becomes void. Where refined things overlap, a pixel stays with the one that had it, or
     goes to the one with the highest score. ``area`` and ``bbox`` follow; a thing of which no pixel is left in the
-    PNG is left out of ``segments_info``. The PNGs must not go into the folder of ``source``, the file that was read.
+    PNG is left out of ``segments_info``. PNGs without a thing to be painted are copied, if they are there, and their
+    annotations stay as they are. The PNGs must not go into the folder of ``source``, the file that was read.
     """
     path, source = Path(path), Path(source)
     if _png_folder(path).resolve() == _png_folder(source).resolve():
@@ -100,11 +107,19 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
     annotations = []
     for annotation in content["annotations"]:
         name, inside = annotation["file_name"], resolve_inside(annotation["file_name"])
-        ids = repainted(read_ids(_png_folder(source) / inside), of_file[name])
+        png = _png_folder(source) / inside
+        if not of_file[name]:
+            annotations.append(annotation)
+            if png.is_file():
+                with replacing(_png_folder(path) / inside) as unfinished:
+                    shutil.copyfile(png, unfinished)
+            continue
+        before = read_ids(png)
+        ids = repainted(before, of_file[name])
         with replacing(_png_folder(path) / inside) as unfinished:
             colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
             PillowImage.fromarray(colours).save(unfinished, format="PNG")
-        segments = [_updated(segment, ids) for segment in annotation["segments_info"]]
+        segments = [_updated(segment, before, ids) for segment in annotation["segments_info"]]
         annotations.append({**annotation, "segments_info": [s for s in segments if s is not None]})
     write_text(path, json.dumps({**content, "annotations": annotations}))
 
@@ -131,11 +146,19 @@ def read_ids(path: Path) -> _Ids:
     return ids
 
 
-def _updated(segment: Mapping[str, Any], ids: _Ids) -> dict[str, Any] | None:
-    mask = ids == segment["id"]
+def _mask_of(path: Path, number: int, annotation: Mapping[str, Any], segment: int, ids: _Ids) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = ids == segment
     if not mask.any():
-        return None
-    updated = dict(segment)
+        problem = f"segment {segment} has no pixel in {annotation['file_name']}"
+        raise FormatError(path, f"annotations[{number}]", problem)
+    return mask
+
+
+def _updated(segment: Mapping[str, Any], before: _Ids, ids: _Ids) -> dict[str, Any] | None:
+    """A segment as it is now; None if it has lost all its pixels."""
+    mask, updated = ids == segment["id"], dict(segment)
+    if not mask.any():
+        return None if (before == segment["id"]).any() else updated
     code = rle_codec.encode(mask)
     if "area" in segment:
         updated["area"] = rle_codec.area(code)
@@ -202,8 +225,8 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
     return inside
 
 
-def _read(path: Path, *_: object) -> Content:
-    return Content(read_panoptic(path))
+def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+    return Content(read_panoptic(path, faults))
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:

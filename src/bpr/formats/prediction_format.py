@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bpr.formats.entries import Entry
+from bpr.formats.faults import Faults
 
 
 class Content(NamedTuple):
@@ -24,8 +25,8 @@ class PredictionFormat:
         suffix: Of what is written; empty for a folder.
         read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory. The
             other arguments are those of `bpr.formats.predictions.read_predictions`.
-        write: Writes all entries to a file or folder; last comes what they were read from. It may give remarks on what
-            was written, a line each.
+        write: Writes all entries to a file or folder; last comes what they were read from. What is no entry there,
+            because `Faults` left it, comes back as it is. It may give remarks on what was written, a line each.
         place: The file that holds an entry, and where in it; of the predictions, the number of the entry, and itself.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         png_folder: Of a file, the folder of images that belongs to it; None without one.
@@ -37,7 +38,7 @@ class PredictionFormat:
 
     name: str
     suffix: str
-    read: Callable[[Path, Callable[[], Collection[str]], int | None], Content]
+    read: Callable[[Path, Callable[[], Collection[str]], int | None, Faults], Content]
     write: Callable[[Path, Iterable[Mapping[str, Any]], Path], tuple[str, ...] | None]
     place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
     dilation_ratio: float = 0.02

@@ -9,7 +9,8 @@ from typing import Any, Final
 from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import visible_files
 from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
@@ -62,7 +63,8 @@ class Predictions:
         path, where = self.place(number, entry)
         if self.format.masks_checked and tuple(entry["segmentation"]["size"]) != tuple(size):
             problem = f"the mask is {tuple(entry['segmentation']['size'])} (h, w), its image {tuple(size)}"
-            raise FormatError(path, where, f"{problem}; save it in the size of the image it was made for")
+            problem += "; save it in the size of the image it was made for"
+            raise FormatError(path, where, problem, Reason.mask_size)
         return segmentation_rle(path, where or "the mask", entry, size)
 
     def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> CoarseInstance:
@@ -134,6 +136,7 @@ def read_predictions(
     image_names: Callable[[], Collection[str]] = frozenset,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
+    faults: Faults | None = None,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -144,6 +147,8 @@ def read_predictions(
             after; only called if needed.
         ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
         polygon_tolerance: px by which polygons may leave the outline of a mask when an annotation file is written.
+        faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
+            if they have a `bpr.formats.faults.Fault.position`.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
@@ -153,7 +158,7 @@ def read_predictions(
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    content = found.read(path, image_names, ignore_label)
+    content = found.read(path, image_names, ignore_label, Faults() if faults is None else faults)
     if polygon_tolerance:
         if found is not coco_annotations.FORMAT:
             problem = f"has format {found.name}, which knows no polygon_tolerance"

@@ -36,13 +36,18 @@ def what_counts(
         "backend": backend,
         "rounds": rounds,
         "precision": precision,
-        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "trust", "threshold")},
+        **{
+            name: getattr(settings, name)
+            for name in ("ignore_label", "exif", "on_error", "input_size", "trust", "threshold")
+        },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 
 
 def _state(path: Path) -> tuple[str, int, int]:
-    """What is compared of an image: path, bytes, and time of its last change in ns."""
+    """What is compared of an image: path, bytes, and time of its last change in ns; -1 for both if it is missing."""
+    if not path.exists():
+        return str(path.resolve()), -1, -1
     found = path.stat()
     return str(path.resolve()), found.st_size, found.st_mtime_ns
 

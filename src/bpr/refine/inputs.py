@@ -6,19 +6,24 @@ from pathlib import Path
 from bpr.data.image_finder import names_in_folder
 from bpr.data.records import StoredRecords, refinement_records
 from bpr.formats.annotations import Annotations, read_annotations
+from bpr.formats.faults import Fault, Faults
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.formats.protection import Inputs
-from bpr.structures import ExifUse
+from bpr.structures import ExifUse, OnError
 
 
 @dataclass(frozen=True, slots=True)
 class RefinementInput:
-    """Predictions, and the ``records`` of the images that have some; ``annotations`` name images, perhaps no more."""
+    """Predictions, and the ``records`` of the images that have some; ``annotations`` name images, perhaps no more.
+
+    ``faults`` are the bad entries and missing images that were found, and are left as they came.
+    """
 
     images: Path
     predictions: Predictions
     annotations: Annotations | None
     records: StoredRecords
+    faults: tuple[Fault, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,16 +46,18 @@ def read_input(
     exif: ExifUse = ExifUse.auto,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
+    on_error: OnError | None = None,
 ) -> RefinementInput:
     """Read predictions of the format ``form``, by default told by their content, and find their images.
 
     The arguments are the settings of those names in ``conf/refine.yaml``. `FormatError` if a file is wrong or missing.
     """
-    images, predictions = Path(images), Path(predictions)
+    images, predictions, faults = Path(images), Path(predictions), Faults(on_error)
     found = read_predictions(
-        predictions, form, lambda: names_in_folder(images, predictions), ignore_label, polygon_tolerance
+        predictions, form, lambda: names_in_folder(images, predictions), ignore_label, polygon_tolerance, faults
     )
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:
         found, annotated = found.aligned(annotated), found.comparable(annotated)
-    return RefinementInput(images, found, annotated, refinement_records(images, found, annotated, exif))
+    records = refinement_records(images, found, annotated, exif, faults)
+    return RefinementInput(images, found, annotated, records, tuple(faults.found))

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
+from bpr.formats.faults import Fault
 from bpr.refine.shards import parse_image, read_shards
 from bpr.refine.summary import RefinementSummary
 from bpr.structures import Rle
@@ -22,9 +24,11 @@ _CACHED_IMAGES: Final = 64
 
 
 def merge_shards(
-    folder: Path, digest: str, entries: Sequence[Entry], images: int
+    folder: Path, digest: str, entries: Sequence[Entry], images: int, faults: Sequence[Fault] = ()
 ) -> tuple[Iterator[tuple[Entry, Entry]], RefinementSummary]:
     """Join the shards of a run to its coarse entries, and sum up.
+
+    ``faults`` are those that were found before there were shards.
 
     Returns:
         Coarse and refined entries, in the order of the input; those that were skipped are as they came. The shards
@@ -33,7 +37,7 @@ def merge_shards(
     Raises:
         FormatError: If not as many ``images`` are in the shards, or a shard cannot be used.
     """
-    skipped = Counter[str]()
+    skipped, bad_images = Counter[str](), list[Fault]()
     places: list[tuple[Path, int, int]] = []
     image_of_entry = np.full(len(entries), -1, np.int32)
     refined = changed = patches = 0
@@ -47,9 +51,13 @@ def merge_shards(
         changed += image.changed
         patches += image.patches
         skipped.update(image.skipped)
+        bad_images += [] if image.fault is None else [image.fault]
     if len(places) != images:
         raise FormatError(folder, None, f"has {len(places)} of {images} images; run refine.py again to do the others")
-    summary = RefinementSummary(images, len(entries), refined, changed, patches, dict(skipped))
+    kept = [fault for fault in faults if fault.masks]
+    kept += sorted(bad_images, key=lambda fault: fault.place)  # the same whichever process met them
+    instances = refined + skipped.total() + sum(fault.masks for fault in kept)
+    summary = RefinementSummary(images, instances, refined, changed, patches, dict(skipped), tuple(kept))
     return _merged(entries, places, image_of_entry), summary
 
 
@@ -65,4 +73,4 @@ def _merged(
 
     for position, entry in enumerate(entries):
         image = int(image_of_entry[position])
-        yield entry, dict(entry) if image < 0 else refined_entry(entry, masks(image)[position])
+        yield entry, copy(entry) if image < 0 else refined_entry(entry, masks(image)[position])

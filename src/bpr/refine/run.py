@@ -83,7 +83,9 @@ class RefinementRun:
         Gives coarse and refined entries, in order, if they are to be kept, and what the run did. `FormatError` if an
         image has not been refined.
         """
-        merged, summary = merge_shards(self.folder, self.digest, given.predictions.entries, len(given.records))
+        merged, summary = merge_shards(
+            self.folder, self.digest, given.predictions.entries, len(given.records.usable), given.faults
+        )
         kept: list[tuple[Entry, Entry]] = []
 
         def refined() -> Iterator[Entry]:
@@ -143,7 +145,9 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     start = time.perf_counter()
     checkpoint = resolve_checkpoint(settings.ckpt)
     paths = settings.images, settings.predictions, settings.annotations
-    given = read_input(*paths, settings.format, settings.exif, settings.ignore_label, settings.polygon_tolerance)
+    given = read_input(
+        *paths, settings.format, settings.exif, settings.ignore_label, settings.polygon_tolerance, settings.on_error
+    )
     inputs = given.inputs(checkpoint)
     output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
     check_companions(output, inputs, settings.overwrite, settings.report, settings.contact_sheet)
@@ -159,7 +163,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
         shards.claim()
     if settings.overwrite:
         shards.discard_others()
-    return OpenRun(settings, given, shards, shards.remaining(given.records), checkpoint, backend, rounds, start)
+    return OpenRun(settings, given, shards, shards.remaining(given.records.usable), checkpoint, backend, rounds, start)
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
@@ -181,7 +185,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers
     workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers
-    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers)
+    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers, settings.on_error)
     trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
     trainer.strategy.barrier()
     return bool(trainer.is_global_zero)

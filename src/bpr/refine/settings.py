@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
-from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
+from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 from bpr.synthetic.demo import make_demo
 
 _LOWEST: Final = {
@@ -39,6 +39,7 @@ class RefineSettings:
     ignore_label: int | None
     polygon_tolerance: float
     exif: ExifUse
+    on_error: OnError
     ckpt: str
     input_size: int | None
     rounds: tuple[Round, ...] | None

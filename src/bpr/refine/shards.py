@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bpr.formats.errors import FormatError
+from bpr.formats.faults import Fault
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-3"
+LAYOUT: Final = "bpr-shard-4"
 _NAME: Final = re.compile(r"rank\d+-\d+\.jsonl")
 
 
@@ -30,6 +31,7 @@ class RefinedImage:
         changed: How many of them differ from their coarse mask.
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
+        fault: Why all of them are left as they came; None if the image could be used.
     """
 
     image_id: int | str
@@ -37,6 +39,7 @@ class RefinedImage:
     changed: int
     patches: int
     skipped: dict[str, int] = field(default_factory=dict)
+    fault: Fault | None = None
 
 
 class ShardWriter:
@@ -99,7 +102,8 @@ def read_shards(folder: Path, digest: str) -> Iterator[ShardLine]:
 def parse_image(content: Mapping[str, Any]) -> RefinedImage:
     """The image of a line of a shard."""
     masks = {int(position): rle for position, rle in content["masks"].items()}
-    return RefinedImage(**{**content, "masks": masks})
+    fault = None if content["fault"] is None else Fault(**content["fault"])
+    return RefinedImage(**{**content, "masks": masks, "fault": fault})
 
 
 def discard_shards(folder: Path, but: str | None = None) -> None:

@@ -1,11 +1,17 @@
 """What is known of a run when its results are written."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bpr.formats.annotations import Annotations
+from bpr.formats.faults import Fault
 from bpr.formats.predictions import Predictions
 from bpr.structures import ImageRecord
+
+_LISTED: Final = 5
+"""Bad entries and images of each kind that are printed; the report has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +19,13 @@ class RefinementSummary:
     """What a run did.
 
     Attributes:
-        images: Images with predictions.
+        images: Images with predictions that are there.
         instances: Predictions in them.
         refined: Predictions that went through the network.
         changed: Of these, those whose mask is another one now.
         patches: Patches that went through the network.
         skipped: Predictions left as they are, by reason.
+        kept: Bad entries and images whose masks were left as they came, beside those that were skipped.
         notes: Remarks on what was written, a line each.
     """
 
@@ -28,7 +35,21 @@ class RefinementSummary:
     changed: int
     patches: int
     skipped: dict[str, int]
+    kept: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def bad_masks(self) -> int:
+        """Predictions left as they came because they, or their images, are bad."""
+        return sum(fault.masks for fault in self.kept)
+
+    @property
+    def left(self) -> dict[str, int]:
+        """Predictions left as they are for whatever reason, by reason."""
+        counted = Counter(self.skipped)
+        for fault in self.kept:
+            counted[fault.reason] += fault.masks
+        return dict(sorted(counted.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +77,30 @@ def format_summary(summary: RefinementSummary, elapsed: float) -> str:
     """Lines for people: what was refined, what was not and why, and how long it took, in seconds."""
     lines = [
         f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
-        f"patches ({summary.changed} masks changed), {sum(summary.skipped.values())} left as they are"
+        f"patches ({summary.changed} masks changed), {sum(summary.left.values())} left as they are"
     ]
-    lines += [f"  left: {count} x {reason}" for reason, count in sorted(summary.skipped.items())]
+    lines += [f"  left: {count} x {reason}" for reason, count in summary.left.items()]
     return "\n".join([*lines, f"{elapsed:.1f} s"])
+
+
+def format_kept(summary: RefinementSummary) -> str:
+    """Lines for people: how many masks are unrefined since they or their images are bad, by reason, with the first few.
+
+    Empty if there is none.
+    """
+    if not summary.kept:
+        return ""
+    lines = [
+        f"WARNING: {summary.bad_masks} masks were NOT refined: bad entries and images are as they came (on_error=keep)"
+    ]
+    for reason in dict.fromkeys(fault.reason for fault in summary.kept):
+        faults = [fault for fault in summary.kept if fault.reason == reason]
+        lines.append(f"  {sum(fault.masks for fault in faults)} x {reason}")
+        lines += [f"    {_described(fault)}" for fault in faults[:_LISTED]]
+        lines += [f"    and {len(faults) - _LISTED} more; report=true lists all"] * (len(faults) > _LISTED)
+    return "\n".join(lines)
+
+
+def _described(fault: Fault) -> str:
+    masks = "" if fault.masks == 1 else f" ({fault.masks} masks)"
+    return " ".join(f"{fault.place}: {fault.problem}{masks}".split())

@@ -85,4 +85,5 @@ class RefinementWriter(BasePredictionWriter):
 
 
 def _paste_and_encode(batch: RefinementBatch, paste: RefinedImages) -> list[RefinedImage]:
-    return [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]
+    images = [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]
+    return images + [RefinedImage(bad.image_id, {}, 0, 0, fault=bad.fault) for bad in batch.bad]

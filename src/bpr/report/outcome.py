@@ -1,6 +1,7 @@
 """What is shown of a finished run: scores, contact sheet and page, made of one reading of both results files."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bpr.evaluation.records import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
@@ -33,6 +34,7 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
     evaluation = None
     if annotations is not None and has_truths:
         evaluation = evaluate_images(refined, annotations, coarse, dilation_ratio)
+        evaluation = replace(evaluation, unreadable=run.summary.instances - evaluation.predictions)
     pictured = contact_sheet or settings is not None
     changes = instance_changes(coarse.records, refined.records, evaluation) if pictured else []
     if contact_sheet:

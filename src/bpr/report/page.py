@@ -59,7 +59,9 @@ def render(
         title=run.refined.path.name,
         version=version("bpr"),
         summary=_summary(run),
-        left=sorted(run.summary.skipped.items()),
+        left=run.summary.left.items(),
+        kept=run.summary.kept,
+        bad_masks=run.summary.bad_masks,
         scores=None if evaluation is None else table_rows(evaluation),
         remarks=[] if evaluation is None else remarks(evaluation),
         classes=[] if evaluation is None else class_rows(evaluation),
@@ -83,7 +85,7 @@ def _summary(run: FinishedRun) -> list[tuple[str, str]]:
         ("Masks changed", f"{summary.changed:,}"),
         ("Patches", f"{summary.patches:,}"),
         ("Time", f"{run.elapsed:.1f} s"),
-        ("Left as they are", f"{sum(summary.skipped.values()):,}"),
+        ("Left as they are", f"{sum(summary.left.values()):,}"),
     ]
     return [(name, str(value)) for name, value in rows]
 
