@@ -64,6 +64,21 @@ def test_refined_entries_keep_every_field_and_update_box_and_area():
     ]
 
 
+@pytest.mark.parametrize("further", [{}, {"note": "kept"}])
+def test_uncompressed_masks_stay_uncompressed(further):
+    mask = np.zeros((5, 6), bool)
+    mask[1:4, 2:6] = True
+    given = {"size": [5, 6], "counts": [30], **further}
+    refined = coco.refined_entry({"image_id": 1, "segmentation": given}, rle.encode(mask))
+    assert refined["segmentation"] == {"size": [5, 6], "counts": [11, 3, 2, 3, 2, 3, 2, 3, 1], **further}
+
+
+def test_polygons_become_compressed_masks():
+    code = rle.encode(np.ones((5, 6), bool))
+    refined = coco.refined_entry({"image_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5]]}, code)
+    assert refined["segmentation"] == code
+
+
 def test_results_survive_writing_and_reading(tmp_path):
     entries = [{"image_id": i, "category_id": 1, "score": 0.1 * i, "segmentation": SQUARE, "é": "ü"} for i in range(3)]
     coco.write_results(tmp_path / "new" / "r.json", entries)

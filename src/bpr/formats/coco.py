@@ -81,8 +81,11 @@ def xywh(rle: Rle) -> list[float]:
 
 
 def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
-    """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it."""
-    refined = {**entry, "segmentation": rle}
+    """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it.
+
+    An RLE stays what it was, compressed or not; polygons become a compressed one.
+    """
+    refined = {**entry, "segmentation": rle_codec.in_form_of(entry["segmentation"], rle)}
     if "bbox" in entry:
         refined["bbox"] = xywh(rle)
     if "area" in entry:

@@ -85,17 +85,15 @@ def write_coco_annotations(
         before = segmentation_rle(source, _name(number), annotation, size)
         if _is_same(before, entry["segmentation"]):
             continue
-        segmentation, written = annotation["segmentation"], entry["segmentation"]
-        if not isinstance(segmentation, dict):
-            segmentation, holes = trace(written, tolerance)
-            written = rle_codec.from_segmentation(segmentation, size)
+        written = entry["segmentation"]
+        refined = refined_entry(annotation, written)
+        if not isinstance(annotation["segmentation"], dict):
+            polygons, holes = trace(written, tolerance)
+            written = rle_codec.from_segmentation(polygons, size)
             losses.add(number, holes, entry["segmentation"], written)
-        elif isinstance(segmentation["counts"], list):
-            segmentation = {**segmentation, "counts": rle_codec.uncompressed_counts(written)}
-        else:
-            segmentation = {**segmentation, "counts": written["counts"]}
+            refined = {**refined_entry(annotation, written), "segmentation": polygons}
         if not _is_same(before, written):
-            changed[number] = json.dumps({**refined_entry(annotation, written), "segmentation": segmentation}).encode()
+            changed[number] = json.dumps(refined).encode()
     content = source.read_bytes()
     with source.open("rb") as file, replacing(path) as unfinished, unfinished.open("wb") as output:
         end = 0
