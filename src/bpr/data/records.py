@@ -107,7 +107,8 @@ def refinement_records(
 
     Without annotations an image is found by the ``file_name`` of its entries, else by its id: the file whose
     name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139), see `ImageFinder`. With
-    them, file names and sizes come from there, and the predictions must have their ids (`Predictions.aligned`).
+    them, file names and sizes come from there, and the predictions must have their ids (`Predictions.aligned`) or such
+    as `Annotations.id_of` understands.
 
     Raises:
         FormatError: If an image is missing or ambiguous, or a mask does not have the size of its image.
@@ -118,7 +119,7 @@ def refinement_records(
     sizes: list[Size] = []
     image_of_entry = array("q")
     for number, entry in enumerate(predictions.entries):
-        image_id = entry["image_id"]
+        image_id = predictions.image_id(entry, annotations)
         if image_id not in numbers:
             numbers[image_id] = len(numbers)
             path, size = _locate(finder, predictions, number, entry, annotations, exif)
@@ -136,7 +137,7 @@ def _locate(
     finder: ImageFinder, predictions: Predictions, number: int, entry: Entry, known: Annotations | None, exif: ExifUse
 ) -> tuple[Path, Size]:
     """The image of an entry, and the (h, w) that its masks should have."""
-    image_id, needed_by = entry["image_id"], predictions.named_place(number, entry)
+    image_id, needed_by = predictions.image_id(entry, known), predictions.named_place(number, entry)
     if known is None:
         name = entry.get("file_name")
         if isinstance(name, str) and name:

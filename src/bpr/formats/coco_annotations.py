@@ -15,7 +15,7 @@ from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry, array_spans
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
-from bpr.formats.json_fields import get_field, get_score, holds_object, read_json
+from bpr.formats.json_fields import get_id, get_score, holds_object, read_json
 from bpr.formats.polygons import trace
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
@@ -144,14 +144,14 @@ def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dic
     images = listed_images(path, content["images"])
     for number, annotation in enumerate(content["annotations"]):
         where = _name(number)
-        if get_field(path, where, annotation, "image_id", (int, str)) not in images:
+        if get_id(path, where, annotation, "image_id") not in images:
             problem = f"image_id {annotation['image_id']!r} is not among the {len(images)} images of this file"
             raise FormatError(path, where, f"{problem}; add it to 'images'")
         if "segments_info" in annotation:
             problem = f"is of a panoptic file, whose PNGs must be in a folder {path.with_suffix('').name} beside it"
             raise FormatError(path, where, f"{problem}; put them there")
         if annotation.get("category_id") is not None:
-            get_field(path, where, annotation, "category_id", (int,))
+            get_id(path, where, annotation, "category_id", (int,))
         if "score" in annotation:
             get_score(path, where, annotation)
     return images, content["annotations"]
