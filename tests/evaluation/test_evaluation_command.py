@@ -120,3 +120,12 @@ def test_the_masks_of_panoptic_predictions_are_not_written_over(
     assert main([str(panoptic), str(make_files().annotations), "--json", str(masks / "a.png")]) == 2
     assert "is the input" in capsys.readouterr().err
     assert (masks / "a.png").read_bytes() == b"a mask"
+
+
+def test_what_is_assumed_of_results_without_scores_is_said(
+    make_files: Callable[..., Any], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = make_files()
+    files.change_results(lambda entries: [entry.pop("score") for entry in entries[:2]])
+    assert main([str(files.results), str(files.annotations)]) == 0
+    assert "coarse.json: 2 predictions have no score: taken as 1" in caplog.text

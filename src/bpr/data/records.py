@@ -1,6 +1,5 @@
 """Join predictions, annotations and images on disk into `ImageRecord`s."""
 
-import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,8 +17,6 @@ from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import Predictions, read_aligned
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,6 @@ def training_records(images: Path, annotated: Annotations, predictions: Sequence
     first = 0
     for path in predictions:
         found = read_aligned(path, annotated)
-        for note in found.notes:
-            _log.warning("%s: %s", path, note)
         if found.comparable(annotated) is not annotated:
             problem = f"its masks have no class, but {annotated.path} has several; training matches masks by class"
             raise FormatError(path, None, f"{problem}: give results with classes, or annotations with one")

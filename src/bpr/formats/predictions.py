@@ -1,5 +1,6 @@
 """Predictions in any format: read, joined with annotations, and written back with other masks."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,8 @@ from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
+
+_log = logging.getLogger(__name__)
 
 FORMATS: Final = {
     form.name: form
@@ -179,9 +182,12 @@ def read_predictions(
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
-    """`read_predictions` in any format, with the ids of ``annotations``."""
+    """`read_predictions` in any format, with the ids of ``annotations``; remarks on what was read are logged."""
     names = {strip_suffix(image.file_name) for image in annotations.images.values()}
-    return read_predictions(path, image_names=lambda: names).aligned(annotations)
+    found = read_predictions(path, image_names=lambda: names)
+    for note in found.notes:
+        _log.warning("%s: %s", path, note)
+    return found.aligned(annotations)
 
 
 def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
