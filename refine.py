@@ -5,6 +5,7 @@ All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo i
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.command import one_line_errors
-from bpr.config import build, refine_text, refine_values, register_schemas
+from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,4 +51,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    with one_line_errors():
+        sys.argv[1:] = prepared(sys.argv[1:], RefineConf)
     main()

@@ -8,7 +8,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from bpr.command import one_line_errors
-from bpr.config import build, drop_null_groups, register_schemas
+from bpr.config import TrainConf, build, prepared, register_schemas
 
 register_schemas()
 
@@ -49,5 +49,6 @@ def train(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = drop_null_groups(sys.argv[1:])
+    with one_line_errors():
+        sys.argv[1:] = prepared(sys.argv[1:], TrainConf)
     main()

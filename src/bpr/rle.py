@@ -93,6 +93,20 @@ def uncompressed_counts(rle: Rle) -> list[int]:
     return lengths
 
 
+def in_form_of(given: object, rle: Rle) -> dict[str, Any]:
+    """An RLE such as ``given``, what COCO files hold: ``counts`` as a list, bytes or, also for polygons, a string.
+
+    Further fields of ``given`` are kept.
+    """
+    if not isinstance(given, Mapping):
+        return dict(rle)
+    if isinstance(given["counts"], str | bytes):
+        counts: Any = rle["counts"].encode() if isinstance(given["counts"], bytes) else rle["counts"]
+    else:
+        counts = uncompressed_counts(rle)
+    return {**given, "counts": counts}
+
+
 def bounding_box(rle: Rle) -> Window:
     """Tight box of the foreground, ``x1, y1, x2, y2``, half-open; all zero for an empty mask."""
     x, y, width, height = (int(v) for v in coco_mask.toBbox(_native(rle)))

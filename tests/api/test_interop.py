@@ -54,11 +54,26 @@ def test_arrays_and_tensors_keep_their_type(masks, refined):
     assert there_and_back(torch.from_numpy(masks), refined).dtype == torch.bool
 
 
-@pytest.mark.parametrize("kind", [str, bytes])
+FORMS = {
+    str: lambda code: code,
+    bytes: lambda code: {**code, "counts": code["counts"].encode()},
+    list: lambda code: {**code, "counts": rle.uncompressed_counts(code)},
+}
+"""RLEs by the type of their ``counts``."""
+
+
+@pytest.mark.parametrize("kind", FORMS)
 def test_rle_lists(masks, refined, kind):
-    codes = [rle.encode(mask) for mask in masks]
-    given = [{**code, "counts": code["counts"].encode() if kind is bytes else code["counts"]} for code in codes]
-    assert all(isinstance(code["counts"], kind) for code in there_and_back(given, refined))
+    given = [FORMS[kind](rle.encode(mask)) for mask in masks]
+    assert there_and_back(given, refined) == [FORMS[kind](rle.encode(mask)) for mask in refined]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("others", [{"image_id": 1, "score": 0.5}, {"predicted_iou": 0.9, "point_coords": [[1, 2]]}])
+def test_rles_in_results_and_in_sams_dicts_stay_what_they_were(masks, refined, kind, others):
+    given = [{**others, "segmentation": FORMS[kind](rle.encode(mask))} for mask in masks]
+    expected = [{**others, "segmentation": FORMS[kind](rle.encode(mask))} for mask in refined]
+    assert there_and_back(given, refined) == expected
 
 
 def test_results_entries_keep_their_fields(masks, refined):
@@ -100,13 +115,29 @@ def test_sams_masks_of_another_image_are_named(sams_dicts):
         masks_of(sams_dicts, SIZE)
 
 
-def test_lists_of_masks_come_back_as_one_array(masks, refined):
-    assert np.array_equal(masks_of(list(masks), SIZE).rebuild(refined), refined)
+def test_lists_of_masks_come_back_as_lists(masks, refined):
+    given = [masks[0], torch.from_numpy(masks[1]).float(), masks[2, None].astype(np.uint8) * 255]
+    rebuilt = there_and_back(given, refined)
+    assert [(type(one), one.dtype, one.shape) for one in rebuilt] == [
+        (type(one), one.dtype, one.shape) for one in given
+    ]
+    assert rebuilt[2].max() == 255
 
 
-def test_lists_of_masks_of_several_sizes_are_refused():
-    with pytest.raises(TypeError, match=r"\(h, w\) arrays of the same size"):
-        masks_of([np.zeros((5, 5), bool), np.zeros((6, 5), bool)], SIZE)
+@pytest.mark.parametrize("shapes", [[(5, 5), (6, 5)], [(2, 5, 5), (2, 5, 5)]])
+def test_lists_of_other_masks_are_refused(shapes):
+    with pytest.raises(TypeError, match=r"\(h, w\) arrays of the same size, each one mask, got \["):
+        masks_of([np.zeros(shape, bool) for shape in shapes], (5, 5))
+
+
+def test_the_axis_of_the_masks_comes_first(masks):
+    with pytest.raises(ValueError, match=r"\(80, 3\) \(h, w\), but the image is \(60, 80\); .*axis of the masks first"):
+        masks_of(np.moveaxis(masks, 0, -1), SIZE)
+
+
+def test_maps_of_ids_are_refused_with_a_remedy():
+    with pytest.raises(TypeError, match=r"int64 from 0 to 7; .*give \(labels == id\) for each"):
+        masks_of(np.arange(8).reshape(2, 4), (2, 4))
 
 
 @pytest.mark.parametrize("entry", [{"masks": torch.zeros(1, 1, *SIZE)}, {"segmentation": None, "segments_info": []}])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from bpr import PatchSpec, Refiner, rle
 from bpr.data.batches import RefinementBatch
@@ -156,6 +157,41 @@ def test_images_smaller_than_a_patch_are_refined(refiner, shape):
     assert refiner(image, masks).shape == masks.shape
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 90, 120), (90, 120)], ids=str)
+def test_probabilities_have_the_shape_of_the_masks(refiner, scene, shape):
+    image, masks = scene
+    given = torch.from_numpy(masks[0] if len(shape) == 2 else masks[:, None]).float()
+    refined, probabilities = refiner(image, given, return_probabilities=True)
+    assert refined.dtype == torch.float32
+    assert tuple(refined.shape) == probabilities.shape == shape
+    assert np.array_equal(refined.numpy() == 1, probabilities > 0.5)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int64])
+def test_polygons_are_refined_as_the_masks_that_they_draw(refiner, scene, kind):
+    image, _ = scene
+    turns = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    discs = [np.stack([x + r * np.cos(turns), y + r * np.sin(turns)], 1) for x, y, r in ((30, 40, 20), (80, 30, 25))]
+    polygons = [disc.astype(kind) for disc in discs]
+    masks = np.stack([rle.decode(rle.from_segmentation([p.ravel().tolist()], (90, 120))) for p in polygons])
+    refined = refiner.refine_polygons(image, polygons)
+    assert {part.dtype for parts in refined for part in parts} == {np.dtype(kind)}
+    for parts, mask in zip(refined, refiner(image, masks), strict=True):
+        drawn = rle.from_segmentation([part.ravel().tolist() for part in parts], (90, 120))
+        assert np.array_equal(rle.decode(drawn), ndimage.binary_fill_holes(mask))
+    thinned = refiner.refine_polygons(image, polygons, tolerance=1.0)
+    assert len(thinned[0][0]) < len(refined[0][0])
+
+
+@pytest.mark.parametrize(
+    ("image", "tolerance", "message"),
+    [(np.zeros((9, 9, 3), np.uint8), -1, "tolerance must be 0 px or more, got -1"), ([], 0, "image by image")],
+)
+def test_polygons_that_cannot_be_refined_so_are_refused(refiner, image, tolerance, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        refiner.refine_polygons(image, [np.array([[1, 1], [5, 1], [5, 5]])], tolerance)
+
+
 def test_no_masks_give_no_masks(refiner):
     assert refiner(np.zeros((9, 9, 3), np.uint8), np.zeros((0, 9, 9), bool)).shape == (0, 9, 9)
 
@@ -164,12 +200,15 @@ def test_no_masks_give_no_masks(refiner):
     ("image", "masks", "error", "message"),
     [
         (np.zeros((9, 9, 3)), np.zeros((1, 9, 9), bool), TypeError, "must be uint8"),
-        (np.zeros((9, 9, 5), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "channels come last"),
+        (np.zeros((9, 9, 5), np.uint8), np.zeros((1, 9, 9), bool), ValueError, r"got shape \(9, 9, 5\)"),
+        (np.zeros((1, 3, 9, 9), np.uint8), np.zeros((1, 9, 9), bool), ValueError, "several images come as a list"),
+        ("absent.jpg", np.zeros((1, 9, 9), bool), ValueError, "absent.jpg: is missing; check the path"),
         (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 8, 9), bool), ValueError, "but the image is"),
-        (np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9), bool), TypeError, r"\(n, h, w\)"),
-        (np.zeros((9, 9, 3), np.uint8), np.zeros((1, 9, 9)), TypeError, "threshold them"),
+        (np.zeros((9, 9, 3), np.uint8), np.zeros(9, bool), TypeError, r"\(n, h, w\)"),
+        (np.zeros((9, 9, 3), np.uint8), np.full((1, 9, 9), 0.7), TypeError, "threshold them"),
         (np.zeros((9, 9, 3), np.uint8), {"boxes": 1}, TypeError, "this one"),
         ([np.zeros((9, 9, 3), np.uint8)], np.zeros((2, 9, 9), bool), ValueError, "1 images need"),
+        ([np.zeros((9, 9, 3), np.uint8)], [], ValueError, "1 images need a list with the masks of each, got 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(refiner, image, masks, error, message):

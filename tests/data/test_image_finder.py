@@ -26,6 +26,25 @@ def test_an_image_below_the_folder_is_found_by_id(tmp_path, image_id):
     assert by_id(tmp_path, image_id) == expected
 
 
+@pytest.mark.parametrize("image_id", ["12", "0012", "000012.png", "left_000012.png", "city/left_000012.png"])
+def test_ids_may_be_text_with_or_without_suffix(tmp_path, image_id):
+    expected = save(tmp_path / "city" / "left_000012.png")
+    assert by_id(tmp_path, image_id) == expected
+
+
+def test_names_of_sa_1b_are_found_by_id(tmp_path):
+    expected = save(tmp_path / "sa_223750.jpg")
+    save(tmp_path / "sa_23750.jpg")
+    assert by_id(tmp_path, 223750) == by_id(tmp_path, "sa_223750") == by_id(tmp_path, "sa_223750.jpg") == expected
+
+
+def test_of_two_suffixes_the_one_in_the_id_counts(tmp_path):
+    save(tmp_path / "a.jpg")
+    assert by_id(tmp_path, "a.png") == tmp_path / "a.jpg"
+    expected = save(tmp_path / "a.png")
+    assert by_id(tmp_path, "a.png") == expected
+
+
 def test_an_image_in_the_folder_itself_comes_before_those_below(tmp_path):
     expected = save(tmp_path / "left_12.png")
     save(tmp_path / "thumbnails" / "12.png")
@@ -116,6 +135,29 @@ def test_the_folder_in_a_name_is_not_passed_over_for_another_one(tmp_path):
 def test_folders_that_only_one_of_name_and_tree_has_do_not_matter(tmp_path, name):
     expected = save(tmp_path / "city" / "b.png")
     assert named(tmp_path, name) == expected
+
+
+ELSEWHERE = [
+    "C:\\data\\city\\b.png",
+    "D:/city/b.png",
+    "city\\b.png",
+    "/home/other/city/b.png",
+    "\\\\server\\city\\b.png",
+]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+@pytest.mark.parametrize("place", ["b.png", "city/b.png"])
+def test_names_of_other_machines_are_found(tmp_path, name, place):
+    expected = save(tmp_path / place)
+    assert named(tmp_path, name) == expected
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\b.png", "/home/other/b.png"])
+def test_a_missing_image_of_another_machine_is_named_with_where_it_was_looked_for(tmp_path, name):
+    with pytest.raises(FormatError) as error:
+        named(tmp_path, name)
+    assert str(error.value).startswith(f"{name}: is missing, also by its last part below {tmp_path}; `images` must")
 
 
 def test_a_base_name_in_two_folders_is_an_error_that_lists_them(tmp_path):

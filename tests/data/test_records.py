@@ -54,6 +54,18 @@ def test_records_of_images_that_are_done_are_left_out(toy_coco):
     assert [r.image_id for r in left] == [10, 12]
 
 
+@pytest.mark.parametrize("kind", [str, float, "{:012d}.png".format, "C:\\data\\{:012d}.png".format])
+def test_ids_of_another_type_are_of_the_same_images(toy_coco, kind):
+    entries = read_results(toy_coco.predictions)
+    expected = list(records(toy_coco, annotated=True, entries=entries))
+    given = [{**entry, "image_id": kind(entry["image_id"])} for entry in entries]
+    assert list(records(toy_coco, annotated=True, entries=given)) == expected
+    assert [r.path for r in records(toy_coco, entries=given)] == [r.path for r in expected]
+    toy_coco.predictions.write_text(json.dumps(given))
+    trained = training_records(toy_coco.images, read_annotations(toy_coco.annotations), [toy_coco.predictions])
+    assert [r.instances for r in trained] == [r.instances for r in expected]
+
+
 def test_images_are_found_by_the_file_name_of_the_entry(toy_coco):
     entries = read_results(toy_coco.predictions)
     for entry in entries:

@@ -59,7 +59,7 @@ def test_it_runs_as_a_module_from_any_directory(make_files: Callable[..., Any], 
         (lambda f: f.results.write_text("[{"), "coarse.json: is not JSON"),
         (lambda f: f.results.write_text("{}"), "or a COCO results file"),
         (lambda f: f.annotations.write_text("[]"), "instances.json: expected a COCO annotation file"),
-        (lambda f: f.change_results(lambda e: e[3].pop("score")), "coarse.json, entry 3: 'score' is missing"),
+        (lambda f: f.change_results(lambda e: e[3].pop("image_id")), "coarse.json, entry 3: 'image_id' is missing"),
         (lambda f: f.change_results(lambda e: e[2].update(image_id=999)), "entry 2: image_id 999 is not among"),
         (lambda f: f.change_annotations(lambda c: c["annotations"].clear()), "no object is annotated"),
     ],
@@ -120,3 +120,12 @@ def test_the_masks_of_panoptic_predictions_are_not_written_over(
     assert main([str(panoptic), str(make_files().annotations), "--json", str(masks / "a.png")]) == 2
     assert "is the input" in capsys.readouterr().err
     assert (masks / "a.png").read_bytes() == b"a mask"
+
+
+def test_what_is_assumed_of_results_without_scores_is_said(
+    make_files: Callable[..., Any], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = make_files()
+    files.change_results(lambda entries: [entry.pop("score") for entry in entries[:2]])
+    assert main([str(files.results), str(files.annotations)]) == 0
+    assert "coarse.json: 2 predictions have no score: taken as 1" in caplog.text

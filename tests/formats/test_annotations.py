@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from bpr import rle
-from bpr.formats.annotations import read_annotations
+from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
 from bpr.formats.errors import FormatError
 from bpr.structures import ClassCoverage
 
@@ -69,3 +70,39 @@ def test_lvis_says_which_classes_were_looked_for(tmp_path):
     assert read_annotations(write(tmp_path / "b.json", {"images": [IMAGE]})).images[1].coverage is None
     with pytest.raises(FormatError, match=r"images\[0\]: 'neg_category_ids' must be a list of category ids"):
         read_annotations(write(tmp_path / "c.json", {"images": [{**image, "neg_category_ids": ["x"]}]}))
+
+
+@pytest.mark.parametrize(
+    ("image_id", "expected"),
+    [
+        (7, 7),
+        ("7", 7),
+        ("12", "12"),
+        (12, "12"),
+        ("000000000139.jpg", 9),
+        ("val/000000000139", 9),
+        ("C:\\val\\000000000139.jpg", 9),
+        ("0007.jpg", 7),
+        ("0007", 7),
+        ("sa.1", "sa.1"),
+        (139, 139),
+        ("b", "b"),
+    ],
+)
+def test_ids_of_another_type_and_names_lead_to_the_id_of_the_image(image_id, expected):
+    files = {7: "a.png", "12": "b/c.png", 9: "val\\000000000139.jpg"}
+    images = {known: AnnotatedImage(name, (5, 5), ()) for known, name in files.items()}
+    assert Annotations(Path("a.json"), images, {}).id_of(image_id) == expected
+
+
+def test_ids_that_are_whole_floats_are_read_as_integers(tmp_path):
+    square = {"size": [5, 6], "counts": [0, 30]}
+    content = {
+        "images": [{"id": 3.0, "file_name": "a.png", "height": 5, "width": 6}],
+        "annotations": [{"id": 1, "image_id": 3.0, "category_id": 2.0, "segmentation": square}],
+        "categories": [{"id": 2.0, "name": "thing"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    read = read_annotations(tmp_path / "a.json")
+    assert [*map(repr, (*read.images, *read.categories))] == ["3", "2"]
+    assert read.images[3].truths[0].category == 2

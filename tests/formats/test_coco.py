@@ -27,6 +27,8 @@ def write(path, content):
     [
         ({"category_id": 1, "score": 1.0}, "entry 0: 'image_id' is missing"),
         ({"image_id": 1, "category_id": "x", "score": 1.0}, "'category_id' must be int, got 'x'"),
+        ({"image_id": 1.5, "category_id": 1, "score": 1.0}, "'image_id' must be int or str, got 1.5"),
+        ({"image_id": 1, "category_id": 1.5, "score": 1.0}, "'category_id' must be int, got 1.5"),
         ({"image_id": 1, "category_id": 1, "score": float("nan"), "segmentation": []}, "finite"),
         ({"image_id": 1, "category_id": 1, "score": True, "segmentation": []}, "'score' must be"),
         ({"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 1, 1]}, "box results"),
@@ -36,6 +38,22 @@ def write(path, content):
 def test_errors_in_results_name_file_and_entry(tmp_path, entry, message):
     with pytest.raises(FormatError, match=message):
         coco.read_results(write(tmp_path / "r.json", [entry]))
+
+
+@pytest.mark.parametrize("form", [coco.FORMAT, coco.JSON_LINES])
+def test_it_is_said_what_is_assumed_where_fields_are_missing(tmp_path, form):
+    entries = [{"image_id": n, "category_id": 1.0, "score": 1, "segmentation": SQUARE} for n in ("a", 1.0, 2)]
+    form.write(tmp_path / "r", entries, tmp_path)
+    assert form.read(tmp_path / "r", frozenset, None).notes == ()
+    del entries[0]["score"], entries[1]["category_id"]
+    entries[1]["score"] = None
+    form.write(tmp_path / "r", entries, tmp_path)
+    content = form.read(tmp_path / "r", frozenset, None)
+    assert list(content.entries) == entries
+    assert content.notes == (
+        "1 predictions have no category_id: taken as one class",
+        "2 predictions have no score: taken as 1",
+    )
 
 
 def test_an_annotation_file_given_as_results_is_recognised(tmp_path):
@@ -62,6 +80,21 @@ def test_refined_entries_keep_every_field_and_update_box_and_area():
         "image_id",
         "segmentation",
     ]
+
+
+@pytest.mark.parametrize("further", [{}, {"note": "kept"}])
+def test_uncompressed_masks_stay_uncompressed(further):
+    mask = np.zeros((5, 6), bool)
+    mask[1:4, 2:6] = True
+    given = {"size": [5, 6], "counts": [30], **further}
+    refined = coco.refined_entry({"image_id": 1, "segmentation": given}, rle.encode(mask))
+    assert refined["segmentation"] == {"size": [5, 6], "counts": [11, 3, 2, 3, 2, 3, 2, 3, 1], **further}
+
+
+def test_polygons_become_compressed_masks():
+    code = rle.encode(np.ones((5, 6), bool))
+    refined = coco.refined_entry({"image_id": 1, "segmentation": [[0, 0, 5, 0, 5, 5]]}, code)
+    assert refined["segmentation"] == code
 
 
 def test_results_survive_writing_and_reading(tmp_path):
@@ -125,7 +158,7 @@ def test_a_results_file_is_no_json_lines_file(tmp_path):
     ("text", "message"),
     [
         ('{"image_id": 1', "line 1: is not JSON"),
-        ('\n{"image_id": 1}', "line 2: 'category_id' is missing"),
+        ('\n{"image_id": 1}', "line 2: 'segmentation' is missing"),
         ("[1]", "line 1: expected an object"),
     ],
 )

@@ -49,8 +49,11 @@ def blobs(draw):
 @given(blobs())
 def test_drawing_the_polygons_gives_the_mask(mask):
     polygons, holes = trace(rle.encode(mask))
+    whole, _ = trace(rle.encode(mask), whole=True)
     filled = without_holes(mask)
     assert np.array_equal(drawn(polygons), filled)
+    assert np.array_equal(drawn(whole), filled)
+    assert all(number == int(number) for polygon in whole for number in polygon)
     assert (holes > 0) == (filled != mask).any()
 
 
@@ -69,6 +72,14 @@ def test_a_rectangle_has_its_corners_cut_and_nothing_between():
     points = {(polygon[n], polygon[n + 1]) for n in range(0, len(polygon), 2)}
     assert len(points) == len(polygon) / 2 == 8
     assert {(30.5, 10), (49.5, 10), (50, 10.5), (30, 19.5)} <= points
+
+
+def test_a_rectangle_along_pixels_has_four_corners():
+    mask = np.zeros(SIZE, np.bool_)
+    mask[10:20, 30:50] = True
+    ((*polygon,),), _ = trace(rle.encode(mask), whole=True)
+    assert len(polygon) == 8
+    assert {(polygon[n], polygon[n + 1]) for n in range(0, 8, 2)} == {(30, 10), (50, 10), (50, 20), (30, 20)}
 
 
 def test_a_whole_image_is_one_polygon():

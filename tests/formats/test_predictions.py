@@ -36,6 +36,26 @@ def save_mask(path):
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
 
 
+def test_entries_without_class_and_score_have_the_only_class_and_score_1():
+    given = Predictions(Path("r.json"), coco.FORMAT, [{"image_id": 5.0, "segmentation": CODE}])
+    truth = annotated(3)
+    aligned = given.aligned(truth)
+    assert aligned.entries == given.entries
+    assert aligned.comparable(truth) is truth
+    ((image_id, (instance,)),) = aligned.by_image(truth).items()
+    assert (repr(image_id), instance.category, instance.score) == ("5", 3, 1.0)
+
+
+def test_entries_without_class_are_compared_without_classes_but_not_if_some_have_one():
+    truth = annotated(3, 4)
+    entries = [{"image_id": 5, "segmentation": CODE}, {"image_id": 5, "category_id": None, "segmentation": CODE}]
+    given = Predictions(Path("r.json"), coco.FORMAT, entries).aligned(truth)
+    assert [*given.comparable(truth).categories] == [ANY_CLASS]
+    assert {i.category for i in given.by_image(truth)[5]} == {ANY_CLASS}
+    mixed = Predictions(Path("r.json"), coco.FORMAT, [*entries, ENTRY]).aligned(truth)
+    assert mixed.comparable(truth) is truth
+
+
 def test_the_content_decides(tmp_path):
     (tmp_path / "results").write_text(json.dumps([ENTRY]))
     (tmp_path / "lines").write_text(json.dumps(ENTRY) + "\n" + json.dumps(ENTRY) + "\n")

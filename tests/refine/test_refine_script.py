@@ -205,3 +205,27 @@ def test_rounds_are_run_one_after_the_other(toy_coco, tmp_path, refine, rounds):
 def test_impossible_rounds_are_refused(composed, rounds):
     with pytest.raises((SettingError, ConfigCompositionException), match=r"rounds"):
         RefineSettings.from_config(refine_values(composed(f"rounds={rounds}", "images=a", "predictions=b")), "run")
+
+
+def test_lenient_ids_and_unusual_paths_are_refined_scored_and_kept(toy_coco, tmp_path, weights):
+    images = toy_coco.images.rename(tmp_path / "dir (1), ä=b")
+    coarse = json.loads(toy_coco.predictions.read_text())
+    kinds = [str, float, "{:012d}.png".format]
+    for number, entry in enumerate(coarse):
+        entry["image_id"] = kinds[number % 3](entry["image_id"])
+        del entry["score"]
+    predictions, output = tmp_path / "it's [1] #2.json", tmp_path / "refined, {1}.json"
+    predictions.write_text(json.dumps(coarse))
+    overrides = [f"images={images}", f"predictions={predictions}", f"annotations={toy_coco.annotations}"]
+    done = refine_process(toy_coco, tmp_path, f"ckpt={weights}", *overrides, f"output={output}")
+    assert "note: 12 predictions have no score: taken as 1" in done.stdout
+    assert "| AP " in done.stdout
+    refined = json.loads(output.read_text())
+    for before, after in zip(coarse, refined, strict=True):
+        assert repr({**after, "bbox": 0, "segmentation": 0}) == repr({**before, "bbox": 0, "segmentation": 0})
+
+
+def test_a_misspelt_setting_ends_in_one_line(toy_coco, tmp_path):
+    done = refine_process(toy_coco, tmp_path, "prediction=a.json", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: prediction is not a setting: did you mean predictions?\n"

@@ -1,6 +1,8 @@
 """Masks of one image as arrays and tensors: checked on the way in, of the same type on the way out."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -10,20 +12,58 @@ from bpr.patches.windows import bounding_box
 
 MaskStack = NDArray[np.bool_]
 """(n, h, w) bool."""
+_FULL: Final = 255
+"""The foreground of masks that are images of 8 bits."""
 
 
-def to_stack(given: Any) -> MaskStack:
-    """(n, h, w) bool of an array or tensor, bool or 0 and 1, else `TypeError`; the memory may be shared."""
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """The masks of one image, and the way back.
+
+    Attributes:
+        arrays: (n, h, w) bool.
+        rebuild: Gives an object such as the masks came in, from (n, h, w) bool refined masks; the object that
+            was given is not changed.
+        shape: Of an array or tensor of masks, in which probabilities come back too; None: (n, h, w).
+    """
+
+    arrays: MaskStack
+    rebuild: Callable[[MaskStack], Any]
+    shape: tuple[int, ...] | None = None
+
+
+def from_array(given: Any) -> Masks:
+    """The masks in an array or tensor: (n, h, w), (n, 1, h, w), or (h, w) for a single one.
+
+    They are bool, 0 and 1 of any type, or integers 0 and 255, else that is a `TypeError`; the memory may be shared.
+    """
     array = to_array(given)
-    if array.ndim != 3:
-        found = f"{type(given).__name__} {array.shape if array.ndim else ''}".rstrip()
-        raise TypeError(f"masks must be an (n, h, w) array or tensor, or an object of a supported library, got {found}")
-    found = str(array.dtype)
-    if array.dtype.kind in "ui" and array.size and (array.min() < 0 or array.max() > 1):
-        found += f" from {array.min()} to {array.max()}"
-    if array.dtype.kind not in "bui" or " " in found:
-        raise TypeError(f"masks must be bool, or integers 0 and 1, got {found}; threshold them first")
-    return np.ascontiguousarray(array, np.bool_)
+    shape = array.shape
+    if array.ndim not in (2, 3, 4) or (array.ndim == 4 and shape[1] != 1):
+        found = f"{type(given).__name__} {shape if array.ndim else ''}".rstrip()
+        known = "an (n, h, w), (n, 1, h, w) or (h, w) array or tensor, or an object of a supported library"
+        raise TypeError(f"masks must be {known}, got {found}")
+    foreground = array.dtype.type(_foreground(array))
+    stack = np.ascontiguousarray(array.reshape(1 if array.ndim == 2 else shape[0], *shape[-2:]), np.bool_)
+
+    def rebuild(refined: MaskStack) -> Any:
+        return in_type_of(given, (refined if foreground == 1 else refined * foreground).reshape(shape))
+
+    return Masks(stack, rebuild, shape)
+
+
+def _foreground(array: NDArray[Any]) -> int:
+    """What stands for foreground beside 0; `TypeError` if there are other values too."""
+    if array.dtype.kind == "b":
+        return 1
+    if array.dtype.kind not in "uif":
+        raise TypeError(f"masks must be bool, or 0 and 1, got {array.dtype}; threshold them first")
+    foreground = _FULL if array.dtype.kind in "ui" and array.max(initial=0) == _FULL else 1
+    if ((array != 0) & (array != foreground)).any():
+        found = f"{array.dtype} from {array.min()} to {array.max()}"
+        remedy = "threshold them first, or of a map of ids give (labels == id) for each"
+        raise TypeError(f"masks must be bool, 0 and 1, or integers 0 and {_FULL}, got {found}; {remedy}")
+    return foreground
 
 
 def to_array(given: Any) -> NDArray[Any]:

@@ -6,8 +6,8 @@ None of these libraries is imported; an object is recognised by its class or by 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -16,23 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from bpr import rle
-from bpr.api.arrays import MaskStack, boxes_after, in_type_of, to_array, to_stack
+from bpr.api.arrays import Masks, MaskStack, boxes_after, from_array, in_type_of, to_array
 from bpr.formats.coco import refined_entry
 from bpr.structures import Mask, Size
-
-
-@dataclass(frozen=True, slots=True)
-class Masks:
-    """The masks of one image, and the way back.
-
-    Attributes:
-        arrays: (n, h, w) bool.
-        rebuild: Gives an object such as the masks came in, from (n, h, w) bool refined masks; the object that
-            was given is not changed.
-    """
-
-    arrays: MaskStack
-    rebuild: Callable[[MaskStack], Any]
 
 
 def masks_of(given: Any, size: Size) -> Masks:
@@ -52,9 +38,10 @@ def masks_of(given: Any, size: Size) -> Masks:
     elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
         masks = _from_sequence(given, size)
     else:
-        masks = Masks(to_stack(given), lambda refined: in_type_of(given, refined))
+        masks = from_array(given)
     if masks.arrays.shape[1:] != tuple(size):
-        raise ValueError(f"the masks are {masks.arrays.shape[1:]} (h, w), but the image is {tuple(size)}")
+        problem = f"the masks are {masks.arrays.shape[1:]} (h, w), but the image is {tuple(size)}"
+        raise ValueError(f"{problem}; bring them to its size, several with the axis of the masks first")
     return masks
 
 
@@ -167,12 +154,16 @@ def _from_sequence(given: Sequence[Any], size: Size) -> Masks:
             f"a list of {len(given)} {_kind(given[0])}, each with the masks of a whole image, but the image is one: "
             f"give one of them (result[0]), or a list of as many images"
         )
-    try:
-        array = np.stack([to_array(mask) for mask in given])
-    except ValueError as error:
-        problem = "a list of masks must hold (h, w) arrays of the same size, bool or 0 and 1"
-        raise TypeError(f"{problem}: {error}") from error
-    return Masks(to_stack(array), lambda refined: in_type_of(array, refined))
+    each = [from_array(mask) for mask in given]
+    shapes = {one.arrays.shape for one in each}
+    if len(shapes) > 1 or shapes.pop()[0] != 1:
+        found = sorted({tuple(one.shape or ()) for one in each})
+        raise TypeError(f"a list of masks must hold (h, w) arrays of the same size, each one mask, got {found}")
+
+    def rebuild(refined: MaskStack) -> list[Any]:
+        return [one.rebuild(mask[None]) for one, mask in zip(each, refined, strict=True)]
+
+    return Masks(np.concatenate([one.arrays for one in each]), rebuild)
 
 
 def _of_whole_image(entry: Any) -> bool:
@@ -183,35 +174,32 @@ def _of_whole_image(entry: Any) -> bool:
 
 def _from_coco(given: Sequence[Mapping[str, Any]], size: Size) -> Masks:
     """A list of RLEs, of entries of a results file, or of SAM's dicts; their box and area follow the mask."""
-    codes = [entry.get("segmentation", entry) for entry in given]
-    stack = [_decoded(number, code, size) for number, code in enumerate(codes)]
+    each = [_coded(number, entry.get("segmentation", entry), size) for number, entry in enumerate(given)]
 
     def rebuild(refined: MaskStack) -> list[dict[str, Any]]:
-        return [_coco_entry(entry, mask) for entry, mask in zip(given, refined, strict=True)]
+        return [_coco_entry(entry, one, mask) for entry, one, mask in zip(given, each, refined, strict=True)]
 
-    return Masks(np.stack(stack) if stack else np.zeros((0, *size), np.bool_), rebuild)
+    return Masks(np.concatenate([one.arrays for one in each]) if each else np.zeros((0, *size), np.bool_), rebuild)
 
 
-def _decoded(number: int, code: Any, size: Size) -> Mask:
+def _coded(number: int, code: Any, size: Size) -> Masks:
+    """One mask, as an array or as COCO encodes it."""
     if isinstance(code, np.ndarray | torch.Tensor):  # SAM's automatic masks
         if tuple(code.shape) != tuple(size):
             raise ValueError(f"mask {number} is {tuple(code.shape)} (h, w), but the image is {tuple(size)}")
-        return np.asarray(to_stack(code[None])[0])
+        return from_array(code)
     try:
-        return rle.decode(rle.from_segmentation(code, size))
+        mask = rle.decode(rle.from_segmentation(code, size))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"mask {number} is no COCO mask of this image: {error}") from error
+    return Masks(mask[None], lambda refined: rle.in_form_of(code, rle.encode(refined[0])))
 
 
-def _coco_entry(entry: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
-    code = rle.encode(mask)
+def _coco_entry(entry: Mapping[str, Any], given: Masks, mask: Mask) -> dict[str, Any]:
+    segmentation = given.rebuild(mask[None])
     if "segmentation" not in entry:
-        counts = code["counts"].encode() if isinstance(entry["counts"], bytes) else code["counts"]
-        return {**entry, "counts": counts}
-    refined = refined_entry(entry, code)
+        return dict(segmentation)
+    refined = {**refined_entry(entry, rle.encode(mask)), "segmentation": segmentation}
     if isinstance(entry.get("area"), int | np.integer):  # SAM's; results files hold floats
         refined["area"] = int(refined["area"])
-    given = entry["segmentation"]
-    if isinstance(given, np.ndarray | torch.Tensor):
-        refined["segmentation"] = in_type_of(given, mask)
     return refined

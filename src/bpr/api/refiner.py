@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from bpr.api import hub
-from bpr.api.arrays import MaskStack
+from bpr.api.arrays import Masks, MaskStack
+from bpr.api.inputs import read_pair
 from bpr.api.interop import masks_of
-from bpr.data.images import as_rgb
+from bpr.api.polygons import from_polygons
 from bpr.models.backends import as_network, best_patches_per_forward, check_backend, make_predict, usable_device
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
@@ -137,9 +138,13 @@ class Refiner:
         """Refine the masks of one image, or of a list of images.
 
         Args:
-            image: (h, w, 3) uint8 RGB, (h, w, 4) uint8 RGBA (alpha is ignored), (h, w) or (h, w, 1) uint8 grey, or
-                a `PIL.Image.Image`; or a list of such images.
-            masks: (n, h, w) bool (or 0/1 integers), array or tensor, the masks of the image; n may be 0. Also
+            image: uint8 array or tensor, (h, w, 3) or (3, h, w) RGB, with a fourth channel RGBA (alpha is ignored),
+                (h, w), (h, w, 1) or (1, h, w) grey; a `PIL.Image.Image`; or the path of an image file, which is turned
+                as its EXIF orientation says unless the masks have the size of the image as it is stored. Channels
+                come last where the last axis has 1, 3 or 4 entries, else first. Or a list of such images.
+            masks: (n, h, w) array or tensor, the masks of the image; n may be 0. Also (n, 1, h, w), or (h, w) for a
+                single mask, or a list of such. They are bool, 0 and 1 as integers or floats, or integers 0 and 255;
+                other floats are to be thresholded before. Also
                 `supervision.Detections`, the dict of a torchvision detector, Ultralytics `Results`, the dict of
                 Hugging Face's ``post_process_instance_segmentation``, a list of COCO RLEs, of COCO results or of
                 the dicts of SAM's automatic mask generator. For a list of images, a list with the masks of each,
@@ -147,53 +152,95 @@ class Refiner:
             threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
             return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
                 the coarse mask (0 or 1) outside of them; of a mask that was kept for else nothing would be
-                left of it, they are those that would have emptied it.
+                left of it, they are those that would have emptied it. Where ``masks`` is one array or tensor, they
+                have its shape.
             progress: Called after every pass of the network.
 
         Returns:
-            The refined masks, in the type they came in, in a new object; boxes in it follow the masks. A mask of
-            which nothing would be left is kept as it is. With
+            The refined masks, in a new object of the type they came in, with the same dtype, shape and value of
+            foreground; boxes in it follow the masks. A mask of which nothing would be left is kept as it is. With
             ``return_probabilities``, the pair of both. For a list of images, a list of these.
 
         Raises:
-            TypeError: If the image or the masks are of no known type.
-            ValueError: If a shape does not fit, or ``threshold`` is out of range.
+            TypeError: If the image or the masks are of no known type, or have other values.
+            ValueError: If a shape does not fit, an image file cannot be read, or ``threshold`` is out of range.
         """
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         if not isinstance(image, list | tuple):
             return self([image], [masks], threshold, return_probabilities, progress)[0]
         if not isinstance(masks, list | tuple) or len(masks) != len(image):
-            raise ValueError(f"{len(image)} images need a list with the masks of each, got {type(masks).__name__}")
-        pixels = [as_rgb(one) for one in image]
-        adapted = [masks_of(given, one.shape[:2]) for given, one in zip(masks, pixels, strict=True)]
-        stacks = [given.arrays for given in adapted]
-        refined = self._refine(pixels, stacks, threshold, return_probabilities, progress)
-        rebuilt = [(given.rebuild(arrays), means) for given, (arrays, means) in zip(adapted, refined, strict=True)]
+            found = len(masks) if isinstance(masks, list | tuple) else type(masks).__name__
+            raise ValueError(f"{len(image)} images need a list with the masks of each, got {found}")
+        pairs = [read_pair(one, partial(masks_of, given)) for one, given in zip(image, masks, strict=True)]
+        refined = self._refine(pairs, threshold, return_probabilities, progress)
+        rebuilt = [(given.rebuild(arrays), means) for (_, given), (arrays, means) in zip(pairs, refined, strict=True)]
         return rebuilt if return_probabilities else [only for only, _ in rebuilt]
+
+    def refine_polygons(
+        self,
+        image: Any,
+        polygons: Sequence[Any],
+        tolerance: float = 0.0,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[list[Any]]:
+        """Refine the objects of one image that are given as polygons.
+
+        They are drawn as COCO draws them: pixel (0, 0) extends from 0 to 1. Drawn that way again, what comes back
+        gives the refined masks exactly, but for ``tolerance`` and for holes, which are filled: polygons cannot hold
+        them (`Refiner.__call__` with masks can).
+
+        Args:
+            image: One image, as of `Refiner.__call__`.
+            polygons: For each object a (k, 2) array, tensor or list of points, x and y in px, integers or floats;
+                or, for an object of several parts, a list of such.
+            tolerance: px by which an outline may move to save points (Douglas-Peucker); 0: none.
+            threshold: As of `Refiner.__call__`.
+            progress: As of `Refiner.__call__`.
+
+        Returns:
+            For each object a list of polygons, since refining may split it: one for each part, the largest first. Each
+            is of the type and dtype of the one that was given. Integers follow the edges of pixels, and are many at a
+            tolerance of 0. An object whose mask did not change has the points that were given.
+
+        Raises:
+            TypeError: If the image or the polygons are of no known type.
+            ValueError: If an object is no polygon of this image, which is named by its place in the list, or
+                ``tolerance`` or ``threshold`` is out of range.
+        """
+        if not 0 <= tolerance < float("inf"):
+            raise ValueError(f"tolerance must be 0 px or more, got {tolerance}")
+        if isinstance(image, list | tuple):
+            raise TypeError(f"polygons are refined image by image, got a {type(image).__name__}; call it for each")
+        pair = read_pair(image, lambda size: from_polygons(polygons, size, tolerance))
+        ((refined, _),) = self._refine([pair], threshold, False, progress)
+        parts: list[list[Any]] = pair[1].rebuild(refined)
+        return parts
 
     def _refine(
         self,
-        images: Sequence[Image],
-        stacks: Sequence[MaskStack],
+        pairs: Sequence[tuple[Image, Masks]],
         threshold: float,
         return_probabilities: bool,
         progress: Progress | None,
     ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
-        """(n, h, w) bool for each image, with (n, h, w) float32 if they are to be returned."""
+        """(n, h, w) bool for each image, with float32 such as they are returned if they are to be."""
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         method = replace(self._method, threshold=threshold)
         placed = []
-        for number, (pixels, masks) in enumerate(zip(images, stacks, strict=True)):
-            windows = tuple(MaskWindow.of(position, mask) for position, mask in enumerate(masks))
+        for number, (pixels, masks) in enumerate(pairs):
+            windows = tuple(MaskWindow.of(position, mask) for position, mask in enumerate(masks.arrays))
             size = pixels.shape[0], pixels.shape[1]
             placed.append(method.place(ImageMasks(number, size, windows, partial(np.asarray, pixels))))
         finish = refine(placed, self._network, method, self._patches_per_forward, return_probabilities, progress)
-        for coarse, image in zip(stacks, finish(), strict=True):
-            refined = np.zeros(coarse.shape, np.bool_)
-            probabilities = np.zeros(coarse.shape, np.float32) if return_probabilities else None
+        for (_, coarse), image in zip(pairs, finish(), strict=True):
+            refined = np.zeros(coarse.arrays.shape, np.bool_)
+            probabilities = np.zeros(refined.shape, np.float32) if return_probabilities else None
             for mask in image.masks:
                 x1, y1, x2, y2 = mask.window
                 refined[mask.position, y1:y2, x1:x2] = mask.mask
                 if probabilities is not None:
                     probabilities[mask.position, y1:y2, x1:x2] = mask.probabilities
+            if probabilities is not None and coarse.shape is not None:
+                probabilities = probabilities.reshape(coarse.shape)
             yield refined, probabilities

@@ -41,7 +41,7 @@ def _measure_all(chosen: argparse.Namespace) -> None:
     print("placement  setting        patches/image     AP  Boundary AP")
     with TemporaryDirectory() as folder:
         coarse, refined = Path(folder) / "coarse.json", Path(folder) / "refined.json"
-        write_results(coarse, (e for e in open_results(chosen.predictions) if e["score"] >= chosen.min_score))
+        write_results(coarse, (e for e in open_results(chosen.predictions) if e.get("score", 1) >= chosen.min_score))
         workload = Workload(str(chosen.predictions), chosen.images, coarse)
         for placement, name, value in [(None, "", 0.0), *SETTINGS]:
             per_image = 0.0

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from bpr.formats.errors import FormatError, Reason
@@ -54,7 +54,7 @@ class ImageFinder:
 
         `FormatError` if there is none or several; it names ``needed_by``, where the name, or the mask, stands.
         """
-        path = self.folder / file_name
+        path = self.folder / file_name  # the latter alone if it is absolute
         if path.is_file():
             return self._count(path, "by file_name")
         agreeing = self._by_name.find(file_name)
@@ -62,6 +62,8 @@ class ImageFinder:
             path = self.folder / agreeing[0]
             return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
         problem = "is missing"
+        if PurePosixPath(file_name).is_absolute() or PureWindowsPath(file_name).is_absolute():
+            path, problem = Path(file_name), f"is missing, also by its last part below {self.folder}"
         if agreeing:
             problem = f"is not there, and fits {len(agreeing)} files below the folder ({_list_some(agreeing)})"
         elif alike := self._by_name.alike(file_name):
@@ -70,15 +72,21 @@ class ImageFinder:
         raise FormatError(path, None, problem + remedy, Reason.image_missing)
 
     def by_id(self, image_id: int | str, predictions: Path, where: str | None) -> Path:
-        """The image whose name without suffix is the id or, for a number, ends in it.
+        """The image whose name is the id, with or without suffix, or, for a number, ends in it.
 
-        The id may have folders. Images in the folder itself come first; those below it are looked at if none fits.
-        `FormatError` if there is none or several; it names the ``predictions``, and ``where`` the id is in them.
+        The id may be text, and have folders. Images in the folder itself come first; those below it are looked at if
+        none fits. `FormatError` if there is none or several; it names the ``predictions``, and ``where`` the id is in
+        them.
         """
-        name = str(image_id)
-        keys = [("path", name), ("direct stem", name), ("direct number", image_id)]
-        keys += [("below stem", name), ("below number", image_id)]
-        found = next((self._by_key[key] for key in keys if key in self._by_key), [])
+        name, found = str(image_id), list[Path]()
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
+            found = [self.folder / one for one in self._by_name.find(name)]
+            name = strip_suffix(name)
+        if not found:
+            number = int(name) if name.isdecimal() else name
+            keys = [("path", name), ("direct stem", name), ("direct number", number)]
+            keys += [("below stem", name), ("below number", number)]
+            found = next((self._by_key[key] for key in keys if key in self._by_key), [])
         if len(found) == 1:
             found_as = found[0].relative_to(self.folder).as_posix()
             return self._count(found[0], "by image_id", f" (such as {image_id}, found as {found_as})")

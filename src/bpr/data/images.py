@@ -17,7 +17,8 @@ _SWAPPED: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange height and width."""
 _WIDE_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 """Pillow modes of one channel with more than 8 bits."""
-
+_CHANNELS: Final = (1, 3, 4)
+"""Of grey images, RGB and RGBA."""
 _BAND: Final = 512
 """Rows that are converted at a time."""
 
@@ -56,6 +57,8 @@ def image_sizes(path: Path) -> tuple[Size, Size]:
 def as_rgb(image: Any) -> Image:
     """(h, w, 3) uint8 of an image in memory, without its transparency; see `bpr.api.refiner.Refiner`.
 
+    The channels, 1, 3 or 4, come last; they come first where the last axis has none of these lengths.
+
     Raises:
         TypeError: If it is no array or PIL image, or not uint8.
         ValueError: If the shape is not that of an image.
@@ -64,13 +67,17 @@ def as_rgb(image: Any) -> Image:
         image = _pixels(image)
     array = np.asarray(image)
     if array.dtype != np.uint8:
-        raise TypeError(f"the image must be uint8, 0 to 255, got {array.dtype} {array.shape}; scale and convert it")
+        found = f"{array.dtype} {array.shape}" if array.ndim else type(image).__name__
+        remedy = "convert it, and multiply values in [0, 1] by 255 before"
+        raise TypeError(f"the image must be uint8, 0 to 255, got {found}; {remedy}")
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] in _CHANNELS:
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] not in _CHANNELS or array.size == 0:
         raise ValueError(
-            f"the image must be (h, w, 3) RGB, (h, w, 4) RGBA or (h, w) grey, got shape {array.shape}; "
-            f"channels come last: transpose an image that is (3, h, w)"
+            f"the image must be (h, w, 3) or (3, h, w) RGB, with a fourth channel RGBA, or (h, w) grey, "
+            f"got shape {array.shape}; several images come as a list"
         )
     return np.ascontiguousarray(np.broadcast_to(array[..., :3], (*array.shape[:2], 3)))
 

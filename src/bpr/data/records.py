@@ -1,6 +1,5 @@
 """Join predictions, annotations and images on disk into `ImageRecord`s."""
 
-import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence, Set
@@ -21,7 +20,6 @@ from bpr.formats.faults import Fault, Faults
 from bpr.formats.predictions import Predictions, read_aligned
 from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
 
-_log = logging.getLogger(__name__)
 _NO_IMAGE: Final = -1
 
 
@@ -92,8 +90,6 @@ def training_records(images: Path, annotated: Annotations, predictions: Sequence
     first = 0
     for path in predictions:
         found = read_aligned(path, annotated)
-        for note in found.notes:
-            _log.warning("%s: %s", path, note)
         if found.comparable(annotated) is not annotated:
             problem = f"its masks have no class, but {annotated.path} has several; training matches masks by class"
             raise FormatError(path, None, f"{problem}: give results with classes, or annotations with one")
@@ -121,7 +117,8 @@ def refinement_records(
 
     Without annotations an image is found by the ``file_name`` of its entries, else by its id: the file whose
     name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139), see `ImageFinder`. With
-    them, file names and sizes come from there, and the predictions must have their ids (`Predictions.aligned`).
+    them, file names and sizes come from there, and the predictions must have their ids (`Predictions.aligned`) or such
+    as `Annotations.id_of` understands.
 
     Bad entries that ``faults`` has kept, or keeps now, are in no record, nor are those of images that are missing,
     unless they are annotated (`StoredRecords.unusable`).
@@ -173,9 +170,9 @@ class _FoundImages:
 
     def check(self, number: int, entry: Entry) -> int:
         """The place of the image of an entry, whose mask is checked; `_NO_IMAGE` if it is in no record."""
-        image_id = entry["image_id"]
+        image_id = self.predictions.image_id(entry, self.annotations)
         if image_id not in self.numbers:
-            self._find(number, entry)
+            self._find(number, entry, image_id)
         image = self.numbers[image_id]
         if image != _NO_IMAGE:
             read = partial(self.predictions.rle, number, entry, self.sizes[image])
@@ -185,8 +182,8 @@ class _FoundImages:
             self.faults_of[image_id].masks += 1
         return image
 
-    def _find(self, number: int, entry: Entry) -> None:
-        image_id, known, before = entry["image_id"], self.annotations, len(self.faults.found)
+    def _find(self, number: int, entry: Entry, image_id: int | str) -> None:
+        known, before = self.annotations, len(self.faults.found)
         path: Path | None = None
         size: Size | None = None
         if known is None:
@@ -217,7 +214,7 @@ class _FoundImages:
         if isinstance(name, str) and name:
             path = self.finder.named(name, self.predictions.named_place(number, entry))
         else:
-            path = self.finder.by_id(entry["image_id"], *self.predictions.place(number, entry))
+            path = self.finder.by_id(self.predictions.image_id(entry), *self.predictions.place(number, entry))
         return path, _size_of(path, entry, self.exif)
 
 

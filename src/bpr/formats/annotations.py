@@ -4,12 +4,14 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.json_fields import get_field, get_list, read_json
+from bpr.formats.json_fields import get_field, get_id, get_list, read_json
+from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
 
@@ -30,7 +32,7 @@ class AnnotatedImage:
     coverage: ClassCoverage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Annotations:
     """A COCO annotation file.
 
@@ -48,6 +50,34 @@ class Annotations:
     def has_truths(self) -> bool:
         """Whether any object is annotated (files that only list images, as for a test set, have none)."""
         return any(image.truths for image in self.images.values())
+
+    def id_of(self, image_id: int | str) -> int | str:
+        """The id of the image that is meant by an id of another type or a name; itself if there is none or several.
+
+        Text that is a number as Python writes it, is that id. Other text is the ``file_name`` of an image, with or
+        without folders and suffix, or else the number in it: ``000000000139.jpg`` is 139.
+        """
+        text = str(image_id)
+        if image_id in self.images or text in self._by_text or not isinstance(image_id, str):
+            return image_id if image_id in self.images else self._by_text.get(text, image_id)
+        for name in (text, strip_suffix(text)):
+            found = self._names.find(name)
+            if len(found) == 1:
+                return self._by_name[found[0]]
+        last = strip_suffix(text).rpartition("/")[2]
+        return self._by_text.get(str(int(last)), image_id) if last.isdecimal() else image_id
+
+    @cached_property
+    def _by_text(self) -> dict[str, int | str]:
+        return {str(image_id): image_id for image_id in self.images}
+
+    @cached_property
+    def _by_name(self) -> dict[str, int | str]:
+        return {strip_suffix(image.file_name): image_id for image_id, image in self.images.items()}
+
+    @cached_property
+    def _names(self) -> ImageNames:
+        return ImageNames(self._by_name)
 
     def image(self, image_id: int | str, path: Path, where: str | None) -> AnnotatedImage:
         """The image that is named at this place of a file; `FormatError` if it is not in the annotations."""
@@ -79,7 +109,7 @@ def listed_images(path: Path, listed: Sequence[object]) -> dict[int | str, Annot
     images: dict[int | str, AnnotatedImage] = {}
     for number, image in enumerate(listed):
         where = f"images[{number}]"
-        image_id = get_field(path, where, image, "id", (int, str))
+        image_id = get_id(path, where, image, "id")
         assert isinstance(image, dict)
         size = (_count(path, where, image, "height"), _count(path, where, image, "width"))
         if image_id in images:
@@ -114,7 +144,7 @@ def _read_coco(path: Path) -> Annotations:
     images = listed_images(path, content["images"])
     objects = _objects(path, get_list(path, content, "annotations"), images)
     categories = {
-        get_field(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        get_id(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
         for number, category in enumerate(get_list(path, content, "categories"))
     }
     for image_id, found in objects.items():
@@ -129,12 +159,12 @@ def _objects(
     objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
-        image_id = get_field(path, where, annotation, "image_id", (int, str))
+        image_id = get_id(path, where, annotation, "image_id")
         assert isinstance(annotation, dict)
         if image_id not in images:
             raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
         rle = segmentation_rle(path, where, annotation, images[image_id].size)
-        category = get_field(path, where, annotation, "category_id", (int,))
+        category = get_id(path, where, annotation, "category_id", (int,))
         crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
         objects[image_id].append(TrueInstance(rle, category, crowd, area))
     return objects

@@ -1,12 +1,14 @@
 """COCO results, as one JSON list or as JSON Lines (one prediction per line), plain or gzipped.
 
-They are checked entry by entry as a stream, and written back with every field of the input, in its order.
+They are checked entry by entry as a stream, and written back with every field of the input, in its order. Ids may be
+numbers or text; ``category_id`` and ``score`` may be missing.
 """
 
 import gzip
 import json
 import zlib
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,26 +19,31 @@ from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans,
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import replacing
-from bpr.formats.json_fields import get_field, get_score, json_error, read_json
+from bpr.formats.json_fields import get_id, get_score, json_error, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
 
 _Spans = Iterator[tuple[int, int]]
+_Check = Callable[[Path, IO[bytes], Faults, Counter[str]], _Spans]
 _LONGEST_LINE: Final = 1 << 24
 
 
 def open_results(path: str | Path, faults: Faults | None = None) -> StoredEntries:
-    """Check a COCO results file as a stream: a list of ``image_id``, ``category_id``, ``segmentation``, ``score``.
+    """Check a COCO results file as a stream: a list of ``image_id``, ``segmentation``, ``category_id``, ``score``.
 
-    The entries stay in the file and come as they are (all fields, the masks still encoded). A gzipped file is unpacked
-    to a temporary one for the time of its use. Bad entries that ``faults`` keeps are among them.
+    The last two may be missing. The entries stay in the file and come as they are (all fields, the masks still
+    encoded). A gzipped file is unpacked to a temporary one for the time of its use. Bad entries that ``faults`` keeps
+    are among them.
 
     Raises:
         FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
     """
-    path = Path(path)
+    return _open_array(Path(path), faults or Faults(), Counter())
+
+
+def _open_array(path: Path, faults: Faults, missing: Counter[str]) -> StoredEntries:
     try:
-        return _open(path, _check_array, faults or Faults())
+        return _open(path, _check_array, faults, missing)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise json_error(path, error) from error
     except TypeError as error:
@@ -50,7 +57,7 @@ def open_results(path: str | Path, faults: Faults | None = None) -> StoredEntrie
 
 def open_json_lines(path: str | Path, faults: Faults | None = None) -> StoredEntries:
     """`open_results` of JSON Lines; empty lines are passed over."""
-    return _open(Path(path), _check_lines, faults or Faults())
+    return _open(Path(path), _check_lines, faults or Faults(), Counter())
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -83,8 +90,11 @@ def xywh(rle: Rle) -> list[float]:
 
 
 def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
-    """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it."""
-    refined = {**entry, "segmentation": rle}
+    """A copy of a results entry with another mask; where present, ``bbox`` (xywh, px) and ``area`` follow it.
+
+    An RLE stays what it was, compressed or not; polygons become a compressed one.
+    """
+    refined = {**entry, "segmentation": rle_codec.in_form_of(entry["segmentation"], rle)}
     if "bbox" in entry:
         refined["bbox"] = xywh(rle)
     if "area" in entry:
@@ -105,23 +115,24 @@ def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> 
     _write(Path(path), (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries))
 
 
-def _open(path: Path, check: Callable[[Path, IO[bytes], Faults], _Spans], faults: Faults) -> StoredEntries:
+def _open(path: Path, check: _Check, faults: Faults, missing: Counter[str]) -> StoredEntries:
+    """Count in ``missing`` the entries without a field that may be missing, by its name."""
     try:
         copy = UnpackedCopy(path) if is_gzip(path) else None
         readable = path if copy is None else copy.path
         with readable.open("rb") as file:
-            return StoredEntries(readable, check(path, file, faults), copy)
+            return StoredEntries(readable, check(path, file, faults, missing), copy)
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from error
 
 
-def _check_array(path: Path, file: IO[bytes], faults: Faults) -> _Spans:
+def _check_array(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Spans:
     for number, (start, length, entry) in enumerate(array_spans(file)):
-        faults.attempt(partial(_check_entry, path, f"entry {number}", entry), Reason.field, number)
+        faults.attempt(partial(_check_entry, path, f"entry {number}", entry, missing), Reason.field, number)
         yield start, length
 
 
-def _check_lines(path: Path, file: IO[bytes], faults: Faults) -> _Spans:
+def _check_lines(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Spans:
     position = 0
     start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
     file.seek(start)
@@ -131,17 +142,23 @@ def _check_lines(path: Path, file: IO[bytes], faults: Faults) -> _Spans:
                 entry = json.loads(line)
             except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise FormatError(path, f"line {number}", f"is not JSON ({error}); was it cut off?") from error
-            faults.attempt(partial(_check_entry, path, f"line {number}", entry), Reason.field, position)
+            faults.attempt(partial(_check_entry, path, f"line {number}", entry, missing), Reason.field, position)
             yield start, len(line)
             position += 1
         start += len(line)
 
 
-def _check_entry(path: Path, where: str, entry: object) -> None:
-    get_field(path, where, entry, "image_id", (int, str))
-    get_field(path, where, entry, "category_id", (int,))
+def _check_entry(path: Path, where: str, entry: object, missing: Counter[str]) -> None:
+    get_id(path, where, entry, "image_id")
     assert isinstance(entry, dict)
-    get_score(path, where, entry)
+    if entry.get("category_id") is None:
+        missing["category_id"] += 1
+    else:
+        get_id(path, where, entry, "category_id", (int,))
+    if entry.get("score") is None:
+        missing["score"] += 1
+    else:
+        get_score(path, where, entry)
     if "segmentation" not in entry:
         problem = "'segmentation' is missing: box results cannot be refined"
         raise FormatError(path, where, problem, Reason.no_mask)
@@ -169,11 +186,21 @@ def _unreadable(path: Path, error: Exception) -> FormatError:
 
 
 def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return Content(open_results(path, faults))
+    missing = Counter[str]()
+    return Content(_open_array(path, faults, missing), _notes(missing))
 
 
 def _read_lines(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return Content(open_json_lines(path, faults))
+    missing = Counter[str]()
+    return Content(_open(path, _check_lines, faults, missing), _notes(missing))
+
+
+def _notes(missing: Counter[str]) -> tuple[str, ...]:
+    """What `bpr.formats.predictions.Predictions.instance` assumes."""
+    assumed = {"category_id": "taken as one class", "score": "taken as 1"}
+    return tuple(
+        f"{missing[name]} predictions have no {name}: {what}" for name, what in assumed.items() if missing[name]
+    )
 
 
 def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:

@@ -17,7 +17,7 @@ from bpr.formats.entries import Entry, array_spans
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import replacing
-from bpr.formats.json_fields import get_field, get_score, holds_object, read_json
+from bpr.formats.json_fields import get_id, get_score, holds_object, read_json
 from bpr.formats.polygons import trace
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
@@ -84,17 +84,15 @@ def write_coco_annotations(
         before = segmentation_rle(source, _name(number), annotation, size)
         if _is_same(before, entry["segmentation"]):
             continue
-        segmentation, written = annotation["segmentation"], entry["segmentation"]
-        if not isinstance(segmentation, dict):
-            segmentation, holes = trace(written, tolerance)
-            written = rle_codec.from_segmentation(segmentation, size)
+        written = entry["segmentation"]
+        refined = refined_entry(annotation, written)
+        if not isinstance(annotation["segmentation"], dict):
+            polygons, holes = trace(written, tolerance)
+            written = rle_codec.from_segmentation(polygons, size)
             losses.add(number, holes, entry["segmentation"], written)
-        elif isinstance(segmentation["counts"], list):
-            segmentation = {**segmentation, "counts": rle_codec.uncompressed_counts(written)}
-        else:
-            segmentation = {**segmentation, "counts": written["counts"]}
+            refined = {**refined_entry(annotation, written), "segmentation": polygons}
         if not _is_same(before, written):
-            changed[number] = json.dumps({**refined_entry(annotation, written), "segmentation": segmentation}).encode()
+            changed[number] = json.dumps(refined).encode()
     content = source.read_bytes()
     with source.open("rb") as file, replacing(path) as unfinished, unfinished.open("wb") as output:
         end = 0
@@ -155,13 +153,13 @@ def _check_fields(
 ) -> dict[str, Any]:
     """The annotation, of which all fields but the mask have been checked."""
     where = _name(number)
-    image_id = get_field(path, where, annotation, "image_id", (int, str))
+    image_id = get_id(path, where, annotation, "image_id")
     assert isinstance(annotation, dict)
     if image_id not in images:
         problem = f"image_id {image_id!r} is not among the {len(images)} images of this file"
         raise FormatError(path, where, f"{problem}; add it to 'images'", Reason.image_id)
     if annotation.get("category_id") is not None:
-        get_field(path, where, annotation, "category_id", (int,))
+        get_id(path, where, annotation, "category_id", (int,))
     if "score" in annotation:
         get_score(path, where, annotation)
     return annotation

@@ -24,6 +24,8 @@ def opened_image(path: Path) -> Iterator[PillowImage.Image]:
             yield image
     except FormatError:
         raise
+    except FileNotFoundError as error:
+        raise FormatError(path, None, "is missing; check the path") from error
     except (*_UNDECODABLE, ModuleNotFoundError) as error:
         # With Ultralytics imported, `PIL.Image.open` looks for pi_heif where a file is no image.
         reason = "cannot identify image file" if isinstance(error, ModuleNotFoundError) else error

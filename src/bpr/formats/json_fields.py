@@ -45,6 +45,14 @@ def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[typ
     return value
 
 
+def get_id(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...] = (int, str)) -> Any:
+    """A field such as of `get_field`; a float that is a whole number counts as one."""
+    value = entry.get(name) if isinstance(entry, dict) else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return get_field(path, where, entry, name, kinds)
+
+
 def get_score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
     """The field ``score``, a finite number; `FormatError` if it is missing or anything else."""
     value: float = get_field(path, where, entry, "score", (int, float))

@@ -1,25 +1,29 @@
 """Which image is meant by a name: of two paths, the folders that both have must agree, from the last one on."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 
 class ImageNames:
-    """Names of images, relative paths with ``/``, with or without suffix, to be found by other names of them."""
+    r"""Names of images, relative paths, with or without suffix, to be found by other names of them.
+
+    The other names may be absolute, and of Windows (``C:\data\a.jpg``).
+    """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._alike: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            self._alike[PurePosixPath(name).name].append(name)
+            self._alike[_path(name).name].append(name)
 
     def __len__(self) -> int:
         return sum(len(names) for names in self._alike.values())
 
     def alike(self, name: str) -> list[str]:
         """All names that end in the same last part, whatever their folders."""
-        return self._alike.get(PurePosixPath(name).name, [])
+        return self._alike.get(_path(name).name, [])
 
     def find(self, name: str) -> list[str]:
         """The names that agree with a name in its last part and in all folders that both have.
@@ -32,8 +36,8 @@ class ImageNames:
 
 
 def strip_suffix(file_name: str) -> str:
-    """The path of an image without its suffix."""
-    path = PurePosixPath(file_name)
+    """The path of an image, with ``/``, without its suffix."""
+    path = _path(file_name)
     return (path.parent / path.stem).as_posix()
 
 
@@ -52,4 +56,11 @@ def _shared_folders(one: str, other: str) -> int | None:
 
 
 def _folders(name: str) -> tuple[str, ...]:
-    return tuple(part for part in PurePosixPath(os.path.normpath(name)).parent.parts if part not in ("/", "//", ".."))
+    return tuple(
+        part for part in PurePosixPath(os.path.normpath(_path(name))).parent.parts if part not in ("/", "//", "..")
+    )
+
+
+def _path(name: str) -> PurePosixPath:
+    """The path of a name of any machine, without its drive."""
+    return PurePosixPath(re.sub(r"^[A-Za-z]:(?=[\\/])", "", name).replace("\\", "/"))

@@ -12,7 +12,7 @@ from bpr.structures import Rle
 _FEWEST_POINTS: Final = 3
 
 
-def trace(rle: Rle, tolerance: float = 0.0) -> tuple[list[list[float]], int]:
+def trace(rle: Rle, tolerance: float = 0.0, whole: bool = False) -> tuple[list[list[float]], int]:
     """Trace the outlines of a mask, holes filled, which COCO polygons cannot hold.
 
     Corners lie in the middle of pixel edges, where pixel (0, 0) extends from 0 to 1. COCO draws, in the middle of each
@@ -23,6 +23,7 @@ def trace(rle: Rle, tolerance: float = 0.0) -> tuple[list[list[float]], int]:
     Args:
         rle: The mask.
         tolerance: px by which an outline may move to save corners (Douglas-Peucker); 0 only merges straight lines.
+        whole: Follow the edges of pixels instead, whose corners are whole numbers; they are many more.
 
     Returns:
         A polygon, flat ``[x, y, x, y, ...]``, px, for each part, and the number of holes.
@@ -37,8 +38,16 @@ def trace(rle: Rle, tolerance: float = 0.0) -> tuple[list[list[float]], int]:
     outer = [contour for number, contour in enumerate(contours) if relations[0, number, 3] < 0]
     cv2.drawContours(filled, outer, -1, 1, cv2.FILLED, offset=(1, 1))
     outlines = find_contours(filled.astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
-    polygons = [_thinned(outline[:-1, ::-1] - 0.5 + (x1, y1), tolerance) for outline in outlines]
+    placed = [outline[:-1, ::-1] - 0.5 + (x1, y1) for outline in outlines]
+    polygons = [_thinned(_along_pixels(outline) if whole else outline, tolerance) for outline in placed]
     return [polygon.ravel().tolist() for polygon in polygons], holes
+
+
+def _along_pixels(outline: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(m, 2) x, y, corners of pixels: where an outline, given by the middles of all its edges, turns."""
+    after = np.roll(outline, -1, axis=0)
+    corners: NDArray[np.float64] = np.where(outline == np.rint(outline), outline, after)
+    return np.asarray(corners[(outline != after).all(axis=1)])
 
 
 def _thinned(outline: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:

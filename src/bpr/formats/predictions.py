@@ -1,5 +1,6 @@
 """Predictions in any format: read, joined with annotations, and written back with other masks."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,8 @@ from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
+
+_log = logging.getLogger(__name__)
 
 FORMATS: Final = {
     form.name: form
@@ -42,12 +45,14 @@ class Predictions:
         format: Of it.
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
         notes: Remarks on what was read, a line each.
+        assumed_class: Category id of entries without one.
     """
 
     path: Path
     format: PredictionFormat
     entries: Sequence[Entry]
     notes: tuple[str, ...] = ()
+    assumed_class: int = ANY_CLASS
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
         """The file that holds entry ``number``, and where in it, as `bpr.formats.errors.FormatError` takes them."""
@@ -67,9 +72,20 @@ class Predictions:
             raise FormatError(path, where, problem, Reason.mask_size)
         return segmentation_rle(path, where or "the mask", entry, size)
 
+    def image_id(self, entry: Mapping[str, Any], annotations: Annotations | None = None) -> int | str:
+        """The id of the image of an entry, where ``annotations`` have the image the one that it has there."""
+        given = entry["image_id"]
+        image_id: int | str = int(given) if isinstance(given, float) else given
+        return image_id if annotations is None else annotations.id_of(image_id)
+
     def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> CoarseInstance:
-        """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`."""
-        return CoarseInstance(self.rle(number, entry, size), entry["category_id"], float(entry["score"]), number)
+        """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`.
+
+        Without a category it has ``assumed_class``, without a score 1.
+        """
+        category, score = entry.get("category_id"), entry.get("score")
+        category = self.assumed_class if category is None else int(category)
+        return CoarseInstance(self.rle(number, entry, size), category, 1.0 if score is None else float(score), number)
 
     def by_image(self, annotations: Annotations) -> dict[int | str, list[CoarseInstance]]:
         """The predictions of each image that has some, in the order of the file, which is read once.
@@ -79,8 +95,9 @@ class Predictions:
         """
         found: dict[int | str, list[CoarseInstance]] = {}
         for number, entry in enumerate(self.entries):
-            image = annotations.image(entry["image_id"], *self.place(number, entry))
-            found.setdefault(entry["image_id"], []).append(self.instance(number, entry, image.size))
+            image_id = self.image_id(entry, annotations)
+            image = annotations.image(image_id, *self.place(number, entry))
+            found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
 
     def files(self) -> list[Path]:
@@ -95,17 +112,17 @@ class Predictions:
         return self.format.write(output, entries, self.path) or ()
 
     def aligned(self, annotations: Annotations) -> "Predictions":
-        """The same with the image and class ids of ``annotations``, if the format has none of its own.
+        """The same with the image and class ids of ``annotations``, if the format or an entry has none of its own.
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
         Predictions without classes get that of the annotations if there is only one. What cannot be found is left as it
         is, for `bpr.data.records.refinement_records` to report.
         """
+        only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
         if not self.format.names_images:
-            return self
+            return self if only is None else replace(self, assumed_class=only)
         by_name = {_image_name(image.file_name): image_id for image_id, image in annotations.images.items()}
         names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
-        only = next(iter(ids.values())) if len(annotations.categories) == 1 else None
         entries = []
         for entry in self.entries:
             image_id, category = entry["image_id"], entry["category_id"]
@@ -121,7 +138,8 @@ class Predictions:
 
     def comparable(self, annotations: Annotations) -> Annotations:
         """The annotations with all classes merged into one if the predictions have no class."""
-        if self.format.has_classes or not self.entries or len(annotations.categories) == 1:
+        has_classes = self.format.has_classes and any(entry.get("category_id") is not None for entry in self.entries)
+        if has_classes or not self.entries or len(annotations.categories) == 1:
             return annotations
         images = {
             image_id: replace(image, truths=tuple(replace(truth, category=ANY_CLASS) for truth in image.truths))
@@ -169,9 +187,12 @@ def read_predictions(
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
-    """`read_predictions` in any format, with the ids of ``annotations``."""
+    """`read_predictions` in any format, with the ids of ``annotations``; remarks on what was read are logged."""
     names = {strip_suffix(image.file_name) for image in annotations.images.values()}
-    return read_predictions(path, image_names=lambda: names).aligned(annotations)
+    found = read_predictions(path, image_names=lambda: names)
+    for note in found.notes:
+        _log.warning("%s: %s", path, note)
+    return found.aligned(annotations)
 
 
 def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:

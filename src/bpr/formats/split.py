@@ -100,7 +100,9 @@ def split(
         with replacing(folder / annotations.name) as unfinished:
             unfinished.write_text(json.dumps(part), encoding="utf-8")
         for file_name, entries in results.items():
-            coco.write_results(folder / file_name, [entry for entry in entries if entry["image_id"] in kept])
+            coco.write_results(
+                folder / file_name, [entry for entry in entries if annotated.id_of(entry["image_id"]) in kept]
+            )
     return len(holdout)
 
 
