@@ -95,7 +95,7 @@ def segment(content):
         (lambda c: c.pop("categories"), "categories: must list 'id' and 'isthing'"),
         (lambda c: c["annotations"][0].pop("file_name"), r"annotations\[0\]: 'file_name' is missing"),
         (lambda c: c["annotations"][0]["segments_info"][1].update(id=5), r"annotations\[0\]: segment 5 has no pixel"),
-        (lambda c: c["annotations"][0].update(file_name="b.png"), r"b\.png: cannot be decoded"),
+        (lambda c: c["annotations"][0].update(file_name="b.png"), r"b\.png: is missing"),
         (
             lambda c: c["annotations"][0].update(file_name="/tmp/a.png"),
             r"file_name /tmp/a\.png is an absolute path",
