@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from bpr.patches import trust
 from bpr.patches.cutting import PlacedMask, place_patches
 from bpr.patches.pasting import paste_patches
-from bpr.patches.trust import TRUSTED, Evidence, Judgement, gather_evidence, is_trusted
+from bpr.patches.trust import TRUSTED, Evidence, gather_evidence, is_trusted
 from bpr.patches.windows import MaskWindow
 from bpr.structures import PatchSpec, Round
 
@@ -18,38 +17,35 @@ def square(grown=0):
     return mask
 
 
-def pasted(probability, logit, kind=Round.boundary, last=True):
-    answers = np.stack([probability, np.full(probability.shape, logit)])[None].astype(np.float32)
+def pasted(probability, trust, kind=Round.boundary, last=True):
+    answers = np.stack([probability, np.full(probability.shape, trust)])[None].astype(np.float32)
     mask = MaskWindow(0, square(), (0, 0, SIDE, SIDE))
     return paste_patches(PlacedMask(mask, BOXES, kind), answers, keep_probabilities=True, last=last)
 
 
 def test_evidence_is_counted_in_pixels_of_boundary():
     probability = np.where(square(1), 0.9, 0.1).astype(np.float32)
-    logits = np.full((SIDE, SIDE), np.nan, np.float32)
-    logits[:32] = 3.0
-    logits[32:] = 1.0
-    found = gather_evidence(square(), probability, logits, SIDE)
+    trust = np.full((SIDE, SIDE), np.nan, np.float32)
+    trust[:32] = 3.0
+    trust[32:] = 1.0
+    found = gather_evidence(square(), probability, trust, SIDE)
     assert found.trust == pytest.approx(2.0)
     assert found.blur == pytest.approx(np.log(0.09 * SIDE**2 / 96), abs=0.06)
-    twice = gather_evidence(square(), probability, logits, 2 * SIDE)
+    twice = gather_evidence(square(), probability, trust, 2 * SIDE)
     assert twice.blur == pytest.approx(found.blur - np.log(2), abs=0.02)
 
 
-@pytest.mark.parametrize("kind", list(Round))
-def test_a_mask_is_kept_where_it_is_trusted_or_the_networks_own_boundary_is_blurred(kind):
-    assert is_trusted(Evidence(2.0, -0.5), kind)
-    assert not is_trusted(Evidence(-2.0, -0.5), kind)
-    assert is_trusted(Evidence(-0.5, 1.0), kind)
-    assert not is_trusted(Evidence(-0.5, -1.0), kind)
+def test_a_mask_is_kept_where_it_is_trusted_or_the_networks_own_boundary_is_blurred():
+    assert is_trusted(Evidence(2.0, -0.5))
+    assert not is_trusted(Evidence(-2.0, -0.5))
+    assert is_trusted(Evidence(-0.5, 1.0))
+    assert not is_trusted(Evidence(-0.5, -1.0))
 
 
-def test_each_kind_of_round_judges_in_its_own_way(monkeypatch):
-    never = {kind: Judgement(-99.0 if kind is Round.object else 99.0, Evidence(1, 1)) for kind in Round}
-    monkeypatch.setattr(trust, "JUDGEMENTS", never)
+def test_only_patches_at_the_scale_of_the_boundary_judge():
     smaller = np.where(square(-2), 0.95, 0.0)
-    assert pasted(smaller, 0.0, Round.boundary).reason == TRUSTED
-    assert pasted(smaller, 0.0, Round.object).reason is None
+    assert pasted(smaller, 9.0, Round.object).reason is None
+    np.testing.assert_array_equal(pasted(smaller, 9.0, Round.object).mask, smaller > 0.5)
 
 
 def test_what_a_first_look_would_hardly_change_is_left_to_the_next_round():
@@ -59,13 +55,13 @@ def test_what_a_first_look_would_hardly_change_is_left_to_the_next_round():
     np.testing.assert_array_equal(left.mask, square())
     assert left.reason == MaskWindow.of(0, square()).reason  # so that the next round judges it
     assert left.patches == 1
-    for pasted_anew in (
+    for changed in (
         pasted(nearly, -9.0, Round.object, last=True),
         pasted(nearly, -9.0, Round.boundary, last=False),
         pasted(far, -9.0, Round.object, last=False),
     ):
-        assert pasted_anew.reason is None
-        assert not np.array_equal(pasted_anew.mask, square())
+        assert changed.reason is None
+        assert not np.array_equal(changed.mask, square())
 
 
 def test_a_trusted_mask_stays_and_a_doubted_one_is_replaced():
@@ -99,6 +95,6 @@ def test_a_trusted_mask_has_no_patches_in_later_rounds():
 @pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE), bool)])
 def test_a_mask_without_boundary_is_not_judged(mask):
     assert gather_evidence(mask, mask.astype(np.float32), np.zeros(mask.shape, np.float32), SIDE) is None
-    assert not is_trusted(None, Round.boundary)
+    assert not is_trusted(None)
     uncovered = np.full(mask.shape, np.nan, np.float32)
     assert gather_evidence(square(), square().astype(np.float32), uncovered, SIDE) is None

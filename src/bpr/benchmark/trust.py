@@ -1,6 +1,6 @@
 """``python -m bpr.benchmark.trust``: fit when masks are better kept than refined, for weights with a trust output.
 
-Makes coarse masks of known quality from ground truth, as ``bpr stress`` does, refines them, and fits `JUDGEMENTS` of
+Makes coarse masks of known quality from ground truth, as ``bpr stress`` does, refines them, and fits the weights of
 `bpr.patches.trust` to which of them got worse.
 """
 
@@ -24,16 +24,15 @@ from bpr.formats.annotations import read_annotations
 from bpr.models.backends import as_network
 from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import CheckpointError
-from bpr.patches.engine import ImageMasks, Method, join_crops
+from bpr.patches.cutting import cut_patches, place_patches
+from bpr.patches.engine import join_crops
 from bpr.patches.pasting import read_answers
-from bpr.patches.trust import Evidence, Judgement
+from bpr.patches.trust import Evidence
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Image, Mask, Round, SettingError
+from bpr.structures import Image, Mask, PatchSpec, Round, SettingError
 
 MOST_AT_STAKE: Final = 0.03
 """IoU that is won or lost beyond this counts as this: one mask that is far off must not decide for all."""
-PASSES: Final = ((Round.object, Round.boundary), (Round.boundary,))
-"""The rounds whose first one is judged."""
 RIDGE: Final = 1e-5
 """Of the sum of squares of the weights, beside the mean loss."""
 
@@ -60,65 +59,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refiner = load_network(chosen)
         if not refiner.segmenter.trust:
             raise CheckpointError(f"{chosen.ckpt}: has no trust output; train one with model.net.trust=true")
-        choices = [
-            choose_objects(chosen.images, read_annotations(path), chosen.objects, chosen.seed)
-            for path in chosen.annotations
-        ]
-        for rounds in PASSES:
-            cases = [case for choice in choices for case in refine_cases(refiner, choice, chosen.seed, rounds)]
-            judgement = fit(cases, chosen.harm)
-            gains = np.array([case.gain for case in cases])
-            kept = keeps(cases, judgement)
-            after = [100 * float(part.mean()) for part in (gains, np.where(kept, 0, gains), gains.clip(0))]
-            print(f"{' and '.join(rounds)}: {len(cases)} masks; mean gain in IoU, in points:")
-            print(f"{after[0]:.2f} if all are refined, {after[1]:.2f} if {kept.sum()} are kept,")
-            print(f"{after[2]:.2f} if exactly those that get worse were kept")
-            weights = ", ".join(f"{name}={weight:.2f}" for name, weight in judgement.weights._asdict().items())
-            print(f"Round.{rounds[0]}: Judgement({judgement.bias:.2f}, Evidence({weights}))", flush=True)
+        cases: list[Case] = []
+        for path in chosen.annotations:
+            choice = choose_objects(chosen.images, read_annotations(path), chosen.objects, chosen.seed)
+            cases += refine_cases(refiner, choice, chosen.seed)
+        bias, weights = fit(cases, chosen.harm)
+        gains = np.array([case.gain for case in cases])
+        kept = keeps(cases, bias, weights)
+        after = [100 * float(part.mean()) for part in (gains, np.where(kept, 0, gains), gains.clip(0))]
+        print(f"{len(cases)} masks; mean gain in IoU, in points: {after[0]:.2f} if all are refined,")
+        print(f"{after[1]:.2f} if {kept.sum()} are kept, {after[2]:.2f} if exactly those that get worse were kept")
+        print(f"BIAS = {bias:.2f}, WEIGHTS = {Evidence(*(round(weight, 2) for weight in weights))}")
 
     return exit_code(work, CheckpointError, SettingError)
 
 
-def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int, rounds: tuple[Round, ...]) -> Iterator[Case]:
-    """Refine all inputs of the chosen objects, trusted or not; the evidence is that of the first round."""
-    method = Method(rounds=rounds, input_size=refiner.segmenter.input_size)
+def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int) -> Iterator[Case]:
+    """Refine all inputs of the chosen objects in one round of `Round.boundary`, whether or not they are trusted."""
     for image in tqdm(choice.images, desc="refining", unit="image", leave=False, disable=None):
         pixels = read_image(image.path, image.annotated.size)
         for true, inputs in inputs_of(image, seed):
             for coarse in inputs.values():
-                case = _refine(refiner, method, pixels, coarse, true)
+                case = _refine(refiner, pixels, coarse, true)
                 if case is not None:
                     yield case
 
 
-def _refine(refiner: PatchRefiner, method: Method, pixels: Image, coarse: Mask, true: Mask) -> Case | None:
+def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> Case | None:
+    placed = place_patches(MaskWindow.of(0, coarse), Round.boundary, PatchSpec(), true.shape)
+    if not len(placed.boxes):
+        return None
     network = as_network(refiner.predict_patches, refiner.device)
-    image = ImageMasks(0, pixels.shape[:2], (MaskWindow.of(0, coarse),), lambda: pixels)
-    evidence: Evidence | None = None
-    for number in range(len(method.rounds)):
-        placed = method.place(image, number)
-        crops = join_crops(placed.cut(method.crop_side(number)), 16)
-        answers = [network(*some)() for some in crops]
-        if not answers:
-            break
-        joined = np.concatenate(answers)
-        if number == 0:
-            evidence = read_answers(placed.placed[0], joined)[1]
-        image = method.paste(placed, joined[:, 0], last=number == len(method.rounds) - 1)
+    answers = [network(*crops)() for crops in join_crops([cut_patches(pixels, placed, PatchSpec().size)], 16)]
+    means, evidence = read_answers(placed, np.concatenate(answers))
     if evidence is None:
         return None
+    x1, y1, x2, y2 = placed.mask.window
     refined = np.zeros_like(true)
-    x1, y1, x2, y2 = image.masks[0].window
-    refined[y1:y2, x1:x2] = image.masks[0].mask
+    refined[y1:y2, x1:x2] = means > 0.5
     return Case(evidence, _iou(refined, true) - _iou(coarse, true))
 
 
-def fit(cases: Sequence[Case], harm: float = 2.0) -> Judgement:
+def fit(cases: Sequence[Case], harm: float = 2.0) -> tuple[float, Evidence]:
     """Logistic regression of "refinement made it worse" on the evidence, each case weighted by what was at stake.
 
     Args:
         cases: Of masks that got better and of such that got worse.
         harm: Weight of those that got worse, > 0.
+
+    Returns:
+        Bias and weights of the log-odds that a mask is better kept.
 
     Raises:
         SettingError: If the cases are all of one kind, or ``harm`` is not above 0.
@@ -140,13 +130,12 @@ def fit(cases: Sequence[Case], harm: float = 2.0) -> Judgement:
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     bias, *others = weights.detach().tolist()
-    return Judgement(bias, Evidence(*others))
+    return bias, Evidence(*others)
 
 
-def keeps(cases: Sequence[Case], judgement: Judgement) -> NDArray[np.bool_]:
+def keeps(cases: Sequence[Case], bias: float, weights: Evidence) -> NDArray[np.bool_]:
     """(n,) bool, which of the masks would be kept."""
-    evidence = np.array([case.evidence for case in cases])
-    return np.asarray(evidence @ np.array(judgement.weights) + judgement.bias > 0)
+    return np.asarray(np.array([case.evidence for case in cases]) @ np.array(weights) + bias > 0)
 
 
 def _iou(one: Mask, two: Mask) -> float:

@@ -30,12 +30,12 @@ def paste_patches(
     Args:
         placed: The mask and its n patches; without any it is returned as it is.
         probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
-            trust, (n, 2, s, s), a mask that no round has refined yet stays as it is where it is trusted.
+            trust, (n, 2, s, s), `Round.boundary` leaves a mask as it is that is trusted, unless a round has refined it.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
         last: Whether no round follows. Else `Round.object` leaves a mask alone that it would hardly change (`CLOSE`):
-            the patches of the next round show its boundary larger, and judge it anew.
+            the patches of the next round show its boundary larger.
 
     Raises:
         ValueError: If there is not one patch for each box, or the threshold is out of range.
@@ -45,7 +45,7 @@ def paste_patches(
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
     means, evidence = read_answers(placed, probabilities)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
-    if mask.reason is not None and is_trusted(evidence, kind):  # what a round has refined is no longer judged
+    if kind is Round.boundary and mask.reason is not None and is_trusted(evidence):
         return kept.leave(TRUSTED)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():

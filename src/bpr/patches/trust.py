@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr.patches.boundary import boundary_strength
-from bpr.structures import Mask, Round
+from bpr.structures import Mask
 
 PATCH_SIDE: Final = 64
 """Side of a patch, px, for which `Evidence` is in pixels; at other scales it is in the same parts of a patch."""
@@ -32,22 +32,12 @@ class Evidence(NamedTuple):
 TRUSTED: Final = "trusted by the network as it came"
 """Why a mask stays as it came although it went through the network."""
 SHARPEST: Final = 0.02
+BIAS: Final = 0.52
+WEIGHTS: Final = Evidence(trust=3.61, blur=3.86)
+"""Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
-
-class Judgement(NamedTuple):
-    """Log-odds that a mask is better kept than refined: ``bias``, and the sum of the weighted evidence."""
-
-    bias: float
-    weights: Evidence
-
-
-JUDGEMENTS: Final = {
-    Round.object: Judgement(0.52, Evidence(trust=3.61, blur=3.86)),
-    Round.boundary: Judgement(0.52, Evidence(trust=3.61, blur=3.86)),
-}
-"""How masks are judged in each kind of round, by patches of its scale.
-
-Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card.
+Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card: on patches of 64 px, which
+are those that judge (`Round.boundary`).
 """
 
 
@@ -73,9 +63,8 @@ def gather_evidence(
     return Evidence(float(at_boundary.mean()), math.log(unsure / length + SHARPEST))
 
 
-def is_trusted(evidence: Evidence | None, kind: Round) -> bool:
-    """Whether a mask is rather kept than refined, by what a round of this kind knows; not without evidence."""
+def is_trusted(evidence: Evidence | None) -> bool:
+    """Whether a mask is rather kept than refined; not without evidence."""
     if evidence is None:
         return False
-    bias, weights = JUDGEMENTS[kind]
-    return bias + sum(weight * value for weight, value in zip(weights, evidence, strict=True)) > 0
+    return BIAS + sum(weight * value for weight, value in zip(WEIGHTS, evidence, strict=True)) > 0
