@@ -1,6 +1,6 @@
 """Refine the masks of any instance segmenter: ``python refine.py images=DIR predictions=FILE``.
 
-All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo is refined.
+All settings are in ``conf/refine.yaml``. Without arguments, an embedded example and demo are refined.
 """
 
 from __future__ import annotations

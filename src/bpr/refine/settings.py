@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
 from bpr.structures import Backend, ExifUse, PatchSpec, Round, SettingError
-from bpr.synthetic.demo import make_demo
+from bpr.synthetic.example import make_tour
 
 _LOWEST: Final = {
     "polygon_tolerance": 0,
@@ -78,7 +78,7 @@ class RefineSettings:
         """The settings of a composed configuration, from `bpr.config.refine_values`, of a run in ``folder``.
 
         What is not given of images, predictions and annotations comes from the data set that ``data=NAME`` names, or
-        else from the embedded demo, which is made unless it is there.
+        else from the embedded example and demo (`make_tour`), which are made unless they are there.
 
         Raises:
             SettingError: If a value is out of its range.
@@ -90,8 +90,8 @@ class RefineSettings:
         output, sheet = given.pop("output"), given.pop("contact_sheet")
         nothing_given = paths["images"] is None and paths["predictions"] is None
         if nothing_given and source is None:
-            demo = make_demo(cache / "demo")
-            paths = {"images": demo.images, "predictions": demo.predictions, "annotations": demo.annotations}
+            tour = make_tour(cache / "demo")
+            paths = {"images": tour.images, "predictions": tour.predictions, "annotations": tour.annotations}
             sheet = sheet is not False
         elif source is not None:
             paths["images"] = paths["images"] or source.images

@@ -24,7 +24,7 @@ Example = tuple[str, Sequence[Panel]]
 
 
 def write_contact_sheet(
-    path: Path, changes: Sequence[InstanceChange], class_names: Mapping[int, str], max_images: int = 8
+    path: Path, changes: Sequence[InstanceChange], class_names: Mapping[int, str], max_images: int = 12
 ) -> int:
     """Write a sheet of the instances that changed, two of an image, as a PNG file; none if no mask changed.
 
