@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
         print(f"refined masks: {finished.refined.path}")
         ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
         report = refine_text(cfg) if settings.report else None
-        for line in show_outcome(finished, ratio, settings.contact_sheet, report):
+        for line in show_outcome(finished, ratio, settings.contact_sheet, report, settings.report_min_score):
             print(line)
 
 

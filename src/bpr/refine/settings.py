@@ -53,11 +53,22 @@ class RefineSettings:
     dilation_ratio: float | None
     overwrite: bool
     report: bool
+    report_min_score: float
     contact_sheet: bool
 
     def __post_init__(self) -> None:
+        self._check_ranges()
+        try:
+            if self.input_size is not None:
+                check_input_size(self.input_size)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
+
+    def _check_ranges(self) -> None:
         if not 0 <= self.threshold < 1:
             raise SettingError(f"threshold must be in [0, 1), got {self.threshold}")
+        if not 0 <= self.report_min_score <= 1:
+            raise SettingError(f"report_min_score must be in [0, 1], got {self.report_min_score}")
         for name, lowest in _LOWEST.items():
             value = getattr(self, name)
             if value is not None and not lowest <= value < math.inf:
@@ -67,11 +78,6 @@ class RefineSettings:
         if self.dilation_ratio is not None and not 0 < self.dilation_ratio < 1:
             problem = "dilation_ratio must be in (0, 1), a part of the image's diagonal"
             raise SettingError(f"{problem}, got {self.dilation_ratio}")
-        try:
-            if self.input_size is not None:
-                check_input_size(self.input_size)
-        except ValueError as error:
-            raise SettingError(str(error)) from error
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any], folder: str | Path) -> Self:
