@@ -1,6 +1,6 @@
 """Refine the masks of any instance segmenter: ``python refine.py images=DIR predictions=FILE``.
 
-All settings are in ``conf/refine.yaml``. Without arguments, the embedded demo is refined.
+All settings are in ``conf/refine.yaml``. Without arguments, an embedded example and demo are refined.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
         print(f"refined masks: {finished.refined.path}")
         ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
         report = refine_text(cfg) if settings.report else None
-        for line in show_outcome(finished, ratio, settings.contact_sheet, report):
+        for line in show_outcome(finished, ratio, settings.contact_sheet, report, settings.report_min_score):
             print(line)
         if finished.summary.kept:
             print(format_kept(finished.summary))

@@ -98,6 +98,7 @@ class RefineConf:
     dilation_ratio: float | None = MISSING
     overwrite: bool = MISSING
     report: bool = MISSING
+    report_min_score: float = MISSING
     contact_sheet: bool | None = MISSING
     patch: Any = field(default_factory=_schema(PatchSpec, build=False))
     trainer: Any = MISSING

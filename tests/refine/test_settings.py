@@ -39,6 +39,7 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
         ("images_per_batch=0", "images_per_batch must be at least 1"),
         ("num_workers=-1", "num_workers must be at least 0"),
         ("threads=0", "threads must be at least 1"),
+        ("report_min_score=30", r"report_min_score must be in \[0, 1\]"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_its_name(settings, override, message):

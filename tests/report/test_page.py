@@ -1,5 +1,7 @@
 """The report page: what stands in it, and that nothing from a file can act in it."""
 
+import base64
+import hashlib
 import json
 import re
 from html import unescape
@@ -64,7 +66,8 @@ def test_text_from_files_stays_text(toy_coco, finish):
     path = toy_coco.root / "refined.html"
     write_text(path, render(*finish().arguments(), f"images: {HOSTILE}"), errors="replace")
     page = path.read_text(encoding="utf-8")
-    assert "<script" not in page
+    assert page.count("<script") == 1  # ours
+    assert "<script>document.title" not in page
     assert "src=x" in page
     assert "<img src=x" not in page
     assert sorted(p.name for p in toy_coco.root.iterdir() if "refined" in p.name) == ["refined.html"]
@@ -74,6 +77,31 @@ def test_text_from_files_stays_text(toy_coco, finish):
 def test_the_number_of_pictures_is_bounded(finish, shown):
     page = render(*finish(refine=lambda n, coarse, truth: truth).arguments(), "", shown)
     assert page.count("<img") == shown * 4 * 2  # changed and made better; none is worse
+
+
+def test_predictions_with_a_low_score_are_counted_and_not_pictured(finish):
+    found = finish(refine=lambda n, coarse, truth: truth)
+    scores = sorted(change.coarse.score for change in found.changes)
+    kept = sum(score >= scores[5] for score in scores)
+    page = render(*found.arguments(), "", min_score=scores[5])
+    below = f"Without {len(scores) - kept} predictions with a score below {scores[5]:g} (report_min_score)."
+    assert page.count(below) == 3
+    assert page.count("<figure>") == 2 * kept  # made better, and changed most
+    assert "report_min_score" not in render(*found.arguments(), "", min_score=scores[0])
+
+
+def test_what_was_made_better_and_worse_comes_first(finish):
+    page = render(*finish().arguments(), "")
+    order = [page.index(f'<h2 id="{anchor}">') for anchor in ("scores", "better", "worse", "changed", "classes")]
+    assert order == sorted(order)
+
+
+def test_only_the_script_of_the_page_may_run(finish):
+    page = render(*finish().arguments(), "")
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in page
+    assert page.count('<input type="range"') == page.count("<figure>") == 6
 
 
 def test_a_run_without_changes_has_a_page(finish):

@@ -13,7 +13,8 @@ from bpr.formats.coco import read_results
 from bpr.formats.json_fields import read_json
 from bpr.synthetic import demo
 from bpr.synthetic import scene as demo_scene
-from bpr.synthetic.demo import DemoFiles, make_demo
+from bpr.synthetic.demo import make_demo
+from bpr.synthetic.made_sets import MadeSet
 from bpr.synthetic.scene import MIN_AREA, MIN_CONTRAST, contrasts
 from bpr.synthetic.shapes import SHAPES
 
@@ -21,7 +22,7 @@ pytest.importorskip("skimage")
 
 
 @pytest.fixture(scope="module")
-def val(tmp_path_factory: pytest.TempPathFactory) -> DemoFiles:
+def val(tmp_path_factory: pytest.TempPathFactory) -> MadeSet:
     return make_demo(tmp_path_factory.mktemp("demo"))
 
 
@@ -34,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_images_have_the_size_that_the_annotations_say(val: DemoFiles) -> None:
+def test_images_have_the_size_that_the_annotations_say(val: MadeSet) -> None:
     images = read_annotations(val.annotations).images
 
     assert len(images) == 8
@@ -44,7 +45,7 @@ def test_images_have_the_size_that_the_annotations_say(val: DemoFiles) -> None:
         assert picture.shape == (*image.size, 3)
 
 
-def test_every_image_has_several_visible_objects_that_do_not_overlap(val: DemoFiles) -> None:
+def test_every_image_has_several_visible_objects_that_do_not_overlap(val: MadeSet) -> None:
     for image in read_annotations(val.annotations).images.values():
         masks = [rle.decode(true.rle) for true in image.truths]
         assert 5 <= len(masks) <= 11
@@ -52,7 +53,7 @@ def test_every_image_has_several_visible_objects_that_do_not_overlap(val: DemoFi
         assert np.sum(masks, axis=0).max() == 1
 
 
-def test_every_category_occurs(val: DemoFiles) -> None:
+def test_every_category_occurs(val: MadeSet) -> None:
     annotations = read_annotations(val.annotations)
 
     found = {true.category for image in annotations.images.values() for true in image.truths}
@@ -60,7 +61,7 @@ def test_every_category_occurs(val: DemoFiles) -> None:
     assert found == set(annotations.categories) == set(SHAPES)
 
 
-def test_area_and_bbox_of_an_annotation_are_those_of_its_mask(val: DemoFiles) -> None:
+def test_area_and_bbox_of_an_annotation_are_those_of_its_mask(val: MadeSet) -> None:
     annotations = read_json(val.annotations)["annotations"]
 
     assert [entry["id"] for entry in annotations] == list(range(1, len(annotations) + 1))
@@ -72,7 +73,7 @@ def test_area_and_bbox_of_an_annotation_are_those_of_its_mask(val: DemoFiles) ->
         assert (x + width, y + height) == (columns.max() + 1, rows.max() + 1)
 
 
-def test_there_is_a_coarse_mask_per_object_and_two_mistakes_per_image(val: DemoFiles) -> None:
+def test_there_is_a_coarse_mask_per_object_and_two_mistakes_per_image(val: MadeSet) -> None:
     truths = {i: len(image.truths) for i, image in read_annotations(val.annotations).images.items()}
 
     predictions = Counter(entry["image_id"] for entry in read_results(val.predictions))
@@ -80,7 +81,7 @@ def test_there_is_a_coarse_mask_per_object_and_two_mistakes_per_image(val: DemoF
     assert predictions == {image_id: count + 2 for image_id, count in truths.items()}
 
 
-def test_coarse_masks_are_neither_perfect_nor_hopeless(val: DemoFiles) -> None:
+def test_coarse_masks_are_neither_perfect_nor_hopeless(val: MadeSet) -> None:
     images = read_annotations(val.annotations).images
     best = []
     for entry in read_results(val.predictions):
@@ -91,7 +92,7 @@ def test_coarse_masks_are_neither_perfect_nor_hopeless(val: DemoFiles) -> None:
     assert 0.7 < np.median(best) < 0.9
 
 
-def test_coarse_masks_of_small_objects_are_as_good_as_those_of_large_ones(val: DemoFiles) -> None:
+def test_coarse_masks_of_small_objects_are_as_good_as_those_of_large_ones(val: MadeSet) -> None:
     images = read_annotations(val.annotations).images
     overlaps: dict[bool, list[float]] = {True: [], False: []}
     for entry in read_results(val.predictions):
@@ -105,14 +106,14 @@ def test_coarse_masks_of_small_objects_are_as_good_as_those_of_large_ones(val: D
     assert abs(np.median(overlaps[True]) - np.median(overlaps[False])) < 0.1
 
 
-def test_scores_fall_within_each_image_and_lie_in_0_to_1(val: DemoFiles) -> None:
+def test_scores_fall_within_each_image_and_lie_in_0_to_1(val: MadeSet) -> None:
     entries = read_results(val.predictions)
 
     assert entries == sorted(entries, key=lambda entry: (entry["image_id"], -entry["score"]))
     assert all(0 < entry["score"] < 1 for entry in entries)
 
 
-def test_every_object_stands_out_from_what_is_around_it(val: DemoFiles) -> None:
+def test_every_object_stands_out_from_what_is_around_it(val: MadeSet) -> None:
     colours = []
     for image in read_annotations(val.annotations).images.values():
         picture = cv2.imread(str(val.images / image.file_name))

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
-from bpr.synthetic.demo import make_demo
+from bpr.synthetic.example import make_tour
 
 _LOWEST: Final = {
     "polygon_tolerance": 0,
@@ -54,11 +54,22 @@ class RefineSettings:
     dilation_ratio: float | None
     overwrite: bool
     report: bool
+    report_min_score: float
     contact_sheet: bool
 
     def __post_init__(self) -> None:
+        self._check_ranges()
+        try:
+            if self.input_size is not None:
+                check_input_size(self.input_size)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
+
+    def _check_ranges(self) -> None:
         if not 0 <= self.threshold < 1:
             raise SettingError(f"threshold must be in [0, 1), got {self.threshold}")
+        if not 0 <= self.report_min_score <= 1:
+            raise SettingError(f"report_min_score must be in [0, 1], got {self.report_min_score}")
         for name, lowest in _LOWEST.items():
             value = getattr(self, name)
             if value is not None and not lowest <= value < math.inf:
@@ -68,18 +79,13 @@ class RefineSettings:
         if self.dilation_ratio is not None and not 0 < self.dilation_ratio < 1:
             problem = "dilation_ratio must be in (0, 1), a part of the image's diagonal"
             raise SettingError(f"{problem}, got {self.dilation_ratio}")
-        try:
-            if self.input_size is not None:
-                check_input_size(self.input_size)
-        except ValueError as error:
-            raise SettingError(str(error)) from error
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any], folder: str | Path) -> Self:
         """The settings of a composed configuration, from `bpr.config.refine_values`, of a run in ``folder``.
 
         What is not given of images, predictions and annotations comes from the data set that ``data=NAME`` names, or
-        else from the embedded demo, which is made unless it is there.
+        else from the embedded example and demo (`make_tour`), which are made unless they are there.
 
         Raises:
             SettingError: If a value is out of its range.
@@ -91,8 +97,8 @@ class RefineSettings:
         output, sheet = given.pop("output"), given.pop("contact_sheet")
         nothing_given = paths["images"] is None and paths["predictions"] is None
         if nothing_given and source is None:
-            demo = make_demo(cache / "demo")
-            paths = {"images": demo.images, "predictions": demo.predictions, "annotations": demo.annotations}
+            tour = make_tour(cache / "demo")
+            paths = {"images": tour.images, "predictions": tour.predictions, "annotations": tour.annotations}
             sheet = sheet is not False
         elif source is not None:
             paths["images"] = paths["images"] or source.images

@@ -57,18 +57,19 @@ def instance_changes(
 
 
 def most_changed(changes: Sequence[InstanceChange], count: int) -> list[InstanceChange]:
-    """Up to ``count`` instances whose mask is another one now, the least alike first."""
-    return sorted((c for c in changes if c.iou_with_coarse < 1), key=lambda c: c.iou_with_coarse)[:count]
+    """Up to ``count`` instances whose mask is another one now, by how unlike the coarse one it is, times score."""
+    changed = (c for c in changes if c.iou_with_coarse < 1)
+    return sorted(changed, key=lambda c: c.coarse.score * (c.iou_with_coarse - 1))[:count]
 
 
 def made_better(changes: Sequence[InstanceChange], count: int) -> list[InstanceChange]:
-    """Up to ``count`` instances whose IoU with their object rose by more than `UNCHANGED`, the most first."""
-    return sorted((c for c in changes if c.gain > UNCHANGED), key=lambda c: -c.gain)[:count]
+    """Up to ``count`` instances whose IoU with their object rose by more than `UNCHANGED`, by this times score."""
+    return sorted((c for c in changes if c.gain > UNCHANGED), key=lambda c: -c.coarse.score * c.gain)[:count]
 
 
 def made_worse(changes: Sequence[InstanceChange], count: int) -> list[InstanceChange]:
-    """Up to ``count`` instances whose IoU with their object fell by more than `UNCHANGED`, the most first."""
-    return sorted((c for c in changes if c.gain < -UNCHANGED), key=lambda c: c.gain)[:count]
+    """Up to ``count`` instances whose IoU with their object fell by more than `UNCHANGED`, by this times score."""
+    return sorted((c for c in changes if c.gain < -UNCHANGED), key=lambda c: c.coarse.score * c.gain)[:count]
 
 
 def _scores_by_position(evaluation: Evaluation) -> dict[int, MatchScores]:

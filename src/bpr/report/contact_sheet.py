@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from bpr.drawing import COLOURS, write_png
-from bpr.report.changes import InstanceChange
+from bpr.report.changes import InstanceChange, most_changed
 from bpr.report.pictures import Panel, panels_of
 
 PANEL: Final = 208
@@ -24,7 +24,7 @@ Example = tuple[str, Sequence[Panel]]
 
 
 def write_contact_sheet(
-    path: Path, changes: Sequence[InstanceChange], class_names: Mapping[int, str], max_images: int = 8
+    path: Path, changes: Sequence[InstanceChange], class_names: Mapping[int, str], max_images: int = 12
 ) -> int:
     """Write a sheet of the instances that changed, two of an image, as a PNG file; none if no mask changed.
 
@@ -46,7 +46,7 @@ def choose_instances(changes: Sequence[InstanceChange], max_images: int) -> list
             images.setdefault(change.record.image_id, []).append(change)
     changed = list(images.values())
     picked = np.unique(np.linspace(0, len(changed) - 1, min(max_images, len(changed))).round().astype(int))
-    return [sorted(changed[n], key=lambda c: c.coarse.score * (c.iou_with_coarse - 1))[:2] for n in picked]
+    return [most_changed(changed[n], 2) for n in picked]
 
 
 def draw_sheet(rows: Sequence[Sequence[Example]]) -> PillowImage.Image:

@@ -14,7 +14,9 @@ from bpr.report.contact_sheet import write_contact_sheet
 from bpr.report.page import render
 
 
-def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, settings: str | None) -> Iterator[str]:
+def show_outcome(
+    run: FinishedRun, dilation_ratio: float, contact_sheet: bool, settings: str | None, min_score: float = 0.0
+) -> Iterator[str]:
     """Write what is asked for of a run, and yield lines for people: where it is, and the table of scores.
 
     Both results files are read once, and only if something needs them.
@@ -24,6 +26,7 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
         dilation_ratio: Of Boundary AP.
         contact_sheet: Whether to write one.
         settings: The whole configuration as text, to be shown on the page; None: write no page.
+        min_score: The page shows pictures of no prediction below it; in [0, 1].
     """
     output, annotations = run.refined.path, run.annotations
     has_truths = annotations is not None and annotations.has_truths
@@ -44,6 +47,6 @@ def show_outcome(run: FinishedRun, dilation_ratio: float, contact_sheet: bool, s
     if evaluation is not None:
         yield format_table(evaluation)
     if settings is not None:
-        page = render(run, changes, evaluation, settings)
+        page = render(run, changes, evaluation, settings, min_score=min_score)
         write_text(report_path(output), page, errors="replace")  # JSON may hold half a surrogate pair
         yield f"report: {report_path(output)}"

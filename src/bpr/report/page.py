@@ -1,6 +1,7 @@
 """The page itself: what stands in it."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def render(
     evaluation: Evaluation | None,
     settings: str,
     shown: int = SHOWN,
+    min_score: float = 0.0,
 ) -> str:
     """The page as text.
 
@@ -51,9 +53,11 @@ def render(
         evaluation: Of its results beside the coarse masks, where there is ground truth.
         settings: The whole configuration as text.
         shown: Instances in each gallery, at most.
+        min_score: Instances below it are in no gallery, and counted; in [0, 1].
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "data_uri": _data_uri}
+    environment.filters |= {"percent": percent, "data_uri": _data_uri, "csp_hash": _csp_hash}
+    ranked = [change for change in changes if change.coarse.score >= min_score]
     source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         title=run.refined.path.name,
@@ -65,7 +69,9 @@ def render(
         scores=None if evaluation is None else table_rows(evaluation),
         remarks=[] if evaluation is None else remarks(evaluation),
         classes=[] if evaluation is None else class_rows(evaluation),
-        galleries=_galleries(changes, evaluation is not None, shown),
+        galleries=_galleries(ranked, evaluation is not None, shown),
+        hidden=len(changes) - len(ranked),
+        min_score=min_score,
         histogram=_histogram(changes, evaluation is not None),
         settings=settings,
         names={} if run.annotations is None else run.annotations.categories,
@@ -96,14 +102,19 @@ def _data_uri(picture: Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def _csp_hash(script: str) -> str:
+    """How a content security policy names a script that may run, and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
 def _galleries(changes: Sequence[InstanceChange], judged: bool, shown: int) -> list[Gallery]:
-    chosen = [
-        ("changed", "Changed most", "The least alike first: IoU of the coarse and the refined mask.", most_changed)
-    ]
-    if judged:
-        better = "Matched instances whose IoU with their object rose most."
-        worse = "Matched instances whose IoU with their object fell most."
-        chosen += [("better", "Made better", better, made_better), ("worse", "Made worse", worse, made_worse)]
+    better = "Matched instances whose IoU with their object rose, by gain times score."
+    worse = "Matched instances whose IoU with their object fell, by loss times score."
+    changed = "By 1 minus the IoU of the coarse and the refined mask, times score."
+    chosen = (
+        [("better", "Made better", better, made_better), ("worse", "Made worse", worse, made_worse)] if judged else []
+    )
+    chosen.append(("changed", "Changed most", changed, most_changed))
     selected = [choose(changes, shown) for *_, choose in chosen]
     panels = iter(panels_of([change for part in selected for change in part]))
     return [

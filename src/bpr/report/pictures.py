@@ -13,7 +13,7 @@ from bpr.patches.windows import working_window
 from bpr.report.changes import InstanceChange
 from bpr.structures import Image, Rle, Size, Window
 
-SIDE: Final = 280
+SIDE: Final = 340
 """Longer side of a picture, px."""
 _MAX_ZOOM: Final = 8
 _MARGIN: Final = 0.12  # of the longer side of the instance

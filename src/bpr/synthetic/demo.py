@@ -1,30 +1,13 @@
 """The embedded demo: small COCO data sets with exact masks, made on this machine at first use.
 
-Nothing is downloaded. The pictures are composited from photographs that every scikit-image wheel holds, all
-public domain or CC0, according to the documentation of `skimage.data`:
-
-===================  ========================================  ==========================================
-photograph           by                                        licence
-===================  ========================================  ==========================================
-`astronaut`          NASA                                      public domain
-`brick`              CC0Textures (Bricks25)                    CC0
-`chelsea`            Stefan van der Walt                       CC0
-`coffee`             Rachel Michetti, Pikolo Espresso Bar      CC0
-`grass`              linolafett, DeviantArt                    CC0
-`gravel`             CC0Textures (Gravel04)                    CC0
-`hubble_deep_field`  NASA, ESA                                 public domain
-`retina`             Mikael Häggström                          CC0
-`rocket`             SpaceX                                    public domain
-===================  ========================================  ==========================================
+The pictures are composited from `bpr.synthetic.photographs`; nothing is downloaded.
 """
 
-import contextlib
 import json
-import os
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -33,6 +16,8 @@ from bpr import rle
 from bpr.formats.coco import write_results, xywh
 from bpr.structures import Image, Mask, Size
 from bpr.synthetic.coarse_masks import SimulationSpec, simulate_coarse
+from bpr.synthetic.made_sets import MadeSet, make_set
+from bpr.synthetic.photographs import photograph
 from bpr.synthetic.scene import Scene, compose_scene
 from bpr.synthetic.shapes import SHAPES
 
@@ -61,30 +46,12 @@ _PARTS: dict[str, slice | tuple[slice, slice]] = {
     "astronaut": np.s_[190:],  # without the face: nothing is to be put on it
     "retina": np.s_[350:1060, 350:1060],  # without the black frame
 }
-_NAMES = ("images", "instances.json", "coarse.json", "complete.json", "cityscapes")
-"""What may be in the folder of a set; the last one is of older versions."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoFiles:
-    """Where a demo set is: a folder of images, COCO annotations, and COCO results with coarse masks."""
+def make_demo(root: str | Path, split: Split = "val") -> MadeSet:
+    """Make the demo set ``root/split`` (``train`` or ``val``), unless it is there already, as `make_set` does.
 
-    images: Path
-    annotations: Path
-    predictions: Path
-
-    @classmethod
-    def of(cls, folder: Path) -> Self:
-        """The files of the set in ``folder``."""
-        return cls(folder / "images", folder / "instances.json", folder / "coarse.json")
-
-
-def make_demo(root: str | Path, split: Split = "val") -> DemoFiles:
-    """Make the demo set ``root/split`` (``train`` or ``val``), unless it is there already.
-
-    With the same versions of the libraries, the files are the same byte for byte each time. The set is built
-    in a hidden folder of ``root`` and renamed at the end; several processes may do so at the same time. A set
-    that is incomplete, or of another version, is replaced.
+    With the same versions of the libraries, the files are the same byte for byte each time.
 
     Raises:
         ModuleNotFoundError: If scikit-image is not installed.
@@ -93,44 +60,10 @@ def make_demo(root: str | Path, split: Split = "val") -> DemoFiles:
     """
     if split not in COUNTS:
         raise ValueError(f"split must be one of {sorted(COUNTS)}, got {split!r}")
-    folder = Path(root) / split
-    files = DemoFiles.of(folder)
-    if _is_complete(folder):
-        return files
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(_NAMES)):
-        raise FileExistsError(f"{folder} is no demo set of bpr; move it away, or choose another folder")
-    Path(root).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{split}-", dir=root) as unfinished:
-        built, replaced = Path(unfinished) / "built", Path(unfinished) / "replaced"
-        _build(built, split)
-        if not _is_complete(folder):
-            with contextlib.suppress(FileNotFoundError):  # nothing to replace
-                os.rename(folder, replaced)
-            try:
-                os.rename(built, folder)
-            except OSError:
-                if not _is_complete(folder):  # else another process was faster, with the same files
-                    raise
-    return files
+    return make_set(Path(root) / split, VERSION, partial(_build, split))
 
 
-def _is_complete(folder: Path) -> bool:
-    try:
-        stamp = json.loads((folder / "complete.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent or cut off: then the set is made anew
-        return False
-    return bool(stamp == _stamp(folder))
-
-
-def _stamp(folder: Path) -> dict[str, int]:
-    """What the last file of a complete set says: the version and the number of files."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "complete.json"]
-    return {"version": VERSION, "files": len(files)}
-
-
-def _build(folder: Path, split: Split) -> None:
-    files = DemoFiles.of(folder)
-    files.images.mkdir(parents=True)
+def _build(split: Split, files: MadeSet) -> None:
     photographs = _photographs()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -150,7 +83,6 @@ def _build(folder: Path, split: Split) -> None:
     content = {"images": images, "annotations": annotations, "categories": categories}
     files.annotations.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
     write_results(files.predictions, predictions)
-    (folder / "complete.json").write_text(json.dumps(_stamp(folder)), encoding="utf-8")
 
 
 def _compose(photographs: dict[str, Image], number: int, rng: np.random.Generator) -> Scene:
@@ -162,16 +94,8 @@ def _compose(photographs: dict[str, Image], number: int, rng: np.random.Generato
 
 
 def _photographs() -> dict[str, Image]:
-    try:
-        import skimage.data
-    except ModuleNotFoundError as error:
-        remedy = "the demo is made from photographs of scikit-image; install it: pip install scikit-image"
-        raise ModuleNotFoundError(remedy, name=error.name) from error
-    photographs = {}
-    for name in dict.fromkeys(_BACKGROUNDS + _TEXTURES):
-        photograph = np.asarray(getattr(skimage.data, name)(), np.uint8)
-        photographs[name] = photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
-    return {name: photograph[_PARTS.get(name, slice(None))] for name, photograph in photographs.items()}
+    names = dict.fromkeys(_BACKGROUNDS + _TEXTURES)
+    return {name: photograph(name)[_PARTS.get(name, slice(None))] for name in names}
 
 
 def _annotated(scene: Scene, image_id: int, first_id: int) -> list[dict[str, Any]]:

@@ -1,0 +1,76 @@
+"""Photographs with outlines that were drawn by hand, a click per corner, as annotators do: ``example.json``.
+
+What ``python refine.py`` shows without arguments begins with them; the scenes of the demo, with ground truth, follow.
+"""
+
+import json
+import shutil
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from bpr.formats.coco import read_results, write_results
+from bpr.formats.json_fields import read_json
+from bpr.structures import Image
+from bpr.synthetic import demo
+from bpr.synthetic.made_sets import MadeSet, make_set
+from bpr.synthetic.photographs import photograph
+
+
+def read_example() -> dict[str, Any]:
+    """The outlines as the content of a COCO annotation file: images, annotations (polygons) and categories."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("example.json").read_text(encoding="utf-8"))
+    return content
+
+
+def example_photograph(file_name: str) -> Image:
+    """The photograph, (h, w, 3) uint8, of an image that `read_example` lists; errors as of `photograph`."""
+    return photograph(Path(file_name).stem)
+
+
+def make_tour(root: str | Path) -> MadeSet:
+    """The photographs, then the scenes of the demo's ``val``, as one set ``root/tour``, made unless it is there.
+
+    The hand-drawn outlines are predictions, of classes of which no object is annotated: they enter no score.
+
+    Raises:
+        ModuleNotFoundError: If scikit-image is not installed.
+        FileExistsError: If ``root/tour`` or ``root/val`` has files that are not ours; they are left alone.
+    """
+    scenes = demo.make_demo(root)
+    return make_set(Path(root) / "tour", demo.VERSION, partial(_build, scenes))
+
+
+def _build(scenes: MadeSet, made: MadeSet) -> None:
+    example, truth = read_example(), read_json(scenes.annotations)
+    shutil.copytree(scenes.images, made.images, dirs_exist_ok=True)
+    first_image, first_class = (max(one["id"] for one in truth[kind]) for kind in ("images", "categories"))
+    names = {}
+    for image in example["images"]:
+        image["id"] += first_image
+        names[image["id"]] = image["file_name"]
+        encoded, picture = cv2.imencode(".png", example_photograph(image["file_name"])[..., ::-1])
+        assert encoded
+        (made.images / image["file_name"]).write_bytes(picture.tobytes())
+    for category in example["categories"]:
+        category["id"] += first_class
+    drawn = [
+        {
+            "image_id": outline["image_id"] + first_image,
+            "file_name": names[outline["image_id"] + first_image],
+            "category_id": outline["category_id"] + first_class,
+            "segmentation": outline["segmentation"],
+            "score": 1.0,
+        }
+        for outline in example["annotations"]
+    ]
+    content = {
+        "images": example["images"] + truth["images"],
+        "annotations": truth["annotations"],
+        "categories": truth["categories"] + example["categories"],
+    }
+    made.annotations.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+    write_results(made.predictions, drawn + read_results(scenes.predictions))
