@@ -69,10 +69,9 @@ def test_refined_masks_equal_those_of_a_plain_implementation(shared_dir, release
         f"output={output}",
         f"ckpt={weights}",
         "patch.size=64",
-        "input_size=32",
         "patch.compat_2021=true",
     )
-    segmenter, spec = load_segmenter(weights, input_size=32), PatchSpec(compat_2021=True)
+    segmenter, spec = load_segmenter(weights), PatchSpec(compat_2021=True)
     ious, changed = [], 0
     for entry, refined in zip(entries, json.loads(output.read_text()), strict=True):
         image = np.asarray(Image.open(folder / "images" / names[entry["image_id"]]).convert("RGB"))
