@@ -11,10 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch.distributed
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import settings
+from omegaconf import DictConfig, open_dict
 from PIL import Image
 
 from bpr import rle
+from bpr.config import register_schemas
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,6 +102,53 @@ def toy_coco(tmp_path: Path) -> ToyCoco:
     (folder / "instances.json").write_text(json.dumps(truth))
     (folder / "coarse.json").write_text(json.dumps(results))
     return ToyCoco(folder, folder / "images", folder / "instances.json", folder / "coarse.json")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network, the smallest HRNet: not to be changed."""
+    from bpr.models.segmenter import PatchSegmenter
+    from bpr.models.weights import save_segmenter
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32)
+    torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
+    save_segmenter(segmenter, path)
+    return path
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Iterator[Callable[..., DictConfig]]:
+    """The configuration of ``refine.py`` with some overrides, as Hydra gives it to ``main``."""
+
+    def compose_refine(*overrides: object) -> DictConfig:
+        register_schemas()
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            small = ["patch.size=32", "threads=1", "trainer.accelerator=cpu", "trainer.devices=1"]
+            small += ["trainer.enable_progress_bar=false", f"hydra.runtime.output_dir={tmp_path / 'run'}"]
+            small += [f"paths.cache={tmp_path / 'cache'}"]
+            cfg = compose("refine", [*small, *map(str, overrides)], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    yield compose_refine
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def refine(composed: Callable[..., DictConfig], weights: Path) -> Callable[..., None]:
+    """Run ``refine.py`` in this process; it ends with a SystemExit where ``python refine.py`` ends early."""
+    main = runpy.run_path(str(ROOT / "refine.py"))["main"].__wrapped__
+
+    def run(*overrides: object) -> None:
+        chosen = [] if any(str(o).startswith("ckpt=") for o in overrides) else [f"ckpt={weights}"]
+        main(composed(*chosen, *overrides))
+
+    return run
 
 
 Released = Callable[[str], Path]

@@ -15,7 +15,13 @@ def test_joblib_runs_the_jobs_of_a_sweep_side_by_side(toy_coco, tmp_path):
     sets = f"[{{images: '{toy_coco.images}', annotations: '{toy_coco.annotations}', "
     sets += f"predictions: ['{toy_coco.predictions}']}}]"
     command = [sys.executable, ROOT / "train.py", "-m", "debug=fast", f"data.train={sets}", f"data.val={sets}"]
-    command += ["patch.size=32", "data.patches_per_image=2", "threads=1", "trainer.max_steps=1"]
+    command += [
+        "model.net.backbone=hrnet_w18_small",
+        "patch.size=32",
+        "data.patches_per_image=2",
+        "threads=1",
+        "trainer.max_steps=1",
+    ]
     command += ["trainer.val_check_interval=1", "optim.optimizer.lr=0.01,0.001", "hydra/launcher=joblib"]
     command += ["hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(tmp_path / "cache")}

@@ -50,8 +50,8 @@ def train(toy_coco, monkeypatch):
 
 def of_toy(toy):
     sets = f"[{{images: '{toy.images}', annotations: '{toy.annotations}', predictions: ['{toy.predictions}']}}]"
-    return ["debug=fast", f"data.train={sets}", f"data.val={sets}", "patch.size=32", "data.patches_per_image=2",
-            "threads=1"]  # fmt: skip
+    small = ["model.net.backbone=hrnet_w18_small", "patch.size=32", "data.patches_per_image=2", "threads=1"]
+    return ["debug=fast", f"data.train={sets}", f"data.val={sets}", *small]
 
 
 def run_script(toy, *overrides):
@@ -145,7 +145,8 @@ def test_a_training_logs_its_figures_beside_the_coarse_ones_and_its_checkpoint_r
 
 
 def test_one_batch_can_be_learnt_by_heart(train, tmp_path):
-    train(tmp_path, "debug=overfit", "data.train=${data.val}", "data.batch_size=4", "trainer.max_steps=60")
+    small = ["data.batch_size=4", "model.net.input_size=32", "trainer.max_steps=60"]
+    train(tmp_path, "debug=overfit", "data.train=${data.val}", "trainer.limit_val_batches=0", *small)
     losses = [*column(tmp_path, "train/loss").values()]
     assert losses[-1] < 0.1 < losses[0]
 

@@ -21,7 +21,7 @@ PATCH = PatchSpec(48, placement=Placement.cover, margin=8)
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(0)
-    segmenter = PatchSegmenter(input_size=32).eval()
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32).eval()
     torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
     return segmenter
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 from bpr import PatchSpec, Refiner, rle
 from bpr.data.batches import RefinementBatch
 from bpr.data.datasets import RefinementDataset
+from bpr.models import backends
 from bpr.models.refiner import Inference, PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
 from bpr.patches.engine import Method
@@ -22,7 +23,7 @@ from bpr.structures import CoarseInstance, ImageRecord, Round, SettingError
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(0)
-    segmenter = PatchSegmenter(input_size=32).eval()
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32).eval()
     torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
     torch.nn.init.normal_(segmenter.backbone.conv1.mask.weight)
     return segmenter
@@ -250,12 +251,14 @@ def test_refused_options_leave_the_threads_of_torch_as_they_are(segmenter):
 
 
 def test_exports_are_kept_in_the_cache_that_the_environment_names(segmenter, monkeypatch, tmp_path):
-    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    exported = []
+    monkeypatch.setattr(backends, "check_backend", lambda backend, device: None)
+    monkeypatch.setattr(backends, "export_onnx", lambda network, path: exported.append(path))
+    monkeypatch.setattr(backends, "_OnnxNetwork", lambda path, device: None)
     monkeypatch.setenv("BPR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     Refiner(segmenter, device="cpu", backend="onnxruntime")
-    assert [path.suffix for path in (tmp_path / "cache" / "onnx").iterdir()] == [".onnx"]
+    assert [(path.parent, path.suffix) for path in exported] == [(tmp_path / "cache" / "onnx", ".onnx")]
     assert not (tmp_path / "home").exists()
 
 

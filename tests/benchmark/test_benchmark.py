@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from torch.multiprocessing.spawn import ProcessException
 
 from bpr import rle
@@ -11,17 +10,8 @@ from bpr.benchmark.__main__ import main
 from bpr.benchmark.measure import speed_of_processes
 from bpr.benchmark.workload import Workload, generate
 from bpr.formats.coco import read_results
-from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import save_segmenter
 from bpr.refine.inputs import read_input
 from bpr.structures import Backend, Placement
-
-
-@pytest.fixture
-def weights(tmp_path):
-    torch.manual_seed(0)
-    save_segmenter(PatchSegmenter(input_size=32), tmp_path / "w.safetensors")
-    return tmp_path / "w.safetensors"
 
 
 @pytest.fixture(autouse=True)

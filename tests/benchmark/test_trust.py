@@ -41,7 +41,7 @@ def test_masks_that_all_gain_teach_nothing():
 @pytest.mark.parametrize("has_trust", [True, False])
 def test_the_command_prints_what_it_fitted(toy_coco, tmp_path, capsys, has_trust):
     torch.manual_seed(0)
-    segmenter = PatchSegmenter(input_size=32, trust=has_trust).eval()
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32, trust=has_trust).eval()
     torch.nn.init.normal_(segmenter.decode_head.conv_seg.weight)
     save_segmenter(segmenter, tmp_path / "w.safetensors")
     given = ["--images", str(toy_coco.images), "--annotations", str(toy_coco.annotations), "--objects", "2"]

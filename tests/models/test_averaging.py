@@ -11,7 +11,7 @@ def two(tmp_path):
     torch.manual_seed(0)
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     for path in paths:
-        save_segmenter(PatchSegmenter(input_size=32), path)
+        save_segmenter(PatchSegmenter("hrnet_w18_small", input_size=32), path)
     return paths
 
 
@@ -24,7 +24,7 @@ def test_the_command_writes_the_mean_of_all_weights(two, tmp_path):
 
 
 def test_networks_that_differ_are_refused(two, tmp_path, capsys):
-    save_segmenter(PatchSegmenter(input_size=64), tmp_path / "other.safetensors")
+    save_segmenter(PatchSegmenter("hrnet_w18_small", input_size=64), tmp_path / "other.safetensors")
     assert main([str(two[0]), str(tmp_path / "other.safetensors"), str(tmp_path / "mean.safetensors")]) == 2
     assert "networks must have one config" in capsys.readouterr().err
     assert not (tmp_path / "mean.safetensors").exists()

@@ -15,7 +15,6 @@ from bpr.models.backends import (
     cached_export,
     check_backend,
     choose_backend,
-    export_onnx,
     make_predict,
     usable_device,
 )
@@ -29,7 +28,7 @@ CPU = torch.device("cpu")
 def segmenter():
     """Random weights and, so that folding matters, random statistics."""
     torch.manual_seed(0)
-    segmenter = PatchSegmenter(input_size=32)
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32)
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
@@ -130,11 +129,11 @@ def test_the_number_of_threads_of_torch_does_not_matter(segmenter, exports, back
     assert_agree(found, segmenter.foreground_probability(*patches(17)))
 
 
-def test_an_export_runs_in_a_plain_session(segmenter, tmp_path):
+def test_an_export_runs_in_a_plain_session(segmenter, exports):
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     require(Backend.onnxruntime)
-    export_onnx(segmenter, tmp_path / "w.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "w.onnx"), providers=["CPUExecutionProvider"])
+    exported = cached_export(segmenter, exports)
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     images, masks = patches(5)
     (found,) = session.run(None, {"images": images.numpy(), "masks": masks.numpy()})
     with torch.inference_mode():
@@ -153,7 +152,7 @@ def test_exports_are_kept_by_their_weights(segmenter, tmp_path, exported):
     torch.manual_seed(1)
     first = cached_export(segmenter, tmp_path)
     assert cached_export(segmenter, tmp_path) == first
-    assert cached_export(PatchSegmenter(input_size=32), tmp_path) != first
+    assert cached_export(PatchSegmenter("hrnet_w18_small", input_size=32), tmp_path) != first
     assert len(exported) == 2
 
 
@@ -276,7 +275,7 @@ def test_backends_give_trust_beside_the_probability(backend, exports):
     if backend is Backend.onnxruntime:
         pytest.importorskip("onnxruntime")
     torch.manual_seed(1)
-    segmenter = PatchSegmenter(input_size=32, trust=True).eval()
+    segmenter = PatchSegmenter("hrnet_w18_small", input_size=32, trust=True).eval()
     nn.init.normal_(segmenter.decode_head.conv_trust.weight)
     predict, given = make_predict(segmenter, backend, CPU, exports), patches(5)
     answers = predict(*given)

@@ -29,7 +29,7 @@ def test_an_output_that_cannot_be_written_is_named_in_one_line(unwritable, capsy
 def test_the_command_writes_a_network_for_patches_of_any_side(tmp_path):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
     onnxruntime = pytest.importorskip("onnxruntime")
-    save_segmenter(PatchSegmenter(input_size=32), tmp_path / "w.safetensors")
+    save_segmenter(PatchSegmenter("hrnet_w18_small", input_size=32), tmp_path / "w.safetensors")
     assert main([str(tmp_path / "w.safetensors"), str(tmp_path / "w.onnx")]) == 0
     session = onnxruntime.InferenceSession(str(tmp_path / "w.onnx"), providers=["CPUExecutionProvider"])
     for side in (24, 64):
@@ -44,7 +44,7 @@ def test_unknown_weights_are_named(tmp_path, capsys):
 
 def test_an_export_does_not_replace_its_weights(tmp_path, capsys):
     weights = tmp_path / "w.safetensors"
-    save_segmenter(PatchSegmenter(input_size=32), weights)
+    save_segmenter(PatchSegmenter("hrnet_w18_small", input_size=32), weights)
     before = weights.read_bytes()
     assert main([str(weights), str(weights)]) == 2
     assert "is the input" in capsys.readouterr().err

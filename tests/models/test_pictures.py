@@ -48,7 +48,9 @@ class Recorder(WandbLogger):
 
 def fit(folder, loggers, pictures, validation=3, **trainer):
     torch.manual_seed(0)
-    refiner = PatchRefiner(PatchSegmenter(input_size=32), lambda parameters: torch.optim.SGD(parameters, 0.01))
+    refiner = PatchRefiner(
+        PatchSegmenter("hrnet_w18_small", input_size=32), lambda parameters: torch.optim.SGD(parameters, 0.01)
+    )
     settings = {"max_steps": 4, "val_check_interval": 2, "num_sanity_val_steps": 0, **trainer}
     trainer = pl.Trainer(
         accelerator="cpu", devices=1, callbacks=pictures, logger=loggers, enable_progress_bar=False,

@@ -13,7 +13,9 @@ def trained(tmp_path):
     """A checkpoint after one step, and the module."""
     masks = torch.ones(2, 32, 32, dtype=torch.bool)
     batch = PatchBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), masks, masks)
-    refiner = PatchRefiner(PatchSegmenter(input_size=32), lambda parameters: torch.optim.SGD(parameters, 0.01))
+    refiner = PatchRefiner(
+        PatchSegmenter("hrnet_w18_small", input_size=32), lambda parameters: torch.optim.SGD(parameters, 0.01)
+    )
     trainer = pl.Trainer(
         max_steps=1, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path, enable_checkpointing=False,
@@ -33,4 +35,4 @@ def test_lightnings_own_way_loads_a_checkpoint(trained):
 
 def test_a_module_made_to_predict_does_not_train():
     with pytest.raises(ValueError, match="without an optimizer"):
-        PatchRefiner(PatchSegmenter(input_size=32)).configure_optimizers()
+        PatchRefiner(PatchSegmenter("hrnet_w18_small", input_size=32)).configure_optimizers()

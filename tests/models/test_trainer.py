@@ -13,7 +13,7 @@ from bpr.models.weights import CheckpointError, save_segmenter
 from bpr.structures import SettingError
 
 
-def refiner(backbone="hrnet_w18_small_v2"):
+def refiner(backbone="hrnet_w18_small"):
     return PatchRefiner(PatchSegmenter(backbone, 32), lambda parameters: torch.optim.SGD(parameters, 0.01))
 
 
@@ -27,10 +27,12 @@ def fit(module, batch, folder):
     return folder / "last.ckpt"
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of a training of two steps; read only."""
     masks = torch.ones(2, 32, 32, dtype=torch.bool)
-    return fit(refiner(), PatchBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), masks, masks), tmp_path)
+    batch = PatchBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), masks, masks)
+    return fit(refiner(), batch, tmp_path_factory.mktemp("training"))
 
 
 def test_a_trainer_is_built_from_its_settings():
@@ -71,8 +73,8 @@ def test_a_finished_training_says_how_to_prolong_it(checkpoint):
 
 
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: is of the network .*w18_small_v2.* but `model` is .*w48"):
-        check_resumable(checkpoint, refiner("hrnet_w48"), 3)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: is of the network .*w18_small'.* but `model` is .*w18'"):
+        check_resumable(checkpoint, refiner("hrnet_w18"), 3)
 
 
 def test_weights_alone_are_refused_with_how_to_start_from_them(tmp_path):

@@ -31,8 +31,7 @@ class IdentityRefiner(PatchRefiner):
         return coarse.float()
 
 
-def main() -> None:
-    images, coarse, output, devices = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+def refine_identity(images: Path, coarse: Path, output: Path, devices: int = 1) -> None:
     given = read_input(images, coarse)
     run = RefinementRun(output, {})
     strategy = "ddp" if devices > 1 else "auto"
@@ -46,8 +45,8 @@ def main() -> None:
     trainer.strategy.barrier()
     if trainer.is_global_zero:
         run.finish(given)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 if __name__ == "__main__":
-    main()
+    refine_identity(*map(Path, sys.argv[1:4]), int(sys.argv[4]))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

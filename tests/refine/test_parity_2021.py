@@ -5,9 +5,6 @@ torchvision's NMS; the network itself is compared with the reference's own logit
 """
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +16,6 @@ from torchvision.ops import nms
 from bpr.models.weights import load_segmenter
 from bpr.structures import PatchSpec
 
-ROOT = Path(__file__).parents[2]
 IMAGES = 3
 
 
@@ -56,7 +52,7 @@ def plain_refinement(image, mask, segmenter, spec):
     return np.where(count > 0, total / np.maximum(count, 1) > 0.5, mask)
 
 
-def test_refined_masks_equal_those_of_a_plain_implementation(shared_dir, released, tmp_path):
+def test_refined_masks_equal_those_of_a_plain_implementation(shared_dir, released, tmp_path, refine):
     folder = shared_dir / "data" / "coco_val"
     annotated = json.loads((folder / "instances.json").read_text())
     names = {image["id"]: image["file_name"] for image in annotated["images"]}
@@ -67,10 +63,14 @@ def test_refined_masks_equal_those_of_a_plain_implementation(shared_dir, release
     predictions, output = tmp_path / "coarse.json", tmp_path / "refined.json"
     predictions.write_text(json.dumps(entries))
     weights = released("hrnet18s_128")
-    command = [sys.executable, ROOT / "refine.py", f"images={folder / 'images'}", f"predictions={predictions}"]
-    command += [f"output={output}", f"ckpt={weights}", "patch.compat_2021=true", "threads=1"]
-    command += ["trainer.accelerator=cpu", "trainer.devices=1", f"hydra.run.dir={tmp_path / 'run'}"]
-    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    refine(
+        f"images={folder / 'images'}",
+        f"predictions={predictions}",
+        f"output={output}",
+        f"ckpt={weights}",
+        "patch.size=64",
+        "patch.compat_2021=true",
+    )
     segmenter, spec = load_segmenter(weights), PatchSpec(compat_2021=True)
     ious, changed = [], 0
     for entry, refined in zip(entries, json.loads(output.read_text()), strict=True):

@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import os
+import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
 from bpr.formats.polygons import trace
 
-ROOT = Path(__file__).parents[2]
 LABELS = {1: 24, 2: 26}
 
 
@@ -51,28 +48,19 @@ def tree(toy_coco):
     return root
 
 
-def refine(folder, *overrides, check=True):
-    command = [sys.executable, ROOT / "refine.py", "patch.size=32", f"hydra.run.dir={folder / 'run'}", "threads=1"]
-    command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def test_a_cityscapes_folder_comes_back_as_one(tree, tmp_path, weights):
+def test_a_cityscapes_folder_comes_back_as_one(tree, tmp_path, refine, capsys):
     output = tmp_path / "refined"
     images, coarse = tree / "leftImg8bit" / "val", tree / "results"
-    options = [f"images={images}", f"predictions={coarse}", f"output={output}", f"ckpt={weights}", "data=cityscapes"]
-    done = refine(tmp_path, *options, f"annotations={tree / 'gtFine' / 'val'}")
-    assert "Boundary AP with dilation ratio 0.005" in done.stdout
+    options = [f"images={images}", f"predictions={coarse}", f"output={output}", "data=cityscapes"]
+    refine(*options, f"annotations={tree / 'gtFine' / 'val'}")
+    assert "Boundary AP with dilation ratio 0.005" in capsys.readouterr().out
     before, after = read_predictions(coarse), read_predictions(output)
     assert [{**e, "segmentation": 0} for e in before] == [{**e, "segmentation": 0} for e in after]
     assert any(b["segmentation"] != a["segmentation"] for b, a in zip(before, after, strict=True))
     assert official_scores(output, tree / "gtFine" / "val")["mean"][0] >= 0
-    again = refine(tmp_path, *options, check=False)
-    assert "is not empty; give another `output`, or overwrite=true" in again.stderr
-    refine(tmp_path, *options, "overwrite=true")
+    with pytest.raises(SystemExit, match="is not empty; give another `output`, or overwrite=true"):
+        refine(*options)
+    refine(*options, "overwrite=true")
 
 
 def test_the_official_script_and_ours_agree_where_they_must(tree):
@@ -113,17 +101,17 @@ def test_an_image_without_predictions_is_named(tree):
         official_scores(tree / "results", tree / "gtFine" / "val")
 
 
-def test_json_lines_come_back_as_json_lines(toy_coco, tmp_path, weights):
+def test_json_lines_come_back_as_json_lines(toy_coco, tmp_path, refine):
     entries = json.loads(toy_coco.predictions.read_text())
     predictions = tmp_path / "coarse.jsonl.gz"
     predictions.write_bytes(gzip.compress("".join(json.dumps(e) + "\n" for e in entries).encode()))
-    refine(tmp_path, f"images={toy_coco.images}", f"predictions={predictions}", f"ckpt={weights}")
+    refine(f"images={toy_coco.images}", f"predictions={predictions}")
     lines = gzip.decompress((tmp_path / "run" / "refined.jsonl.gz").read_bytes()).decode().splitlines()
     kept = ("image_id", "category_id", "score", "note")
     assert [[json.loads(line)[k] for k in kept] for line in lines] == [[e[k] for k in kept] for e in entries]
 
 
-def test_label_images_come_back_as_label_images(toy_coco, tmp_path, weights):
+def test_label_images_come_back_as_label_images(toy_coco, tmp_path, refine, capsys):
     coarse = json.loads(toy_coco.predictions.read_text())
     (tmp_path / "masks").mkdir()
     shown = 0  # a disc may hide another
@@ -134,8 +122,8 @@ def test_label_images_come_back_as_label_images(toy_coco, tmp_path, weights):
             labels[mask] = value
         Image.fromarray(labels).save(tmp_path / "masks" / f"{image_id:012d}.png")
         shown += len(np.unique(labels)) - 1
-    done = refine(tmp_path, f"images={toy_coco.images}", f"predictions={tmp_path / 'masks'}", f"ckpt={weights}")
-    assert f"4 images, {shown} instances" in done.stdout
+    refine(f"images={toy_coco.images}", f"predictions={tmp_path / 'masks'}")
+    assert f"4 images, {shown} instances" in capsys.readouterr().out
     for path in (tmp_path / "masks").iterdir():
         after = np.asarray(Image.open(tmp_path / "run" / "refined" / path.name))
         assert after.max() <= 3
@@ -187,8 +175,8 @@ def test_an_annotation_file_may_also_be_the_ground_truth_and_is_not_written_over
 
 
 def test_labels_that_the_network_leaves_as_they_are_come_back_byte_for_byte(toy_coco, tmp_path, labels):
-    script = Path(__file__).with_name("identity_run.py")
-    subprocess.run([sys.executable, script, toy_coco.images, labels, tmp_path / "out.json", "1"], check=True)
+    run = runpy.run_path(str(Path(__file__).with_name("identity_run.py")))
+    run["refine_identity"](toy_coco.images, labels, tmp_path / "out.json")
     assert (tmp_path / "out.json").read_bytes() == labels.read_bytes()
 
 

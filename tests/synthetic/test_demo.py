@@ -1,3 +1,4 @@
+import shutil
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,22 @@ def val(tmp_path_factory: pytest.TempPathFactory) -> MadeSet:
 @pytest.fixture
 def two_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "COUNTS", {"train": 2, "val": 2})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set ``val`` of two images; read only."""
+    root = tmp_path_factory.mktemp("two")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "COUNTS", {"train": 2, "val": 2})
+        make_demo(root)
+    return root
+
+
+@pytest.fixture
+def complete(two_images: None, made: Path, tmp_path: Path) -> Path:
+    """A folder with a set ``val`` of two images, for one test."""
+    return Path(shutil.copytree(made, tmp_path / "complete"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -153,30 +170,25 @@ def test_grey_photographs_get_warm_or_green_tints() -> None:
 
 
 @pytest.mark.usefixtures("two_images")
-def test_a_set_is_the_same_byte_for_byte_each_time(tmp_path: Path) -> None:
-    make_demo(tmp_path / "one")
-    make_demo(tmp_path / "two")
+def test_a_set_is_the_same_byte_for_byte_each_time(tmp_path: Path, made: Path) -> None:
+    make_demo(tmp_path)
 
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert contents(tmp_path) == contents(made)
 
 
-@pytest.mark.usefixtures("two_images")
-def test_the_splits_lie_side_by_side_and_share_no_image(tmp_path: Path) -> None:
-    train, val = make_demo(tmp_path, "train"), make_demo(tmp_path, "val")
+def test_the_splits_lie_side_by_side_and_share_no_image(complete: Path) -> None:
+    train, val = make_demo(complete, "train"), DemoFiles.of(complete / "val")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
+    assert sorted(path.name for path in complete.iterdir()) == ["train", "val"]
     assert not set(contents(train.images).values()) & set(contents(val.images).values())
 
 
-@pytest.mark.usefixtures("two_images")
-def test_a_complete_set_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = make_demo(tmp_path)
+def test_a_complete_set_is_used_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(demo, "compose_scene")
 
-    assert make_demo(tmp_path) == first
+    assert make_demo(complete) == DemoFiles.of(complete / "val")
 
 
-@pytest.mark.usefixtures("two_images")
 @pytest.mark.parametrize(
     "missing",
     [
@@ -186,24 +198,21 @@ def test_a_complete_set_is_used_again(tmp_path: Path, monkeypatch: pytest.Monkey
         "images/val_02.png",
     ],
 )
-def test_a_set_that_lacks_a_file_is_made_anew(tmp_path: Path, missing: str) -> None:
-    make_demo(tmp_path)
-    whole = contents(tmp_path)
-    (tmp_path / "val" / missing).unlink()
+def test_a_set_that_lacks_a_file_is_made_anew(complete: Path, missing: str) -> None:
+    whole = contents(complete)
+    (complete / "val" / missing).unlink()
 
-    make_demo(tmp_path)
+    make_demo(complete)
 
-    assert contents(tmp_path) == whole
+    assert contents(complete) == whole
 
 
-@pytest.mark.usefixtures("two_images")
-def test_a_set_of_another_version_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_demo(tmp_path)
+def test_a_set_of_another_version_is_made_anew(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "VERSION", demo.VERSION + 1)
 
-    make_demo(tmp_path)
+    make_demo(complete)
 
-    assert read_json(tmp_path / "val" / "complete.json")["version"] == demo.VERSION
+    assert read_json(complete / "val" / "complete.json")["version"] == demo.VERSION
 
 
 @pytest.mark.usefixtures("two_images")

@@ -35,7 +35,6 @@ from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotation
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
 from bpr.formats.protection import Inputs
-from bpr.models.weights import CheckpointError
 from bpr.structures import Mask, Round, SettingError
 
 _MOST_PIXELS: Final = 2**28
@@ -94,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.plot is not None:
             draw(scores, samples, chosen.plot)
 
-    return exit_code(work, CheckpointError, SettingError)
+    return exit_code(work)
 
 
 def choose_objects(images: Path, annotations: Annotations, most: int, seed: int) -> Choice:

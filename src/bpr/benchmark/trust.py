@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{after[1]:.2f} if {kept.sum()} are kept, {after[2]:.2f} if exactly those that get worse were kept")
         print(f"BIAS = {bias:.2f}, WEIGHTS = {Evidence(*(round(weight, 2) for weight in weights))}")
 
-    return exit_code(work, CheckpointError, SettingError)
+    return exit_code(work)
 
 
 def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int) -> Iterator[Case]:
