@@ -177,7 +177,7 @@ def test_a_set_is_the_same_byte_for_byte_each_time(tmp_path: Path, made: Path) -
 
 
 def test_the_splits_lie_side_by_side_and_share_no_image(complete: Path) -> None:
-    train, val = make_demo(complete, "train"), DemoFiles.of(complete / "val")
+    train, val = make_demo(complete, "train"), MadeSet.of(complete / "val")
 
     assert sorted(path.name for path in complete.iterdir()) == ["train", "val"]
     assert not set(contents(train.images).values()) & set(contents(val.images).values())
@@ -186,7 +186,7 @@ def test_the_splits_lie_side_by_side_and_share_no_image(complete: Path) -> None:
 def test_a_complete_set_is_used_again(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(demo, "compose_scene")
 
-    assert make_demo(complete) == DemoFiles.of(complete / "val")
+    assert make_demo(complete) == MadeSet.of(complete / "val")
 
 
 @pytest.mark.parametrize(
