@@ -16,6 +16,7 @@ from bpr.formats.predictions import FORMATS, read_predictions
 
 SIZE = (20, 30)
 NAMES = ["plain", "Bär ä漢", "two  spaces", "quo'te\"s", "a..b", "-dash", "100%", "a#b&c"]
+SIZES = dict.fromkeys(NAMES, SIZE)
 OUTSIDE = ["../outside.png", "/tmp/outside.png", "x/../../outside.png"]
 PALETTE = [n * 7 % 256 for n in range(768)]
 
@@ -110,6 +111,21 @@ def make_panoptic(folder, names):
     return folder / "p.json"
 
 
+def make_yolo(folder, names):
+    """A polygon, a box and a polygon with confidence in each file; Windows' line breaks, no last one, other files."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        polygon = " ".join(
+            f"{value / SIZE[1 - n % 2]:g}" for n, value in enumerate(trace(rle.encode(rectangle(number)))[0][0])
+        )
+        rows = f"3 {polygon}\r\n\r\n3 0.5 0.5 0.10 0.2\r\n 07  {polygon} 0.50"
+        (folder / "p" / "train" / f"{name}.txt").write_bytes(rows.encode())
+    (folder / "p" / "empty.txt").write_text("\n")
+    (folder / "p" / "classes.txt").write_text("person\n")
+    (folder / "p" / "data.yaml").write_text("names: {3: bär}\n")
+    return folder / "p"
+
+
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
@@ -117,6 +133,7 @@ MAKE = {
     "cityscapes": make_cityscapes,
     "masks": make_masks,
     "panoptic": make_panoptic,
+    "yolo": make_yolo,
 }
 
 
@@ -140,7 +157,7 @@ class TestFormat:
         return MAKE[name](tmp_path / "source", NAMES)
 
     def read(self, path):
-        return read_predictions(path, image_names=lambda: NAMES)
+        return read_predictions(path, image_sizes=lambda: SIZES)
 
     def write(self, predictions, folder, entries=None):
         """Write the predictions to a file or folder of the same name in ``folder``."""
@@ -207,11 +224,11 @@ class TestFormat:
 
     def test_a_missing_file_is_named(self, source, name, tmp_path):
         with pytest.raises(FormatError, match="nowhere"):
-            read_predictions(tmp_path / "nowhere.json", name, lambda: NAMES)
+            read_predictions(tmp_path / "nowhere.json", name, lambda: SIZES)
 
 
 def test_palettes_are_kept(tmp_path):
-    predictions = read_predictions(make_masks(tmp_path, NAMES), image_names=lambda: NAMES)
+    predictions = read_predictions(make_masks(tmp_path, NAMES), image_sizes=lambda: SIZES)
     predictions.write(tmp_path / "out", predictions.entries)
     for name in NAMES:
         with Image.open(tmp_path / "out" / "labels" / f"{name}.png") as image:

@@ -5,20 +5,17 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
-from bpr.formats.entries import Entry, array_spans
+from bpr.formats.entries import Entry, rewrite_items
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
 from bpr.formats.json_fields import get_field, get_score, holds_object, read_json
-from bpr.formats.polygons import trace
+from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat
-from bpr.structures import Rle
 
 _NO_CLASS: Final = 1
 
@@ -77,62 +74,27 @@ def write_coco_annotations(
     """
     path, source = Path(path), Path(source)
     images, annotations = _read_checked(source)
-    losses = _Losses()
+    losses = Losses()
     changed: dict[int, bytes] = {}
     for entry in entries:
         number = entry["annotation"]
         annotation, size = annotations[number], images[entry["image_id"]].size
         before = segmentation_rle(source, _name(number), annotation, size)
-        if _is_same(before, entry["segmentation"]):
+        if rle_codec.is_same(before, entry["segmentation"]):
             continue
         segmentation, written = annotation["segmentation"], entry["segmentation"]
         if not isinstance(segmentation, dict):
             segmentation, holes = trace(written, tolerance)
             written = rle_codec.from_segmentation(segmentation, size)
-            losses.add(number, holes, entry["segmentation"], written)
+            losses.add(_name(number), holes, entry["segmentation"], written)
         elif isinstance(segmentation["counts"], list):
             segmentation = {**segmentation, "counts": rle_codec.uncompressed_counts(written)}
         else:
             segmentation = {**segmentation, "counts": written["counts"]}
-        if not _is_same(before, written):
+        if not rle_codec.is_same(before, written):
             changed[number] = json.dumps({**refined_entry(annotation, written), "segmentation": segmentation}).encode()
-    content = source.read_bytes()
-    with source.open("rb") as file, replacing(path) as unfinished, unfinished.open("wb") as output:
-        end = 0
-        for number, (start, length, _) in enumerate(array_spans(file, "annotations")):
-            if number in changed:
-                output.write(content[end:start] + changed[number])
-                end = start + length
-        output.write(content[end:])
+    rewrite_items(source, path, "annotations", changed)
     return losses.notes()
-
-
-@dataclass
-class _Losses:
-    """What polygons could not hold: holes by annotation, and by annotation the IoU that was lost."""
-
-    holes: dict[int, int] = field(default_factory=dict)
-    iou: dict[int, float] = field(default_factory=dict)
-
-    def add(self, number: int, holes: int, meant: Rle, written: Rle) -> None:
-        if holes:
-            self.holes[number] = holes
-        self.iou[number] = 1 - float(rle_codec.iou([meant], [written])[0, 0])
-
-    def notes(self) -> tuple[str, ...]:
-        notes = []
-        if self.holes:
-            total = sum(self.holes.values())
-            notes.append(f"{total} holes in {len(self.holes)} masks were filled, since COCO polygons cannot hold them")
-        if any(self.iou.values()):
-            mean, worst = sum(self.iou.values()) / len(self.iou), max(self.iou, key=self.iou.__getitem__)
-            lost = f"mean {mean:.4f}, worst {self.iou[worst]:.4f} ({_name(worst)})"
-            notes.append(f"IoU lost by writing {len(self.iou)} masks as polygons: {lost}")
-        return tuple(notes)
-
-
-def _is_same(one: Rle, other: Rle) -> bool:
-    return one["counts"] == other["counts"] or bool(rle_codec.iou([one], [other])[0, 0] == 1)
 
 
 def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
@@ -171,4 +133,6 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
     return path, _name(entry["annotation"])
 
 
-FORMAT: Final = PredictionFormat("coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True)
+FORMAT: Final = PredictionFormat(
+    "coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True, has_polygons=True
+)

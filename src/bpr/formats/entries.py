@@ -12,11 +12,13 @@ import weakref
 from abc import ABC, abstractmethod
 from array import array
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar, overload
 
 import numpy as np
+
+from bpr.formats.files import replacing
 
 Item = TypeVar("Item")
 Entry = dict[str, Any]
@@ -119,6 +121,18 @@ def array_spans(file: IO[bytes], member: str | None = None) -> Iterator[tuple[in
     yield from text.items()
     if member is None and text.peek():
         raise text.error("Extra data")
+
+
+def rewrite_items(source: Path, target: Path, member: str, changed: Mapping[int, bytes]) -> None:
+    """Write a JSON file with other items in the array ``member``, by their number; all else is kept byte for byte."""
+    content = source.read_bytes()
+    with source.open("rb") as file, replacing(target) as unfinished, unfinished.open("wb") as output:
+        end = 0
+        for number, (start, length, _) in enumerate(array_spans(file, member)):
+            if number in changed:
+                output.write(content[end:start] + changed[number])
+                end = start + length
+        output.write(content[end:])
 
 
 class _Scanner:

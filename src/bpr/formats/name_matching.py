@@ -3,7 +3,9 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+from bpr.formats.errors import FormatError
 
 
 class ImageNames:
@@ -29,6 +31,21 @@ class ImageNames:
         shared = {other: _shared_folders(name, other) for other in self.alike(name)}
         most = max((count for count in shared.values() if count is not None), default=None)
         return [] if most is None else [other for other, count in shared.items() if count == most]
+
+    def only(self, name: str, path: Path, where: str | None = None) -> str:
+        """The one that `find` gives; else `FormatError`, which says in which file, and ``where`` there, the name is."""
+        found = self.find(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            problem = (
+                f"may belong to {', '.join(sorted(found)[:3])}; let `images` be the folder that has just one of them"
+            )
+            raise FormatError(path, where, problem)
+        problem = f"{name} is none of the {len(self)} images; let `images` be their folder"
+        if alike := self.alike(name):
+            problem += f" ({', '.join(sorted(alike)[:3])} is in another folder)"
+        raise FormatError(path, where, problem)
 
 
 def strip_suffix(file_name: str) -> str:

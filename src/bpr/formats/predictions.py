@@ -1,19 +1,19 @@
 """Predictions in any format: read, joined with annotations, and written back with other masks."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic
+from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
 from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.prediction_format import PredictionFormat
+from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
 
 FORMATS: Final = {
@@ -24,6 +24,7 @@ FORMATS: Final = {
         coco_annotations.FORMAT,
         cityscapes.FORMAT,
         panoptic.FORMAT,
+        yolo.FORMAT,
         mask_images.FORMAT,
     )
 }
@@ -96,22 +97,24 @@ class Predictions:
         """The same with the image and class ids of ``annotations``, if the format has none of its own.
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
-        Predictions without classes get that of the annotations if there is only one. What cannot be found is left as it
-        is, for `bpr.data.records.refinement_records` to report.
+        Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
+        What cannot be found is left as it is, for `bpr.data.records.refinement_records` to report.
         """
         if not self.format.names_images:
             return self
         by_name = {_image_name(image.file_name): image_id for image_id, image in annotations.images.items()}
         names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
-        only = next(iter(ids.values())) if len(annotations.categories) == 1 else None
+        comparable = len({entry["category_id"] for entry in self.entries}) == 1 or not self.format.has_classes
+        only = next(iter(ids.values())) if comparable and len(annotations.categories) == 1 else None
         entries = []
         for entry in self.entries:
             image_id, category = entry["image_id"], entry["category_id"]
             found = [] if image_id in annotations.images else names.find(image_id)
             if len(found) == 1:
                 image_id = by_name[found[0]]
-            if category in self.format.class_names:
-                category = ids.get(self.format.class_names[category], category)
+            name = entry.get("class_name", self.format.class_names.get(category))
+            if name is not None:
+                category = ids.get(name, category)
             elif only is not None:
                 category = only
             entries.append({**entry, "image_id": image_id, "category_id": category})
@@ -131,7 +134,7 @@ class Predictions:
 def read_predictions(
     path: str | Path,
     format: str | None = None,  # noqa: A002
-    image_names: Callable[[], Collection[str]] = frozenset,
+    image_sizes: Callable[[], ImageSizes] = dict,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
 ) -> Predictions:
@@ -140,10 +143,10 @@ def read_predictions(
     Args:
         path: File or folder.
         format: One of `FORMATS`, to force it; by default the content decides.
-        image_names: Gives the names of the images, relative to their folder and without suffix, for masks to be named
-            after; only called if needed.
+        image_sizes: Gives the names and sizes of the images, for formats in which images are known by name, or
+            coordinates are relative to their size; only called if needed.
         ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
-        polygon_tolerance: px by which polygons may leave the outline of a mask when an annotation file is written.
+        polygon_tolerance: px by which polygons that are written may leave the outline of a mask.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
@@ -153,20 +156,20 @@ def read_predictions(
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    content = found.read(path, image_names, ignore_label)
+    content = found.read(path, image_sizes, ignore_label)
     if polygon_tolerance:
-        if found is not coco_annotations.FORMAT:
+        if not found.has_polygons:
+            having = ", ".join(form.name for form in FORMATS.values() if form.has_polygons)
             problem = f"has format {found.name}, which knows no polygon_tolerance"
-            raise FormatError(path, None, f"{problem}; it is for {coco_annotations.FORMAT.name}")
-        write = partial(coco_annotations.write_coco_annotations, tolerance=polygon_tolerance)
-        found = replace(found, write=write)
+            raise FormatError(path, None, f"{problem}; it is for {having}")
+        found = replace(found, write=partial(found.write, tolerance=polygon_tolerance))
     return Predictions(path, found, *content)
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
     """`read_predictions` in any format, with the ids of ``annotations``."""
-    names = {strip_suffix(image.file_name) for image in annotations.images.values()}
-    return read_predictions(path, image_names=lambda: names).aligned(annotations)
+    sizes = {strip_suffix(image.file_name): image.size for image in annotations.images.values()}
+    return read_predictions(path, image_sizes=lambda: sizes).aligned(annotations)
 
 
 def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
@@ -195,13 +198,15 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _folder_format(path: Path) -> PredictionFormat:
+    if yolo.is_label_folder(path):
+        return yolo.FORMAT
     if cityscapes.is_prediction_folder(path):
         return cityscapes.FORMAT
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    problem = "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
-    raise FormatError(path, None, problem)
+    problem = "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor mask images"
+    raise FormatError(path, None, f"{problem}; force a format with format=NAME")
 
 
 def _image_name(file_name: str) -> str:

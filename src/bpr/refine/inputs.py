@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpr.data.image_finder import names_in_folder
+from bpr.data.image_finder import SizesInFolder
 from bpr.data.records import StoredRecords, refinement_records
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.predictions import Predictions, read_predictions
@@ -48,7 +48,7 @@ def read_input(
     """
     images, predictions = Path(images), Path(predictions)
     found = read_predictions(
-        predictions, form, lambda: names_in_folder(images, predictions), ignore_label, polygon_tolerance
+        predictions, form, lambda: SizesInFolder(images, predictions, exif), ignore_label, polygon_tolerance
     )
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:
