@@ -1,6 +1,8 @@
 """What every format promises, whatever the names of its files are."""
 
+import base64
 import gzip
+import io
 import json
 import pickle
 from pathlib import Path
@@ -126,6 +128,35 @@ def make_yolo(folder, names):
     return folder / "p"
 
 
+def make_labelme(folder, names):
+    """A polygon, a rectangle and a mask in each file; spacing is kept."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        x1, y1, x2, y2 = rle.bounding_box(code)
+        buffer = io.BytesIO()
+        Image.fromarray(rectangle(number)[y1:y2, x1:x2]).save(buffer, "PNG")
+        mask = base64.b64encode(buffer.getvalue()).decode()
+        points = np.reshape(trace(code)[0][0], (-1, 2)).tolist()
+        kept = {"group_id": None, "flags": {"ü": True}, "description": "漢"}
+        shapes = [
+            {"label": name, "points": points, **kept, "shape_type": "polygon", "more": 1.50},
+            {"label": name, "points": [[0, 0], [5, 5]], **kept, "shape_type": "rectangle"},
+            {"mask": mask, "label": "b", "points": [[x1, y1], [x2 - 1, y2 - 1]], **kept, "shape_type": "mask"},
+        ]
+        content = {
+            "version": "6",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"..\\images\\{name}.jpg",
+            "imageData": None,
+        }
+        size = {"imageHeight": SIZE[0], "imageWidth": SIZE[1] if number else None}
+        text = json.dumps({**content, **size, "z": [1]}, ensure_ascii=False, indent=2)
+        (folder / "p" / "train" / f"{name}.json").write_text(text)
+    return folder / "p"
+
+
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
@@ -134,6 +165,7 @@ MAKE = {
     "masks": make_masks,
     "panoptic": make_panoptic,
     "yolo": make_yolo,
+    "labelme": make_labelme,
 }
 
 

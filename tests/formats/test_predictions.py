@@ -90,7 +90,7 @@ def test_what_is_no_format_is_refused(tmp_path, path, name, message):
 
 def test_only_formats_with_polygons_have_a_polygon_tolerance(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
-    message = r"r\.json: has format coco, which knows no polygon_tolerance; it is for coco_annotations, yolo"
+    message = r"r\.json: has format coco, which knows no polygon_tolerance; it is for coco_annotations, yolo, labelme"
     with pytest.raises(FormatError, match=message):
         read_predictions(tmp_path / "r.json", polygon_tolerance=1.0)
 

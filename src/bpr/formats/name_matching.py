@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from bpr.formats.errors import FormatError
 
@@ -52,6 +52,12 @@ def strip_suffix(file_name: str) -> str:
     """The path of an image without its suffix."""
     path = PurePosixPath(file_name)
     return (path.parent / path.stem).as_posix()
+
+
+def name_from(file: str, given: str) -> str:
+    """The name, without suffix, of an image that a file names by a path relative to itself, perhaps one of Windows."""
+    beside = PurePosixPath(file).parent / PureWindowsPath(given).as_posix()
+    return strip_suffix(os.path.normpath(beside))
 
 
 def beginnings(stem: str) -> Iterator[str]:

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic, yolo
+from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
-from bpr.formats.files import visible_files
+from bpr.formats.files import files_in, visible_files
 from bpr.formats.json_fields import holds_object
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
@@ -25,6 +25,7 @@ FORMATS: Final = {
         cityscapes.FORMAT,
         panoptic.FORMAT,
         yolo.FORMAT,
+        labelme.FORMAT,
         mask_images.FORMAT,
     )
 }
@@ -157,6 +158,8 @@ def read_predictions(
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
     content = found.read(path, image_sizes, ignore_label)
+    if not found.suffix and path.is_file():
+        found = replace(found, suffix=path.suffix)
     if polygon_tolerance:
         if not found.has_polygons:
             having = ", ".join(form.name for form in FORMATS.values() if form.has_polygons)
@@ -184,6 +187,8 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
         return _folder_format(path)
     if panoptic.is_panoptic(path):
         return panoptic.FORMAT
+    if labelme.is_labelme_file(path):
+        return labelme.FORMAT
     if coco.is_json_lines(path):
         return coco.JSON_LINES
     return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
@@ -200,12 +205,14 @@ def files_of(path: Path) -> list[Path]:
 def _folder_format(path: Path) -> PredictionFormat:
     if yolo.is_label_folder(path):
         return yolo.FORMAT
+    if any(labelme.is_labelme_file(file) for file in files_in(path, ".json").values()):
+        return labelme.FORMAT
     if cityscapes.is_prediction_folder(path):
         return cityscapes.FORMAT
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    problem = "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor mask images"
+    problem = "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor labelme files, nor mask images"
     raise FormatError(path, None, f"{problem}; force a format with format=NAME")
 
 
