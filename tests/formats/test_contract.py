@@ -157,6 +157,20 @@ def make_labelme(folder, names):
     return folder / "p"
 
 
+def make_sam(folder, names):
+    """Compressed and uncompressed RLE in each file; spacing is kept."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        one = {"id": 7, "bbox": [0.10, 1, 2, 3], "predicted_iou": 0.5 + number / 100, "area": 3, "漢": name}
+        runs = {**code, "counts": rle.uncompressed_counts(code)}
+        annotations = [{**one, "segmentation": code}, {"segmentation": runs, "crop_box": [0, 0, 30, 20]}]
+        image = {"image_id": number, "width": 30, "height": 20, "file_name": f"{name}.jpg"}
+        text = json.dumps({"x": 1.50, "image": image, "annotations": annotations, "z": None}, indent=1)
+        (folder / "p" / "train" / f"{name}.json").write_text(text)
+    return folder / "p"
+
+
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
@@ -166,6 +180,7 @@ MAKE = {
     "panoptic": make_panoptic,
     "yolo": make_yolo,
     "labelme": make_labelme,
+    "sam": make_sam,
 }
 
 

@@ -16,6 +16,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.json_fields import get_field, get_score, holds_object, read_json
 from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.structures import Rle
 
 _NO_CLASS: Final = 1
 
@@ -45,7 +46,7 @@ def read_coco_annotations(path: str | Path) -> Content:
                     "image_id": annotation["image_id"],
                     "category_id": _NO_CLASS if category is None else category,
                     "score": annotation.get("score", 1.0),
-                    "segmentation": segmentation_rle(path, _name(number), annotation, image.size),
+                    "segmentation": segmentation_rle(path, place_of(number), annotation, image.size),
                     "file_name": image.file_name,
                     "annotation": number,
                 }
@@ -79,22 +80,41 @@ def write_coco_annotations(
     for entry in entries:
         number = entry["annotation"]
         annotation, size = annotations[number], images[entry["image_id"]].size
-        before = segmentation_rle(source, _name(number), annotation, size)
-        if rle_codec.is_same(before, entry["segmentation"]):
-            continue
-        segmentation, written = annotation["segmentation"], entry["segmentation"]
-        if not isinstance(segmentation, dict):
-            segmentation, holes = trace(written, tolerance)
-            written = rle_codec.from_segmentation(segmentation, size)
-            losses.add(_name(number), holes, entry["segmentation"], written)
-        elif isinstance(segmentation["counts"], list):
-            segmentation = {**segmentation, "counts": rle_codec.uncompressed_counts(written)}
-        else:
-            segmentation = {**segmentation, "counts": written["counts"]}
-        if not rle_codec.is_same(before, written):
-            changed[number] = json.dumps({**refined_entry(annotation, written), "segmentation": segmentation}).encode()
+        before = segmentation_rle(source, place_of(number), annotation, size)
+        new = rewritten(annotation, before, entry["segmentation"], place_of(number), losses, tolerance)
+        if new is not None:
+            changed[number] = json.dumps(new).encode()
     rewrite_items(source, path, "annotations", changed)
     return losses.notes()
+
+
+def rewritten(
+    annotation: Mapping[str, Any], before: Rle, mask: Rle, where: str, losses: Losses, tolerance: float = 0.0
+) -> dict[str, Any] | None:
+    """An annotation with another mask in the form it has: polygons, compressed or uncompressed RLE.
+
+    None if what would be written is the mask ``before``. What polygons cannot hold is added to ``losses`` as of
+    ``where``; see `write_coco_annotations`.
+    """
+    if rle_codec.is_same(before, mask):
+        return None
+    segmentation, written = annotation["segmentation"], mask
+    if not isinstance(segmentation, dict):
+        segmentation, holes = trace(mask, tolerance)
+        written = rle_codec.from_segmentation(segmentation, (mask["size"][0], mask["size"][1]))
+        losses.add(where, holes, mask, written)
+    elif isinstance(segmentation["counts"], list):
+        segmentation = {**segmentation, "counts": rle_codec.uncompressed_counts(mask)}
+    else:
+        segmentation = {**segmentation, "counts": mask["counts"]}
+    if rle_codec.is_same(before, written):
+        return None
+    return {**refined_entry(annotation, written), "segmentation": segmentation}
+
+
+def place_of(number: int) -> str:
+    """Where in its file an annotation is."""
+    return f"annotations[{number}]"
 
 
 def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
@@ -107,7 +127,7 @@ def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dic
         raise FormatError(path, None, "is not UTF-8; save it as UTF-8")
     images = listed_images(path, content["images"])
     for number, annotation in enumerate(content["annotations"]):
-        where = _name(number)
+        where = place_of(number)
         if get_field(path, where, annotation, "image_id", (int, str)) not in images:
             problem = f"image_id {annotation['image_id']!r} is not among the {len(images)} images of this file"
             raise FormatError(path, where, f"{problem}; add it to 'images'")
@@ -121,16 +141,12 @@ def _read_checked(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dic
     return images, content["annotations"]
 
 
-def _name(number: int) -> str:
-    return f"annotations[{number}]"
-
-
 def _read(path: Path, *_: object) -> Content:
     return read_coco_annotations(path)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
-    return path, _name(entry["annotation"])
+    return path, place_of(entry["annotation"])
 
 
 FORMAT: Final = PredictionFormat(

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, yolo
+from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
@@ -26,6 +26,7 @@ FORMATS: Final = {
         panoptic.FORMAT,
         yolo.FORMAT,
         labelme.FORMAT,
+        sam.FORMAT,
         mask_images.FORMAT,
     )
 }
@@ -183,15 +184,7 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
         return FORMATS[name]
     if not path.exists():
         raise FormatError(path, None, "cannot be read (no such file or folder); check the path")
-    if path.is_dir():
-        return _folder_format(path)
-    if panoptic.is_panoptic(path):
-        return panoptic.FORMAT
-    if labelme.is_labelme_file(path):
-        return labelme.FORMAT
-    if coco.is_json_lines(path):
-        return coco.JSON_LINES
-    return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
+    return _folder_format(path) if path.is_dir() else _file_format(path)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -202,17 +195,37 @@ def files_of(path: Path) -> list[Path]:
         return [path]  # whoever reads it says what is wrong
 
 
+def _file_format(path: Path) -> PredictionFormat:
+    if (found := _format_of_one_image(path)) is not None:
+        return found
+    if panoptic.is_panoptic(path):
+        return panoptic.FORMAT
+    if coco.is_json_lines(path):
+        return coco.JSON_LINES
+    return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
+
+
+def _format_of_one_image(path: Path) -> PredictionFormat | None:
+    """The format of a JSON file that is of one image."""
+    if labelme.is_labelme_file(path):
+        return labelme.FORMAT
+    return sam.FORMAT if sam.is_sam_file(path) else None
+
+
 def _folder_format(path: Path) -> PredictionFormat:
     if yolo.is_label_folder(path):
         return yolo.FORMAT
-    if any(labelme.is_labelme_file(file) for file in files_in(path, ".json").values()):
-        return labelme.FORMAT
+    for file in files_in(path, ".json").values():
+        if (found := _format_of_one_image(file)) is not None:
+            return found
     if cityscapes.is_prediction_folder(path):
         return cityscapes.FORMAT
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    problem = "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor labelme files, nor mask images"
+    problem = (
+        "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor JSON files of labelme or SAM, nor mask images"
+    )
     raise FormatError(path, None, f"{problem}; force a format with format=NAME")
 
 
