@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry
+from bpr.formats.entries import Entry, is_gzip
 from bpr.formats.errors import FormatError
 from bpr.formats.files import files_in, visible_files
-from bpr.formats.json_fields import holds_object
+from bpr.formats.json_fields import holds_object, may_be_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
@@ -33,6 +33,13 @@ FORMATS: Final = {
 """By name."""
 ANY_CLASS: Final = 1
 """Class of predictions of a format without classes."""
+
+
+_TAKEN: Final = (
+    "taken are COCO results (.json, .jsonl), annotation, panoptic, labelme and SAM files (.json), and folders "
+    "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp); "
+    "force one with format=NAME"
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,8 @@ def _file_format(path: Path) -> PredictionFormat:
         return panoptic.FORMAT
     if coco.is_json_lines(path):
         return coco.JSON_LINES
+    if not is_gzip(path) and not may_be_json(path):
+        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
     return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
 
 
@@ -223,10 +232,7 @@ def _folder_format(path: Path) -> PredictionFormat:
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    problem = (
-        "has neither *_pred.txt files (Cityscapes), nor YOLO labels, nor JSON files of labelme or SAM, nor mask images"
-    )
-    raise FormatError(path, None, f"{problem}; force a format with format=NAME")
+    raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 
 
 def _image_name(file_name: str) -> str:
