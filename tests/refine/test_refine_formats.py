@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -190,6 +191,32 @@ def test_labels_that_the_network_leaves_as_they_are_come_back_byte_for_byte(toy_
     script = Path(__file__).with_name("identity_run.py")
     subprocess.run([sys.executable, script, toy_coco.images, labels, tmp_path / "out.json", "1"], check=True)
     assert (tmp_path / "out.json").read_bytes() == labels.read_bytes()
+
+
+def test_a_voc_folder_keeps_its_palette_and_its_void(toy_coco, tmp_path, refine, capsys):
+    """SegmentationObject: objects from 1 on, with outlines of 255, as palette images."""
+    folder, palette = tmp_path / "VOC" / "SegmentationObject", [n * 5 % 256 for n in range(768)]
+    folder.mkdir(parents=True)
+    for entry in json.loads(toy_coco.predictions.read_text())[::3]:
+        mask = rle.decode(entry["segmentation"])
+        grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        image = Image.fromarray(np.where(mask, 1, np.where(grown, 255, 0)).astype(np.uint8))
+        image.putpalette(palette)
+        image.save(folder / f"{entry['image_id']:012d}.png")
+    given = f"images={toy_coco.images}", f"predictions={folder}"
+    refine(*given, f"output={tmp_path / 'out'}", "ignore_label=255")
+    assert "4 images, 4 instances" in capsys.readouterr().out
+    changed = 0
+    for path in folder.iterdir():
+        with Image.open(path) as before, Image.open(tmp_path / "out" / path.name) as after:
+            assert (after.mode, after.getpalette()) == ("P", palette)
+            assert np.array_equal(np.asarray(before) == 255, np.asarray(after) == 255)
+            changed += not np.array_equal(np.asarray(before), np.asarray(after))
+    assert changed
+    refine(*given, f"output={tmp_path / 'other'}")
+    said = capsys.readouterr().out
+    assert "8 instances" in said
+    assert "if it is void, as in PASCAL VOC, give ignore_label=255" in said
 
 
 def test_masks_beside_their_images_do_not_replace_them(toy_coco, tmp_path, refine):

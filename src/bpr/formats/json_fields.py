@@ -27,6 +27,13 @@ def holds_object(path: Path) -> bool:
         return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
+def may_be_json(path: Path) -> bool:
+    """Whether a UTF-8 file is empty or starts as a JSON array or object does; `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        start = file.read(4096).removeprefix(BOM_UTF8).lstrip()
+    return not start or start.startswith((b"[", b"{"))
+
+
 def json_error(path: Path, error: Exception) -> FormatError:
     """The error that a file is not JSON."""
     return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
