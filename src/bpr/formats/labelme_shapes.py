@@ -23,11 +23,13 @@ def draw(file: Path, number: int, shape: Mapping[str, Any], size: Size) -> Rle:
     """The mask of shape ``number`` of a file, in an image of ``size`` (h, w); `FormatError` if it has none."""
     try:
         points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise ValueError("the points must be finite numbers")
         if shape.get("shape_type") != "mask":
             return rle_codec.from_segmentation([points.ravel().tolist()], size)
         (x1, y1), (x2, y2) = points.astype(int).tolist()
         return rle_codec.encode(_decode_crop(shape.get("mask")), (x1, y1, x2 + 1, y2 + 1), size)
-    except (TypeError, *UNDECODABLE) as error:
+    except (TypeError, OverflowError, *UNDECODABLE) as error:
         raise FormatError(file, place_of(number), f"has no mask in an image of {size} (h, w): {error}") from error
 
 

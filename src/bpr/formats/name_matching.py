@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 
 
 class ImageNames:
@@ -45,11 +45,11 @@ class ImageNames:
             problem = (
                 f"may belong to {', '.join(sorted(found)[:3])}; let `images` be the folder that has just one of them"
             )
-            raise FormatError(path, where, problem)
+            raise FormatError(path, where, problem, Reason.image_id)
         problem = f"{name} is none of the {len(self)} images; let `images` be their folder"
         if alike := self.alike(name):
             problem += f" ({', '.join(sorted(alike)[:3])} is in another folder)"
-        raise FormatError(path, where, problem)
+        raise FormatError(path, where, problem, Reason.image_missing)
 
 
 def strip_suffix(file_name: str) -> str:

@@ -5,21 +5,25 @@ Coordinates are relative to the size of the image. Rows whose mask did not chang
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import yaml
 
 from bpr.formats.entries import Entry
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.polygons import Losses
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
 from bpr.formats.yolo_rows import LabelRow
-from bpr.structures import Rle
+from bpr.structures import Rle, Size
 
 _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
+_BOX: Final = "box"
+"""What is read of a row that is one."""
 
 
 def is_label_folder(path: Path) -> bool:
@@ -27,7 +31,7 @@ def is_label_folder(path: Path) -> bool:
     return any(_starts_with_label(file) for file in visible_files(path) if file.suffix == ".txt")
 
 
-def read_labels(folder: str | Path, image_sizes: ImageSizes) -> Content:
+def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
     """Read the polygons of the text files in a folder and below it.
 
     ``labels/train/a.txt`` is of the image ``train/a`` in ``image_sizes``, or of ``images/train/a``. Names of classes
@@ -36,36 +40,44 @@ def read_labels(folder: str | Path, image_sizes: ImageSizes) -> Content:
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
         the class, ``score`` the confidence or 1; ``class_name`` is there if it is known; ``label_file`` and
-        ``line_number`` (from 1) are where the entry came from. Boxes are left out, and counted in a note.
+        ``line_number`` (from 1) are where the entry came from. Boxes are left out, and counted in a note; left out
+        are also bad rows, and rows of missing or damaged images, that ``faults`` keeps.
 
     Raises:
         FormatError: If there is no label, a row is wrong, or a file belongs to no image or several.
     """
-    folder, images = Path(folder), ImageNames(image_sizes)
+    folder, images, faults = Path(folder), ImageNames(image_sizes), faults or Faults()
     names = _class_names(folder)
     entries: list[Entry] = []
-    boxes = 0
+    found = boxes = 0
     for path in visible_files(folder):
         name = _image_name(path.relative_to(folder))
         if path.suffix != ".txt" or not (_starts_with_label(path) or images.find(name)):
             continue
-        for number, line in enumerate(_read_lines(path), start=1):
-            if not line.split():
+        lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.split()}
+        rows = {n: faults.attempt(partial(_parse, path, n, line), Reason.mask) for n, line in lines.items()}
+        polygons = {number: row for number, row in rows.items() if isinstance(row, LabelRow)}
+        found += len(rows)
+        boxes += sum(row is _BOX for row in rows.values())
+        if not polygons:
+            continue
+        located = faults.attempt(partial(_locate, images, image_sizes, name, path), Reason.image, masks=len(polygons))
+        if located is None:
+            continue
+        image, size = located
+        for number, row in polygons.items():
+            mask = faults.attempt(partial(row.draw, size), Reason.mask)
+            if mask is None:
                 continue
-            row = LabelRow.parse(path, number, line)
-            if row is None:
-                boxes += 1
-                continue
-            image = images.only(name, path)
             entry: Entry = {
                 "image_id": image,
                 "category_id": row.category,
                 "score": 1.0 if row.confidence is None else row.confidence,
-                "segmentation": row.draw(image_sizes[image]),
+                "segmentation": mask,
                 **({"class_name": names[row.category]} if row.category in names else {}),
             }
             entries.append({**entry, "label_file": path.relative_to(folder).as_posix(), "line_number": number})
-    if not entries and not boxes:
+    if not found:
         raise FormatError(folder, None, "has no YOLO labels, which are .txt files with a row 'CLASS X1 Y1 X2 Y2 ...'")
     return Content(entries, (f"left as they are: {boxes} rows that are boxes",) if boxes else ())
 
@@ -98,6 +110,16 @@ def write_labels(
         with replacing(folder / name) as unfinished:
             unfinished.write_bytes(b"".join(lines))
     return losses.notes()
+
+
+def _parse(path: Path, number: int, line: bytes) -> LabelRow | str:
+    return LabelRow.parse(path, number, line) or _BOX
+
+
+def _locate(images: ImageNames, sizes: ImageSizes, name: str, path: Path) -> tuple[str, Size]:
+    """Name and (h, w) of the image of a label."""
+    image = images.only(name, path)
+    return image, sizes[image]
 
 
 def _starts_with_label(path: Path) -> bool:
@@ -139,8 +161,8 @@ def _class_names(folder: Path) -> dict[int, str]:
     return {number: str(name) for number, name in pairs if isinstance(number, int)}
 
 
-def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, _faults: object) -> Content:
-    return read_labels(path, image_sizes())
+def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
+    return read_labels(path, image_sizes(), faults)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:

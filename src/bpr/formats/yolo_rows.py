@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 
 from bpr import rle as rle_codec
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.formats.polygons import Losses, trace_joined
 from bpr.structures import Rle, Size
 
@@ -51,7 +51,9 @@ class LabelRow:
             problem = f"expected 'CLASS X1 Y1 X2 Y2 ...', got {text.decode(errors='replace').strip()!r:.60}"
             raise FormatError(path, where, problem) from error
         if category < 0 or not category.is_integer():
-            raise FormatError(path, where, f"the class must be a whole number from 0 on, got {category:g}")
+            raise FormatError(
+                path, where, f"the class must be a whole number from 0 on, got {category:g}", Reason.field
+            )
         if len(values) < _BOX:
             raise FormatError(path, where, f"expected a class and at least {_BOX} numbers, got {len(values)}")
         outside = [value for value in values if not -_TOLERANCE <= value <= 1 + _TOLERANCE]
