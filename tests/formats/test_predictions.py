@@ -115,6 +115,22 @@ def test_a_file_of_another_kind_is_refused_with_what_is_taken(tmp_path, content)
         read_predictions(tmp_path / "x")
 
 
+@pytest.mark.parametrize("content", ["{}", '{"a": 1}', '{"predictions": [], "categories": []}', "\ufeff{}"])
+def test_an_object_of_another_kind_is_refused_with_what_is_taken(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(
+        FormatError, match=r"x\.json: is in no known format; taken are COCO results \(\.json, \.jsonl\)"
+    ):
+        read_predictions(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1', '{"annotations": [', '{"categories": [], "images'])
+def test_an_object_that_is_cut_off_is_said_to_be_no_json(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(FormatError, match=r"x\.json: is not JSON .*was it cut off"):
+        read_predictions(tmp_path / "x.json")
+
+
 def test_only_formats_with_polygons_have_a_polygon_tolerance(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
     message = r"r\.json: has format coco, which knows no polygon_tolerance; it is for coco_annotations, yolo, labelme"

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry, is_gzip
+from bpr.formats.entries import Entry, first_member, is_gzip
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import files_in, visible_files
-from bpr.formats.json_fields import holds_object, may_be_json
+from bpr.formats.json_fields import holds_object, may_be_json, read_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
@@ -238,7 +238,12 @@ def _file_format(path: Path) -> PredictionFormat:
         return coco.JSON_LINES
     if not is_gzip(path) and not may_be_json(path):
         raise FormatError(path, None, f"is in no known format; {_TAKEN}")
-    return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
+    if not holds_object(path):
+        return coco.FORMAT
+    if first_member(path, "images", "annotations") is None:
+        read_json(path)  # says so if it is no JSON at all
+        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
+    return coco_annotations.FORMAT
 
 
 def _format_of_one_image(path: Path) -> PredictionFormat | None:
