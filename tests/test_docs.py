@@ -10,7 +10,7 @@ from bpr.config import register_schemas
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_OTHERS = {"return_probabilities", "progress", "save_json"}
+OF_OTHERS = {"return_probabilities", "progress", "save_json", "save_txt", "save_conf"}
 """Arguments of Python and of other programs."""
 
 

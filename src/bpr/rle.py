@@ -139,6 +139,11 @@ def iou(predicted: Sequence[Rle], true: Sequence[Rle], crowd: Sequence[bool] | N
     return np.asarray(coco_mask.iou([_native(p) for p in predicted], [_native(t) for t in true], is_crowd))
 
 
+def is_same(one: Rle, other: Rle) -> bool:
+    """Whether two masks of one image have the same pixels; two empty ones do."""
+    return one["counts"] == other["counts"] or bool(iou([one], [other])[0, 0] == 1)
+
+
 @lru_cache(maxsize=256)
 def _run_ends(counts: str) -> NDArray[np.int64]:
     """Where each run ends; kept for masks that are looked at again right away (checked, then decoded; many patches).

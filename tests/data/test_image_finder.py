@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.data.image_finder import ImageFinder, names_in_folder
+from bpr.data.image_finder import ImageFinder, SizesInFolder
 from bpr.formats.errors import FormatError
 from bpr.refine.inputs import read_input
+from bpr.structures import ExifUse
 
 
 def save(path):
@@ -70,14 +71,14 @@ def test_names_are_those_of_images_at_any_depth(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "city" / "b.png")
     (tmp_path / "notes.txt").write_text("no image")
-    assert names_in_folder(tmp_path, tmp_path / "elsewhere") == {"a", "city/b"}
+    assert set(SizesInFolder(tmp_path, tmp_path / "elsewhere")) == {"a", "city/b"}
 
 
 def test_masks_below_the_folder_of_images_are_no_images(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "truth" / "a_1.png")
     save(tmp_path / "predictions" / "b.png")
-    assert names_in_folder(tmp_path, tmp_path / "predictions") == {"a"}
+    assert set(SizesInFolder(tmp_path, tmp_path / "predictions")) == {"a"}
 
 
 def test_masks_are_joined_with_images_in_subfolders(tmp_path):
@@ -207,3 +208,11 @@ def test_a_file_name_that_is_no_text_is_a_field_like_any_other(tmp_path, file_na
     entry = {"image_id": 12, "category_id": 1, "score": 1, "segmentation": code, "file_name": file_name}
     (tmp_path / "r.json").write_text(json.dumps([entry]))
     assert len(read_input(tmp_path / "images", tmp_path / "r.json").records) == 1
+
+
+def test_sizes_are_those_of_the_turned_image_unless_exif_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert SizesInFolder(tmp_path, tmp_path / "p")["a"] == (30, 20)
+    assert SizesInFolder(tmp_path, tmp_path / "p", ExifUse.ignore)["a"] == (20, 30)

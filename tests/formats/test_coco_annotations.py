@@ -97,7 +97,7 @@ def test_holes_of_polygons_are_filled_and_said(tmp_path):
     path = save(tmp_path, {**ALL, "segmentation": POLYGON}, {**ALL, "segmentation": BEFORE})
     (filled, kept), (holes, lost) = rewrite(path, hollow, hollow)
     assert (filled["area"], kept["area"]) == (240, 236)
-    assert holes == "1 holes in 1 masks were filled, since COCO polygons cannot hold them"
+    assert holes == "1 holes in 1 masks were filled, since polygons cannot hold them"
     assert lost == "IoU lost by writing 1 masks as polygons: mean 0.0167, worst 0.0167 (annotations[0])"
 
 

@@ -1,6 +1,8 @@
 """What every format promises, whatever the names of its files are."""
 
+import base64
 import gzip
+import io
 import json
 import pickle
 from pathlib import Path
@@ -16,6 +18,7 @@ from bpr.formats.predictions import FORMATS, read_predictions
 
 SIZE = (20, 30)
 NAMES = ["plain", "Bär ä漢", "two  spaces", "quo'te\"s", "a..b", "-dash", "100%", "a#b&c"]
+SIZES = dict.fromkeys(NAMES, SIZE)
 OUTSIDE = ["../outside.png", "/tmp/outside.png", "x/../../outside.png"]
 PALETTE = [n * 7 % 256 for n in range(768)]
 
@@ -110,6 +113,64 @@ def make_panoptic(folder, names):
     return folder / "p.json"
 
 
+def make_yolo(folder, names):
+    """A polygon, a box and a polygon with confidence in each file; Windows' line breaks, no last one, other files."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        polygon = " ".join(
+            f"{value / SIZE[1 - n % 2]:g}" for n, value in enumerate(trace(rle.encode(rectangle(number)))[0][0])
+        )
+        rows = f"3 {polygon}\r\n\r\n3 0.5 0.5 0.10 0.2\r\n 07  {polygon} 0.50"
+        (folder / "p" / "train" / f"{name}.txt").write_bytes(rows.encode())
+    (folder / "p" / "empty.txt").write_text("\n")
+    (folder / "p" / "classes.txt").write_text("person\n")
+    (folder / "p" / "data.yaml").write_text("names: {3: bär}\n")
+    return folder / "p"
+
+
+def make_labelme(folder, names):
+    """A polygon, a rectangle and a mask in each file; spacing is kept."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        x1, y1, x2, y2 = rle.bounding_box(code)
+        buffer = io.BytesIO()
+        Image.fromarray(rectangle(number)[y1:y2, x1:x2]).save(buffer, "PNG")
+        mask = base64.b64encode(buffer.getvalue()).decode()
+        points = np.reshape(trace(code)[0][0], (-1, 2)).tolist()
+        kept = {"group_id": None, "flags": {"ü": True}, "description": "漢"}
+        shapes = [
+            {"label": name, "points": points, **kept, "shape_type": "polygon", "more": 1.50},
+            {"label": name, "points": [[0, 0], [5, 5]], **kept, "shape_type": "rectangle"},
+            {"mask": mask, "label": "b", "points": [[x1, y1], [x2 - 1, y2 - 1]], **kept, "shape_type": "mask"},
+        ]
+        content = {
+            "version": "6",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"..\\images\\{name}.jpg",
+            "imageData": None,
+        }
+        size = {"imageHeight": SIZE[0], "imageWidth": SIZE[1] if number else None}
+        text = json.dumps({**content, **size, "z": [1]}, ensure_ascii=False, indent=2)
+        (folder / "p" / "train" / f"{name}.json").write_text(text)
+    return folder / "p"
+
+
+def make_sam(folder, names):
+    """Compressed and uncompressed RLE in each file; spacing is kept."""
+    (folder / "p" / "train").mkdir(parents=True)
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        one = {"id": 7, "bbox": [0.10, 1, 2, 3], "predicted_iou": 0.5 + number / 100, "area": 3, "漢": name}
+        runs = {**code, "counts": rle.uncompressed_counts(code)}
+        annotations = [{**one, "segmentation": code}, {"segmentation": runs, "crop_box": [0, 0, 30, 20]}]
+        image = {"image_id": number, "width": 30, "height": 20, "file_name": f"{name}.jpg"}
+        text = json.dumps({"x": 1.50, "image": image, "annotations": annotations, "z": None}, indent=1)
+        (folder / "p" / "train" / f"{name}.json").write_text(text)
+    return folder / "p"
+
+
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
@@ -117,6 +178,9 @@ MAKE = {
     "cityscapes": make_cityscapes,
     "masks": make_masks,
     "panoptic": make_panoptic,
+    "yolo": make_yolo,
+    "labelme": make_labelme,
+    "sam": make_sam,
 }
 
 
@@ -140,7 +204,7 @@ class TestFormat:
         return MAKE[name](tmp_path / "source", NAMES)
 
     def read(self, path):
-        return read_predictions(path, image_names=lambda: NAMES)
+        return read_predictions(path, image_sizes=lambda: SIZES)
 
     def write(self, predictions, folder, entries=None):
         """Write the predictions to a file or folder of the same name in ``folder``."""
@@ -207,11 +271,11 @@ class TestFormat:
 
     def test_a_missing_file_is_named(self, source, name, tmp_path):
         with pytest.raises(FormatError, match="nowhere"):
-            read_predictions(tmp_path / "nowhere.json", name, lambda: NAMES)
+            read_predictions(tmp_path / "nowhere.json", name, lambda: SIZES)
 
 
 def test_palettes_are_kept(tmp_path):
-    predictions = read_predictions(make_masks(tmp_path, NAMES), image_names=lambda: NAMES)
+    predictions = read_predictions(make_masks(tmp_path, NAMES), image_sizes=lambda: SIZES)
     predictions.write(tmp_path / "out", predictions.entries)
     for name in NAMES:
         with Image.open(tmp_path / "out" / "labels" / f"{name}.png") as image:

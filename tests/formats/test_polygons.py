@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpr import rle
-from bpr.formats.polygons import trace
+from bpr.formats.polygons import trace, trace_joined
 
 SIZE = (60, 80)
 GRID = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -55,6 +55,16 @@ def test_drawing_the_polygons_gives_the_mask(mask):
     assert np.array_equal(drawn(whole), filled)
     assert all(number == int(number) for polygon in whole for number in polygon)
     assert (holes > 0) == (filled != mask).any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(blobs())
+def test_one_polygon_of_all_parts_draws_the_same(mask):
+    polygons, holes = trace(rle.encode(mask))
+    if polygons:
+        joined, holes_of_joined = trace_joined(rle.encode(mask))
+        assert np.array_equal(drawn([joined]), drawn(polygons))
+        assert holes_of_joined == holes
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5.5, 20, 29])

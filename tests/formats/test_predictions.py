@@ -83,7 +83,7 @@ def test_a_stray_text_file_does_not_turn_masks_into_cityscapes(tmp_path, name):
 
 def test_hidden_files_make_no_format(tmp_path):
     (tmp_path / "._a.png").write_bytes(b"\x00\x05\x16")
-    with pytest.raises(FormatError, match="has neither"):
+    with pytest.raises(FormatError, match="is in no known format"):
         prediction_format(tmp_path)
 
 
@@ -100,7 +100,7 @@ def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix,
     [
         (".", "xml", "format=xml is not known; there are coco"),
         ("nowhere", None, "no such file or folder"),
-        (".", None, "has neither"),
+        (".", None, r"is in no known format; taken are .*YOLO labels \(\.txt\).*format=NAME"),
     ],
 )
 def test_what_is_no_format_is_refused(tmp_path, path, name, message):
@@ -108,9 +108,33 @@ def test_what_is_no_format_is_refused(tmp_path, path, name, message):
         prediction_format(tmp_path / path, name)
 
 
-def test_only_annotation_files_have_a_polygon_tolerance(tmp_path):
+@pytest.mark.parametrize("content", [b"hello", b"\xff\xd8\xff", b"<a/>", b"PK\x03\x04"])
+def test_a_file_of_another_kind_is_refused_with_what_is_taken(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(FormatError, match=r"x: is in no known format; taken are COCO results \(\.json, \.jsonl\)"):
+        read_predictions(tmp_path / "x")
+
+
+@pytest.mark.parametrize("content", ["{}", '{"a": 1}', '{"predictions": [], "categories": []}', "\ufeff{}"])
+def test_an_object_of_another_kind_is_refused_with_what_is_taken(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(
+        FormatError, match=r"x\.json: is in no known format; taken are COCO results \(\.json, \.jsonl\)"
+    ):
+        read_predictions(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("content", ['{"a": 1', '{"annotations": [', '{"categories": [], "images'])
+def test_an_object_that_is_cut_off_is_said_to_be_no_json(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(FormatError, match=r"x\.json: is not JSON .*was it cut off"):
+        read_predictions(tmp_path / "x.json")
+
+
+def test_only_formats_with_polygons_have_a_polygon_tolerance(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
-    with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no polygon_tolerance"):
+    message = r"r\.json: has format coco, which knows no polygon_tolerance; it is for coco_annotations, yolo, labelme"
+    with pytest.raises(FormatError, match=message):
         read_predictions(tmp_path / "r.json", polygon_tolerance=1.0)
 
 

@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import os
+import re
 import runpy
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +18,9 @@ from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
-from bpr.formats.polygons import trace
+from bpr.formats.polygons import trace, trace_joined
+from bpr.refine.inputs import read_input
+from bpr.structures import OnError
 
 LABELS = {1: 24, 2: 26}
 
@@ -178,6 +183,136 @@ def test_labels_that_the_network_leaves_as_they_are_come_back_byte_for_byte(toy_
     run = runpy.run_path(str(Path(__file__).with_name("identity_run.py")))
     run["refine_identity"](toy_coco.images, labels, tmp_path / "out.json")
     assert (tmp_path / "out.json").read_bytes() == labels.read_bytes()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def outlines(toy):
+    """Of each image name the polygons of its coarse masks, (n, 2) x, y, px, and the (h, w) of the image."""
+    found = {}
+    for entry in json.loads(toy.predictions.read_text()):
+        points = np.reshape(trace_joined(entry["segmentation"])[0], (-1, 2))
+        found.setdefault(f"{entry['image_id']:012d}", []).append((points, entry["segmentation"]["size"]))
+    return found
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def count_of_changed_masks(printed):
+    return int(re.search(r"\((\d+) masks changed\)", printed)[1])
+
+
+def test_a_folder_of_yolo_labels_comes_back_as_one(toy_coco, tmp_path, refine, capsys):
+    folder, output = tmp_path / "labels", tmp_path / "out"
+    folder.mkdir()
+    for name, polygons in outlines(toy_coco).items():
+        rows = [
+            f"{n % 2} " + " ".join(f"{value:.7f}" for value in (points / (width, height)).ravel()) + " 0.90" * (n == 1)
+            for n, (points, (height, width)) in enumerate(polygons)
+        ]
+        text = "\r\n".join([rows[0], "1 0.5 0.50 0.1 0.1", "", "0 0.1 0.2", *rows[1:]])
+        (folder / f"{name}.txt").write_bytes(text.encode())
+    for name, text in {"000000000014.txt": "", "classes.txt": "a\nb\n", "data.yaml": "names: [a, b]\n"}.items():
+        (folder / name).write_text(text)
+    truncate(toy_coco.images / "000000000012.png")
+    refine(f"images={toy_coco.images}", f"predictions={folder}", f"output={output}", "on_error=keep")
+    printed = capsys.readouterr().out
+    assert "note: left as they are: 4 rows that are boxes" in printed
+    assert "  left: 3 x the image cannot be decoded" in printed
+    assert "  left: 4 x the mask cannot be read" in printed
+    assert "16 instances" in printed
+    before, after = contents(folder), contents(output)
+    assert after.keys() == before.keys()
+    changed = set()
+    for name in before:
+        lines = [content[name].splitlines(keepends=True) for content in (before, after)]
+        for number, (old, new) in enumerate(zip(*lines, strict=True)):
+            if old != new:
+                changed.add((name, number))
+                assert new.split()[0] == old.split()[0]
+                assert (new.split()[-1] == b"0.90") == (old.split()[-1] == b"0.90")
+                assert new.endswith(b"\r\n") == old.endswith(b"\r\n")
+    assert changed
+    assert changed <= {(f"{n:012d}.txt", line) for n in (10, 11, 13) for line in (0, 4, 5)}
+    assert len(changed) <= count_of_changed_masks(printed)
+    given = read_input(toy_coco.images, output, on_error=OnError.keep)
+    assert len(given.predictions.entries) == 12
+    assert all(rle.area(entry["segmentation"]) for entry in given.predictions.entries)
+    with pytest.raises(SystemExit, match=r"000000000010\.txt, line 4: .*; or give on_error=keep"):
+        refine(f"images={toy_coco.images}", f"predictions={folder}", f"output={tmp_path / 'other'}")
+
+
+def test_a_folder_of_labelme_files_comes_back_as_one(toy_coco, tmp_path, refine, capsys):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, polygons in outlines(toy_coco).items():
+        kept = {"group_id": None, "flags": {"ü": 1.50}}
+        shapes = [
+            {"label": "a", "points": points.tolist(), "shape_type": "polygon", **kept} for points, _size in polygons
+        ]
+        shapes.insert(1, {"label": "a", "points": [[1, 2], [30, 40]], "shape_type": "rectangle", **kept})
+        shapes.insert(3, {"label": "a", "points": [[1, 2], [30, 40]], "shape_type": "polygon", **kept})
+        content = {"shapes": shapes, "imagePath": f"..\\images\\{name}.png", "imageData": None}
+        size = dict(zip(("imageHeight", "imageWidth"), polygons[0][1], strict=True))
+        (folder / f"{name}.json").write_text(json.dumps({**content, **size}, indent=3, ensure_ascii=False))
+    (folder / "other.json").write_text("[1.50]")
+    (folder / "cut.json").write_text('{"shapes": [{')
+    (toy_coco.images / "000000000012.png").unlink()
+    refine(f"images={toy_coco.images}", f"predictions={folder}", f"output={output}", "on_error=keep")
+    printed = capsys.readouterr().out
+    assert "note: left as they are: 4 x rectangle" in printed
+    assert "  left: 4 x the image is missing" in printed
+    assert "  left: 4 x the mask cannot be read" in printed
+    before, after = contents(folder), contents(output)
+    assert after.keys() == before.keys()
+    changed = set()
+    for name in sorted(before.keys() - {"cut.json", "other.json"}):
+        old, new = json.loads(before[name]), json.loads(after[name])
+        for number, shapes in enumerate(zip(old["shapes"], new["shapes"], strict=True)):
+            if shapes[0] != shapes[1]:
+                changed.add((name, number))
+                assert [*shapes[1]] == [*shapes[0]]
+                assert {**shapes[1], "points": 0} == {**shapes[0], "points": 0}
+        assert {**new, "shapes": 0} == {**old, "shapes": 0}
+        if old == new:
+            assert after[name] == before[name]
+    assert [after[name] == before[name] for name in ("cut.json", "other.json", "000000000012.json")] == [True] * 3
+    assert changed
+    assert changed <= {(f"{n:012d}.json", shape) for n in (10, 11, 13) for shape in (0, 2, 4)}
+    assert len(changed) <= count_of_changed_masks(printed)
+    given = read_input(toy_coco.images, output, on_error=OnError.keep)
+    assert len(given.predictions.entries) == 9
+    assert all(rle.area(entry["segmentation"]) for entry in given.predictions.entries)
+
+
+def test_a_voc_folder_keeps_its_palette_and_its_void(toy_coco, tmp_path, refine, capsys):
+    """SegmentationObject: objects from 1 on, with outlines of 255, as palette images."""
+    folder, palette = tmp_path / "VOC" / "SegmentationObject", [n * 5 % 256 for n in range(768)]
+    folder.mkdir(parents=True)
+    for entry in json.loads(toy_coco.predictions.read_text())[::3]:
+        mask = rle.decode(entry["segmentation"])
+        grown = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        image = Image.fromarray(np.where(mask, 1, np.where(grown, 255, 0)).astype(np.uint8))
+        image.putpalette(palette)
+        image.save(folder / f"{entry['image_id']:012d}.png")
+    given = f"images={toy_coco.images}", f"predictions={folder}"
+    refine(*given, f"output={tmp_path / 'out'}", "ignore_label=255")
+    assert "4 images, 4 instances" in capsys.readouterr().out
+    changed = 0
+    for path in folder.iterdir():
+        with Image.open(path) as before, Image.open(tmp_path / "out" / path.name) as after:
+            assert (after.mode, after.getpalette()) == ("P", palette)
+            assert np.array_equal(np.asarray(before) == 255, np.asarray(after) == 255)
+            changed += not np.array_equal(np.asarray(before), np.asarray(after))
+    assert changed
+    refine(*given, f"output={tmp_path / 'other'}")
+    said = capsys.readouterr().out
+    assert "8 instances" in said
+    assert "if it is void, as in PASCAL VOC, give ignore_label=255" in said
 
 
 def test_masks_beside_their_images_do_not_replace_them(toy_coco, tmp_path, refine):

@@ -2,31 +2,47 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
+from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
+from bpr.structures import ExifUse, Size
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
-def names_in_folder(folder: Path, excluded: Path) -> frozenset[str]:
-    """Names of the images in a folder and below it, relative and without suffix, for masks to be named after.
+class SizesInFolder(Mapping[str, Size]):
+    """(h, w) of the images in a folder and below it, by their names, relative and without suffix.
 
     A file in a subfolder that is named like a mask of an image in the folder itself (``a_1.png`` beside ``a.jpg``) is
     not an image; nor is any in the folder ``excluded``, that of the predictions, unless it is that of the images too.
+    A size is read when it is asked for: as the EXIF orientation turns the image, unless ``exif`` ignores it.
     """
-    images = _images(_files(folder, excluded))
-    direct = frozenset(path.stem for path in images if path.parent == folder)
-    return frozenset(
-        strip_suffix(path.relative_to(folder).as_posix())
-        for path in images
-        if path.parent == folder or direct.isdisjoint(beginnings(path.stem))
-    )
+
+    def __init__(self, folder: Path, excluded: Path, exif: ExifUse = ExifUse.auto) -> None:
+        images = _images(_files(folder, excluded))
+        direct = frozenset(path.stem for path in images if path.parent == folder)
+        self._exif = exif
+        self._paths = {
+            strip_suffix(path.relative_to(folder).as_posix()): path
+            for path in images
+            if path.parent == folder or direct.isdisjoint(beginnings(path.stem))
+        }
+
+    def __getitem__(self, name: str) -> Size:
+        stored, oriented = image_sizes(self._paths[name])
+        return stored if self._exif is ExifUse.ignore else oriented
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class ImageFinder:

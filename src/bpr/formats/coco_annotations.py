@@ -5,7 +5,6 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,12 +12,11 @@ from typing import Any, Final
 from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
-from bpr.formats.entries import Entry, array_spans
+from bpr.formats.entries import Entry, rewrite_items
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing
 from bpr.formats.json_fields import get_id, get_score, holds_object, read_json
-from bpr.formats.polygons import trace
+from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
 
@@ -51,7 +49,7 @@ def read_coco_annotations(path: str | Path, faults: Faults | None = None) -> Con
             boxes += 1
         else:
             image = images[checked["image_id"]]
-            mask = faults.attempt(partial(segmentation_rle, path, _name(number), checked, image.size), Reason.mask)
+            mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
             entries += [] if mask is None else [_entry(number, checked, image, mask)]
     left = [f"{crowds} crowd regions"] * bool(crowds) + [f"{boxes} annotations without a mask"] * bool(boxes)
     return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
@@ -76,60 +74,42 @@ def write_coco_annotations(
     """
     path, source = Path(path), Path(source)
     images, annotations = _read_lists(source)
-    losses = _Losses()
+    losses = Losses()
     changed: dict[int, bytes] = {}
     for entry in entries:
         number = entry["annotation"]
         annotation, size = annotations[number], images[entry["image_id"]].size
-        before = segmentation_rle(source, _name(number), annotation, size)
-        if _is_same(before, entry["segmentation"]):
-            continue
-        written = entry["segmentation"]
-        refined = refined_entry(annotation, written)
-        if not isinstance(annotation["segmentation"], dict):
-            polygons, holes = trace(written, tolerance)
-            written = rle_codec.from_segmentation(polygons, size)
-            losses.add(number, holes, entry["segmentation"], written)
-            refined = {**refined_entry(annotation, written), "segmentation": polygons}
-        if not _is_same(before, written):
-            changed[number] = json.dumps(refined).encode()
-    content = source.read_bytes()
-    with source.open("rb") as file, replacing(path) as unfinished, unfinished.open("wb") as output:
-        end = 0
-        for number, (start, length, _) in enumerate(array_spans(file, "annotations")):
-            if number in changed:
-                output.write(content[end:start] + changed[number])
-                end = start + length
-        output.write(content[end:])
+        before = segmentation_rle(source, place_of(number), annotation, size)
+        new = rewritten(annotation, before, entry["segmentation"], place_of(number), losses, tolerance)
+        if new is not None:
+            changed[number] = json.dumps(new).encode()
+    rewrite_items(source, path, "annotations", changed)
     return losses.notes()
 
 
-@dataclass
-class _Losses:
-    """What polygons could not hold: holes by annotation, and by annotation the IoU that was lost."""
+def rewritten(
+    annotation: Mapping[str, Any], before: Rle, mask: Rle, where: str, losses: Losses, tolerance: float = 0.0
+) -> dict[str, Any] | None:
+    """An annotation with another mask in the form it has: polygons, compressed or uncompressed RLE.
 
-    holes: dict[int, int] = field(default_factory=dict)
-    iou: dict[int, float] = field(default_factory=dict)
-
-    def add(self, number: int, holes: int, meant: Rle, written: Rle) -> None:
-        if holes:
-            self.holes[number] = holes
-        self.iou[number] = 1 - float(rle_codec.iou([meant], [written])[0, 0])
-
-    def notes(self) -> tuple[str, ...]:
-        notes = []
-        if self.holes:
-            total = sum(self.holes.values())
-            notes.append(f"{total} holes in {len(self.holes)} masks were filled, since COCO polygons cannot hold them")
-        if any(self.iou.values()):
-            mean, worst = sum(self.iou.values()) / len(self.iou), max(self.iou, key=self.iou.__getitem__)
-            lost = f"mean {mean:.4f}, worst {self.iou[worst]:.4f} ({_name(worst)})"
-            notes.append(f"IoU lost by writing {len(self.iou)} masks as polygons: {lost}")
-        return tuple(notes)
+    None if what would be written is the mask ``before``. What polygons cannot hold is added to ``losses`` as of
+    ``where``; see `write_coco_annotations`.
+    """
+    if rle_codec.is_same(before, mask):
+        return None
+    if isinstance(annotation["segmentation"], dict):
+        return refined_entry(annotation, mask)
+    polygons, holes = trace(mask, tolerance)
+    written = rle_codec.from_segmentation(polygons, (mask["size"][0], mask["size"][1]))
+    losses.add(where, holes, mask, written)
+    if rle_codec.is_same(before, written):
+        return None
+    return {**refined_entry(annotation, written), "segmentation": polygons}
 
 
-def _is_same(one: Rle, other: Rle) -> bool:
-    return one["counts"] == other["counts"] or bool(rle_codec.iou([one], [other])[0, 0] == 1)
+def place_of(number: int) -> str:
+    """Where in its file an annotation is."""
+    return f"annotations[{number}]"
 
 
 def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
@@ -144,7 +124,7 @@ def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[
     for number, annotation in enumerate(annotations):
         if isinstance(annotation, dict) and "segments_info" in annotation:
             problem = f"is of a panoptic file, whose PNGs must be in a folder {path.with_suffix('').name} beside it"
-            raise FormatError(path, _name(number), f"{problem}; put them there")
+            raise FormatError(path, place_of(number), f"{problem}; put them there")
     return listed_images(path, content["images"]), annotations
 
 
@@ -152,7 +132,7 @@ def _check_fields(
     path: Path, number: int, annotation: object, images: Mapping[int | str, AnnotatedImage]
 ) -> dict[str, Any]:
     """The annotation, of which all fields but the mask have been checked."""
-    where = _name(number)
+    where = place_of(number)
     image_id = get_id(path, where, annotation, "image_id")
     assert isinstance(annotation, dict)
     if image_id not in images:
@@ -177,16 +157,14 @@ def _entry(number: int, annotation: Mapping[str, Any], image: AnnotatedImage, ma
     }
 
 
-def _name(number: int) -> str:
-    return f"annotations[{number}]"
-
-
-def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
+def _read(path: Path, _sizes: object, _ignored: object, faults: Faults) -> Content:
     return read_coco_annotations(path, faults)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
-    return path, _name(entry["annotation"])
+    return path, place_of(entry["annotation"])
 
 
-FORMAT: Final = PredictionFormat("coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True)
+FORMAT: Final = PredictionFormat(
+    "coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True, has_polygons=True
+)

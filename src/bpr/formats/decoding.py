@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from bpr.formats.errors import FormatError
 
-_UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """All of them are raised by Pillow for damaged files; OSError includes its UnidentifiedImageError."""
 _OPENING: Final = Lock()
 
@@ -26,7 +26,7 @@ def opened_image(path: Path) -> Iterator[PillowImage.Image]:
         raise
     except FileNotFoundError as error:
         raise FormatError(path, None, "is missing; check the path") from error
-    except (*_UNDECODABLE, ModuleNotFoundError) as error:
+    except (*UNDECODABLE, ModuleNotFoundError) as error:
         # With Ultralytics imported, `PIL.Image.open` looks for pi_heif where a file is no image.
         reason = "cannot identify image file" if isinstance(error, ModuleNotFoundError) else error
         raise FormatError(path, None, f"cannot be decoded ({reason}); replace the file") from error

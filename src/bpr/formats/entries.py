@@ -12,11 +12,13 @@ import weakref
 from abc import ABC, abstractmethod
 from array import array
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar, overload
 
 import numpy as np
+
+from bpr.formats.files import replacing
 
 Item = TypeVar("Item")
 Entry = dict[str, Any]
@@ -121,6 +123,30 @@ def array_spans(file: IO[bytes], member: str | None = None) -> Iterator[tuple[in
         raise text.error("Extra data")
 
 
+def first_member(path: Path, *members: str) -> str | None:
+    """Which of some members comes first in a file that is a JSON object; None if there is none, or it is no such file.
+
+    What comes after it is not looked at.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Scanner(file).enter(*members)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def rewrite_items(source: Path, target: Path, member: str, changed: Mapping[int, bytes]) -> None:
+    """Write a JSON file with other items in the array ``member``, by their number; all else is kept byte for byte."""
+    content = source.read_bytes()
+    with source.open("rb") as file, replacing(target) as unfinished, unfinished.open("wb") as output:
+        end = 0
+        for number, (start, length, _) in enumerate(array_spans(file, member)):
+            if number in changed:
+                output.write(content[end:start] + changed[number])
+                end = start + length
+        output.write(content[end:])
+
+
 class _Scanner:
     """Reads a file chunk by chunk; one character stands for one byte (Latin-1), so that positions are offsets.
 
@@ -146,15 +172,15 @@ class _Scanner:
         """Consume the character `peek` returned."""
         self._at += 1
 
-    def enter(self, member: str) -> None:
-        """Consume an object up to the value of a member."""
+    def enter(self, *members: str) -> str:
+        """Consume an object up to the value of the first of its members that is among these, which is named."""
         before = "{"
         while True:
             self._expect(before)
-            name = self.value()[2]
+            name = str(self.value()[2])
             self._expect(":")
-            if name == member:
-                return
+            if name in members:
+                return name
             self.value()
             before = ","
 

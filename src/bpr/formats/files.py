@@ -1,6 +1,7 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,13 @@ def visible_files(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def files_in(path: Path, suffix: str) -> dict[str, Path]:
+    """The visible files with a suffix in a folder and below it, by their relative names; a file alone by its own."""
+    if not path.is_dir():
+        return {path.name: path}
+    return {file.relative_to(path).as_posix(): file for file in visible_files(path) if file.suffix.lower() == suffix}
 
 
 def resolve_inside(given: str, start: PurePath | None = None) -> Path:
@@ -53,3 +61,9 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
     """Write a UTF-8 file by way of `replacing`; ``errors`` as of `open`."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors=errors)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the content of a file by way of `replacing`."""
+    with replacing(target) as unfinished:
+        shutil.copyfile(source, unfinished)

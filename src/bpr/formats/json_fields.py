@@ -3,11 +3,14 @@
 import json
 import math
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
+from bpr.formats.files import files_in
 
 
 def read_json(path: Path) -> Any:
@@ -25,6 +28,24 @@ def holds_object(path: Path) -> bool:
     """Whether a UTF-8 file starts as a JSON object does; `OSError` if it cannot be read."""
     with path.open("rb") as file:
         return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+
+
+def may_be_json(path: Path) -> bool:
+    """Whether a UTF-8 file is empty or starts as a JSON array or object does; `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        start = file.read(4096).removeprefix(BOM_UTF8).lstrip()
+    return not start or start.startswith((b"[", b"{"))
+
+
+def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) -> dict[str, Path]:
+    """Of the JSON files that `files_in` lists, those that are chosen; others that are no JSON at all are bad."""
+    chosen = {}
+    for name, file in files_in(path, ".json").items():
+        if is_chosen(file):
+            chosen[name] = file
+        else:
+            faults.attempt(partial(read_json, file), Reason.mask)
+    return chosen
 
 
 def json_error(path: Path, error: Exception) -> FormatError:

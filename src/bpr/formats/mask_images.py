@@ -18,7 +18,7 @@ from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
-from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
@@ -224,8 +224,8 @@ def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
         image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
-def _read(path: Path, image_names: Callable[[], Collection[str]], ignore_label: int | None, faults: Faults) -> Content:
-    return read_mask_images(path, image_names(), ignore_label, faults)
+def _read(path: Path, image_sizes: Callable[[], ImageSizes], ignore_label: int | None, faults: Faults) -> Content:
+    return read_mask_images(path, image_sizes(), ignore_label, faults)
 
 
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:

@@ -4,7 +4,9 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from bpr.formats.errors import FormatError, Reason
 
 
 class ImageNames:
@@ -34,11 +36,32 @@ class ImageNames:
         most = max((count for count in shared.values() if count is not None), default=None)
         return [] if most is None else [other for other, count in shared.items() if count == most]
 
+    def only(self, name: str, path: Path, where: str | None = None) -> str:
+        """The one that `find` gives; else `FormatError`, which says in which file, and ``where`` there, the name is."""
+        found = self.find(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            problem = (
+                f"may belong to {', '.join(sorted(found)[:3])}; let `images` be the folder that has just one of them"
+            )
+            raise FormatError(path, where, problem, Reason.image_id)
+        problem = f"{name} is none of the {len(self)} images; let `images` be their folder"
+        if alike := self.alike(name):
+            problem += f" ({', '.join(sorted(alike)[:3])} is in another folder)"
+        raise FormatError(path, where, problem, Reason.image_missing)
+
 
 def strip_suffix(file_name: str) -> str:
     """The path of an image, with ``/``, without its suffix."""
     path = _path(file_name)
     return (path.parent / path.stem).as_posix()
+
+
+def name_from(file: str, given: str) -> str:
+    """The name, without suffix, of an image that a file names by a path relative to itself, perhaps one of Windows."""
+    beside = PurePosixPath(file).parent / PureWindowsPath(given).as_posix()
+    return strip_suffix(os.path.normpath(beside))
 
 
 def beginnings(stem: str) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """What a format of predictions has to offer; each module of a format ends with one."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bpr.formats.entries import Entry
 from bpr.formats.faults import Faults
+from bpr.structures import Size
 
 
 class Content(NamedTuple):
@@ -16,34 +17,42 @@ class Content(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+ImageSizes = Mapping[str, Size]
+"""(h, w) of images by their names, relative to their folder and without suffix; perhaps not read before it is used."""
+
+
 @dataclass(frozen=True, slots=True)
 class PredictionFormat:
     """How predictions are read, and written with other masks.
 
     Attributes:
         name: As in ``format=NAME``.
-        suffix: Of what is written; empty for a folder.
+        suffix: Of what is written; empty for a folder, or for one file where one was read.
         read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory. The
             other arguments are those of `bpr.formats.predictions.read_predictions`.
         write: Writes all entries to a file or folder; last comes what they were read from. What is no entry there,
-            because `Faults` left it, comes back as it is. It may give remarks on what was written, a line each.
+            because `Faults` left it, comes back as it is. It may give remarks on what was written, a line each. Of a
+            format that ``has_polygons``, it also takes ``tolerance``.
         place: The file that holds an entry, and where in it; of the predictions, the number of the entry, and itself.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         png_folder: Of a file, the folder of images that belongs to it; None without one.
         masks_checked: Whether each mask has been drawn or read from an image, so that only its size can be wrong.
         has_classes: Whether predictions have a class.
+        has_polygons: Whether polygons are written, for which there is a ``polygon_tolerance``.
         names_images: Whether images are known by name and not by the ids of an annotation file.
-        class_names: Of formats with classes of their own, by the ids in the entries.
+        class_names: Of formats with classes of their own, by the ids in the entries; where these depend on the files,
+            entries have a ``class_name``.
     """
 
     name: str
     suffix: str
-    read: Callable[[Path, Callable[[], Collection[str]], int | None, Faults], Content]
-    write: Callable[[Path, Iterable[Mapping[str, Any]], Path], tuple[str, ...] | None]
+    read: Callable[[Path, Callable[[], ImageSizes], int | None, Faults], Content]
+    write: Callable[..., tuple[str, ...] | None]
     place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
     dilation_ratio: float = 0.02
     png_folder: Callable[[Path], Path] | None = None
     masks_checked: bool = False
     has_classes: bool = True
+    has_polygons: bool = False
     names_images: bool = False
     class_names: Mapping[int, str] = field(default_factory=dict)

@@ -1,21 +1,21 @@
 """Predictions in any format: read, joined with annotations, and written back with other masks."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic
+from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry
+from bpr.formats.entries import Entry, first_member, is_gzip
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import visible_files
-from bpr.formats.json_fields import holds_object
+from bpr.formats.files import files_in, visible_files
+from bpr.formats.json_fields import holds_object, may_be_json, read_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.prediction_format import PredictionFormat
+from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import CoarseInstance, Rle, Size
 
 _log = logging.getLogger(__name__)
@@ -28,12 +28,22 @@ FORMATS: Final = {
         coco_annotations.FORMAT,
         cityscapes.FORMAT,
         panoptic.FORMAT,
+        yolo.FORMAT,
+        labelme.FORMAT,
+        sam.FORMAT,
         mask_images.FORMAT,
     )
 }
 """By name."""
 ANY_CLASS: Final = 1
 """Class of predictions of a format without classes."""
+
+
+_TAKEN: Final = (
+    "taken are COCO results (.json, .jsonl), annotation, panoptic, labelme and SAM files (.json), and folders "
+    "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp); "
+    "force one with format=NAME"
+)
 
 
 @dataclass(frozen=True)
@@ -115,22 +125,25 @@ class Predictions:
         """The same with the image and class ids of ``annotations``, if the format or an entry has none of its own.
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
-        Predictions without classes get that of the annotations if there is only one. What cannot be found is left as it
-        is, for `bpr.data.records.refinement_records` to report.
+        Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
+        What cannot be found is left as it is, for `bpr.data.records.refinement_records` to report.
         """
         only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
         if not self.format.names_images:
             return self if only is None else replace(self, assumed_class=only)
         by_name = {_image_name(image.file_name): image_id for image_id, image in annotations.images.items()}
         names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
+        if self.format.has_classes and len({entry["category_id"] for entry in self.entries}) != 1:
+            only = None
         entries = []
         for entry in self.entries:
             image_id, category = entry["image_id"], entry["category_id"]
             found = [] if image_id in annotations.images else names.find(image_id)
             if len(found) == 1:
                 image_id = by_name[found[0]]
-            if category in self.format.class_names:
-                category = ids.get(self.format.class_names[category], category)
+            name = entry.get("class_name", self.format.class_names.get(category))
+            if name is not None:
+                category = ids.get(name, category)
             elif only is not None:
                 category = only
             entries.append({**entry, "image_id": image_id, "category_id": category})
@@ -151,7 +164,7 @@ class Predictions:
 def read_predictions(
     path: str | Path,
     format: str | None = None,  # noqa: A002
-    image_names: Callable[[], Collection[str]] = frozenset,
+    image_sizes: Callable[[], ImageSizes] = dict,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
     faults: Faults | None = None,
@@ -161,10 +174,10 @@ def read_predictions(
     Args:
         path: File or folder.
         format: One of `FORMATS`, to force it; by default the content decides.
-        image_names: Gives the names of the images, relative to their folder and without suffix, for masks to be named
-            after; only called if needed.
+        image_sizes: Gives the names and sizes of the images, for formats in which images are known by name, or
+            coordinates are relative to their size; only called if needed.
         ignore_label: The value of label images that is no instance, such as PASCAL VOC's 255.
-        polygon_tolerance: px by which polygons may leave the outline of a mask when an annotation file is written.
+        polygon_tolerance: px by which polygons that are written may leave the outline of a mask.
         faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
             if they have a `bpr.formats.faults.Fault.position`.
 
@@ -176,20 +189,22 @@ def read_predictions(
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    content = found.read(path, image_names, ignore_label, Faults() if faults is None else faults)
+    content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
+    if not found.suffix and path.is_file():
+        found = replace(found, suffix=path.suffix)
     if polygon_tolerance:
-        if found is not coco_annotations.FORMAT:
+        if not found.has_polygons:
+            having = ", ".join(form.name for form in FORMATS.values() if form.has_polygons)
             problem = f"has format {found.name}, which knows no polygon_tolerance"
-            raise FormatError(path, None, f"{problem}; it is for {coco_annotations.FORMAT.name}")
-        write = partial(coco_annotations.write_coco_annotations, tolerance=polygon_tolerance)
-        found = replace(found, write=write)
+            raise FormatError(path, None, f"{problem}; it is for {having}")
+        found = replace(found, write=partial(found.write, tolerance=polygon_tolerance))
     return Predictions(path, found, *content)
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
     """`read_predictions` in any format, with the ids of ``annotations``; remarks on what was read are logged."""
-    names = {strip_suffix(image.file_name) for image in annotations.images.values()}
-    found = read_predictions(path, image_names=lambda: names)
+    sizes = {strip_suffix(image.file_name): image.size for image in annotations.images.values()}
+    found = read_predictions(path, image_sizes=lambda: sizes)
     for note in found.notes:
         _log.warning("%s: %s", path, note)
     return found.aligned(annotations)
@@ -203,13 +218,7 @@ def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
         return FORMATS[name]
     if not path.exists():
         raise FormatError(path, None, "cannot be read (no such file or folder); check the path")
-    if path.is_dir():
-        return _folder_format(path)
-    if panoptic.is_panoptic(path):
-        return panoptic.FORMAT
-    if coco.is_json_lines(path):
-        return coco.JSON_LINES
-    return coco_annotations.FORMAT if holds_object(path) else coco.FORMAT
+    return _folder_format(path) if path.is_dir() else _file_format(path)
 
 
 def files_of(path: Path) -> list[Path]:
@@ -220,14 +229,42 @@ def files_of(path: Path) -> list[Path]:
         return [path]  # whoever reads it says what is wrong
 
 
+def _file_format(path: Path) -> PredictionFormat:
+    if (found := _format_of_one_image(path)) is not None:
+        return found
+    if panoptic.is_panoptic(path):
+        return panoptic.FORMAT
+    if coco.is_json_lines(path):
+        return coco.JSON_LINES
+    if not is_gzip(path) and not may_be_json(path):
+        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
+    if not holds_object(path):
+        return coco.FORMAT
+    if first_member(path, "images", "annotations") is None:
+        read_json(path)  # says so if it is no JSON at all
+        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
+    return coco_annotations.FORMAT
+
+
+def _format_of_one_image(path: Path) -> PredictionFormat | None:
+    """The format of a JSON file that is of one image."""
+    if labelme.is_labelme_file(path):
+        return labelme.FORMAT
+    return sam.FORMAT if sam.is_sam_file(path) else None
+
+
 def _folder_format(path: Path) -> PredictionFormat:
+    if yolo.is_label_folder(path):
+        return yolo.FORMAT
+    for file in files_in(path, ".json").values():
+        if (found := _format_of_one_image(file)) is not None:
+            return found
     if cityscapes.is_prediction_folder(path):
         return cityscapes.FORMAT
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
     mask_images.refuse_lossy_masks(path)
-    problem = "has neither *_pred.txt files (Cityscapes) nor mask images; force a format with format=NAME"
-    raise FormatError(path, None, problem)
+    raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 
 
 def _image_name(file_name: str) -> str:

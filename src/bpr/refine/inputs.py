@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpr.data.image_finder import names_in_folder
+from bpr.data.image_finder import SizesInFolder
 from bpr.data.records import StoredRecords, refinement_records
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.faults import Fault, Faults
@@ -54,7 +54,7 @@ def read_input(
     """
     images, predictions, faults = Path(images), Path(predictions), Faults(on_error)
     found = read_predictions(
-        predictions, form, lambda: names_in_folder(images, predictions), ignore_label, polygon_tolerance, faults
+        predictions, form, lambda: SizesInFolder(images, predictions, exif), ignore_label, polygon_tolerance, faults
     )
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:

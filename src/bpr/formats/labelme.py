@@ -1,0 +1,161 @@
+"""labelme files: JSON with ``shapes`` of one image; one file, or a folder of them.
+
+Polygons and masks are refined. Only shapes whose mask changed are written anew; all else comes back byte for byte.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from bpr.formats.entries import Entry, first_member, rewrite_items
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
+from bpr.formats.files import copy_file, files_in
+from bpr.formats.json_fields import chosen_files, get_field, get_list, read_json
+from bpr.formats.labelme_shapes import REFINED, draw, place_of, rewritten
+from bpr.formats.name_matching import ImageNames, name_from
+from bpr.formats.polygons import Losses
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.structures import Rle, Size
+
+
+def is_labelme_file(path: Path) -> bool:
+    """Whether a JSON file is one of labelme, by its members."""
+    return first_member(path, "shapes", "imagePath", "image", "images", "annotations") in ("shapes", "imagePath")
+
+
+def read_labelme(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+    """Read the polygons and masks of a labelme file, or of all in a folder and below it.
+
+    The image is the one in ``image_sizes`` that agrees with ``imagePath``, which is relative to the file.
+
+    Returns:
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``class_name``
+        the label, ``category_id`` its number in the order in which labels first occur, from 1 on, ``score`` 1;
+        ``label_file`` and ``shape`` are where the entry came from. Other shapes are left out, and counted in a note;
+        left out are also bad shapes, shapes of missing or damaged images, and bad files in a folder that ``faults``
+        keeps.
+
+    Raises:
+        FormatError: If a file is wrong, or belongs to no image or several.
+    """
+    path, images, faults = Path(path), ImageNames(image_sizes), faults or Faults()
+    of_files = faults if path.is_dir() else Faults()
+    labels: dict[str, int] = {}
+    entries: list[Entry] = []
+    left = Counter[str]()
+    files = chosen_files(path, is_labelme_file, of_files)
+    for name, file in files.items():
+        content = of_files.attempt(partial(_read_content, file), Reason.mask)
+        shapes = _checked_shapes(file, content["shapes"], faults) if content else {}
+        left.update(kind for kind in map(_kind, shapes.values()) if kind not in REFINED)
+        chosen = {number: shape for number, shape in shapes.items() if _kind(shape) in REFINED}
+        if not content or not chosen:
+            continue
+        locate = partial(_locate, images, image_sizes, name, file, content)
+        located = faults.attempt(locate, Reason.image, masks=len(chosen))
+        if located is None:
+            continue
+        image, size = located
+        for number, shape in chosen.items():
+            mask = faults.attempt(partial(draw, file, number, shape, size), Reason.mask)
+            if mask is None:
+                continue
+            label = shape["label"]
+            entry: Entry = {
+                "image_id": image,
+                "category_id": labels.setdefault(label, len(labels) + 1),
+                "score": 1.0,
+                "segmentation": mask,
+            }
+            entries.append({**entry, "class_name": label, "label_file": name, "shape": number})
+    if not files and not faults.found:
+        raise FormatError(path, None, "is no labelme file, nor a folder of them; they are JSON with 'shapes'")
+    counts = ", ".join(f"{count} x {kind}" for kind, count in left.items())
+    return Content(entries, (f"left as they are: {counts}",) if left else ())
+
+
+def write_labelme(
+    path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path, tolerance: float = 0.0
+) -> tuple[str, ...]:
+    """Write the JSON files of ``source`` with the masks of ``entries`` where they are others than before.
+
+    There, a polygon is one for all parts of the mask (`bpr.formats.polygons.trace_joined`), which it may leave by
+    ``tolerance`` px, and ``points`` and ``mask`` of a shape that is a mask follow.
+
+    Returns:
+        Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
+    """
+    path, source = Path(path), Path(source)
+    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
+    for entry in entries:
+        masks[entry["label_file"]][entry["shape"]] = entry["segmentation"]
+    losses = Losses()
+    for name, file in files_in(source, ".json").items():
+        target = path / name if source.is_dir() else path
+        if name not in masks:
+            copy_file(file, target)
+            continue
+        shapes = _read_content(file)["shapes"]
+        changed = {}
+        for number, mask in masks[name].items():
+            new = rewritten(file, number, shapes[number], mask, tolerance, losses)
+            if new is not shapes[number]:
+                changed[number] = json.dumps(new).encode()
+        rewrite_items(file, target, "shapes", changed)
+    return losses.notes()
+
+
+def _read_content(file: Path) -> dict[str, Any]:
+    """The file, in which all fields that are used here but those of shapes have been checked."""
+    content: dict[str, Any] = read_json(file)
+    get_field(file, "imagePath", content, "imagePath", (str,))
+    return {**content, "shapes": get_list(file, content, "shapes")}
+
+
+def _checked_shapes(file: Path, shapes: list[Any], faults: Faults) -> dict[int, dict[str, Any]]:
+    """By number the shapes of which all fields that are used here but points and masks are right."""
+
+    def check(number: int, shape: Any) -> dict[str, Any]:
+        get_field(file, place_of(number), shape, "label", (str,))
+        get_field(file, place_of(number), shape, "points", (list,))
+        if shape.get("shape_type") is not None:
+            get_field(file, place_of(number), shape, "shape_type", (str,))
+        return dict(shape)
+
+    checked = {n: faults.attempt(partial(check, n, shape), Reason.field) for n, shape in enumerate(shapes)}
+    return {number: shape for number, shape in checked.items() if shape is not None}
+
+
+def _kind(shape: Mapping[str, Any]) -> str:
+    return shape.get("shape_type") or "polygon"
+
+
+def _locate(
+    images: ImageNames, sizes: ImageSizes, name: str, file: Path, content: Mapping[str, Any]
+) -> tuple[str, Size]:
+    """Name and (h, w) of the image of a file."""
+    image = images.only(name_from(name, content["imagePath"]), file, "imagePath")
+    return image, _size(content) or sizes[image]
+
+
+def _size(content: Mapping[str, Any]) -> Size | None:
+    """(h, w) of the image, if it is known."""
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
+    return read_labelme(path, image_sizes(), faults)
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+    return path / entry["label_file"] if path.is_dir() else path, place_of(entry["shape"])
+
+
+FORMAT: Final = PredictionFormat(
+    "labelme", "", _read, write_labelme, _place, masks_checked=True, has_polygons=True, names_images=True
+)

@@ -1,0 +1,70 @@
+"""One shape of a labelme file: a polygon, or a mask as a PNG of its box."""
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from bpr import rle as rle_codec
+from bpr.formats.decoding import UNDECODABLE
+from bpr.formats.errors import FormatError
+from bpr.formats.polygons import Losses, trace_joined
+from bpr.structures import Mask, Rle, Size, Window
+
+REFINED: Final = ("polygon", "mask")
+"""Types of shapes that are refined."""
+
+
+def draw(file: Path, number: int, shape: Mapping[str, Any], size: Size) -> Rle:
+    """The mask of shape ``number`` of a file, in an image of ``size`` (h, w); `FormatError` if it has none."""
+    try:
+        points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise ValueError("the points must be finite numbers")
+        if shape.get("shape_type") != "mask":
+            return rle_codec.from_segmentation([points.ravel().tolist()], size)
+        (x1, y1), (x2, y2) = points.astype(int).tolist()
+        return rle_codec.encode(_decode_crop(shape.get("mask")), (x1, y1, x2 + 1, y2 + 1), size)
+    except (TypeError, OverflowError, *UNDECODABLE) as error:
+        raise FormatError(file, place_of(number), f"has no mask in an image of {size} (h, w): {error}") from error
+
+
+def rewritten(
+    file: Path, number: int, shape: dict[str, Any], mask: Rle, tolerance: float, losses: Losses
+) -> dict[str, Any]:
+    """Shape ``number`` of a file with another mask, or as it is, the same object, if it draws this one."""
+    size = mask["size"][0], mask["size"][1]
+    before = draw(file, number, shape, size)
+    if rle_codec.is_same(before, mask):
+        return shape
+    if shape.get("shape_type") == "mask":
+        x1, y1, x2, y2 = window = rle_codec.bounding_box(mask)
+        return {**shape, "points": [[x1, y1], [x2 - 1, y2 - 1]], "mask": _encode_crop(mask, window)}
+    polygon, holes = trace_joined(mask, tolerance)
+    new = {**shape, "points": np.reshape(polygon, (-1, 2)).tolist()}
+    written = draw(file, number, new, size)
+    losses.add(f"{file}, {place_of(number)}", holes, mask, written)
+    return shape if rle_codec.is_same(before, written) else new
+
+
+def place_of(number: int) -> str:
+    """Where in its file a shape is."""
+    return f"shapes[{number}]"
+
+
+def _decode_crop(text: object) -> Mask:
+    """The (h, w) mask in a PNG in base64."""
+    if not isinstance(text, str):
+        raise ValueError(f"'mask' must be a PNG in base64, got {type(text).__name__}")
+    with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        return np.asarray(image.convert("L"), np.bool_)
+
+
+def _encode_crop(mask: Rle, window: Window) -> str:
+    png = io.BytesIO()
+    PillowImage.fromarray(rle_codec.decode(mask, window).astype(np.uint8)).save(png, "PNG")
+    return base64.b64encode(png.getvalue()).decode()

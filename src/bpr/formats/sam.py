@@ -1,0 +1,133 @@
+"""Masks of SAM as SA-1B has them: JSON with ``image`` and ``annotations``, one file an image; one file, or a folder.
+
+Only annotations whose mask changed are written anew; all else comes back byte for byte.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from bpr.formats.annotations import segmentation_rle
+from bpr.formats.coco_annotations import place_of, rewritten
+from bpr.formats.entries import Entry, first_member, rewrite_items
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
+from bpr.formats.files import copy_file, files_in
+from bpr.formats.json_fields import chosen_files, get_field, get_list, get_score, read_json
+from bpr.formats.name_matching import ImageNames, name_from
+from bpr.formats.polygons import Losses
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.structures import Rle, Size
+
+_NO_CLASS: Final = 1
+
+
+def is_sam_file(path: Path) -> bool:
+    """Whether a JSON file is of one image and its masks, by its members."""
+    found = first_member(path, "image", "images", "shapes", "annotations", "categories")
+    return found == "image" or (
+        found == "annotations" and first_member(path, "image", "images", "categories") == "image"
+    )
+
+
+def read_sam(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+    """Read a file of the masks of one image, or all in a folder and below it.
+
+    The image is the one in ``image_sizes`` that agrees with its ``file_name``, which is relative to the file.
+
+    Returns:
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id`` 1,
+        ``score`` the ``predicted_iou`` or 1; ``mask_file`` and ``annotation`` are where the entry came from.
+        Bad annotations, those of missing images, and bad files in a folder, that ``faults`` keeps are left out.
+
+    Raises:
+        FormatError: If a file is wrong, or belongs to no image or several.
+    """
+    path, images, faults = Path(path), ImageNames(image_sizes), faults or Faults()
+    of_files = faults if path.is_dir() else Faults()
+    entries: list[Entry] = []
+    files = chosen_files(path, is_sam_file, of_files)
+    for name, file in files.items():
+        content = of_files.attempt(partial(_read_content, file), Reason.mask)
+        if content is None:
+            continue
+        file_name, size, annotations = content
+        read = (faults.attempt(partial(_mask_of, file, n, a, size), Reason.field) for n, a in enumerate(annotations))
+        masks = {number: mask for number, mask in enumerate(read) if mask is not None}
+        if not masks:
+            continue
+        locate = partial(images.only, name_from(name, file_name), file, "image")
+        image = faults.attempt(locate, Reason.image_missing, masks=len(masks))
+        if image is None:
+            continue
+        for number, mask in masks.items():
+            entry: Entry = {
+                "image_id": image,
+                "category_id": _NO_CLASS,
+                "score": annotations[number].get("predicted_iou", 1.0),
+                "segmentation": mask,
+            }
+            entries.append({**entry, "mask_file": name, "annotation": number})
+    if not files and not faults.found:
+        problem = "is no file of SAM, nor a folder of them; they are JSON with an 'image' and its 'annotations'"
+        raise FormatError(path, None, problem)
+    return Content(entries)
+
+
+def write_sam(path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
+    """Write the JSON files of ``source`` with the masks of ``entries`` where they are others than before.
+
+    There, ``segmentation`` stays compressed or uncompressed RLE; ``bbox`` and ``area``, where present, follow.
+    """
+    path, source = Path(path), Path(source)
+    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
+    for entry in entries:
+        masks[entry["mask_file"]][entry["annotation"]] = entry["segmentation"]
+    for name, file in files_in(source, ".json").items():
+        target = path / name if source.is_dir() else path
+        if name not in masks:
+            copy_file(file, target)
+            continue
+        _, size, annotations = _read_content(file)
+        changed = {}
+        for number, mask in masks[name].items():
+            before = segmentation_rle(file, place_of(number), annotations[number], size)
+            new = rewritten(annotations[number], before, mask, place_of(number), Losses())
+            if new is not None:
+                changed[number] = json.dumps(new).encode()
+        rewrite_items(file, target, "annotations", changed)
+
+
+def _read_content(file: Path) -> tuple[str, Size, list[Any]]:
+    """Name and size of the image, and annotations as they are."""
+    content = read_json(file)
+    image = get_field(file, "image", content, "image", (dict,))
+    file_name = get_field(file, "image", image, "file_name", (str,))
+    size = get_field(file, "image", image, "height", (int,)), get_field(file, "image", image, "width", (int,))
+    return file_name, size, get_list(file, content, "annotations")
+
+
+def _mask_of(file: Path, number: int, annotation: Any, size: Size) -> Rle:
+    """The mask of an annotation, of which all fields that are used here are checked."""
+    where = place_of(number)
+    mask = get_field(file, where, annotation, "segmentation", (dict,))
+    get_field(file, where, mask, "counts", (str, list))
+    if "predicted_iou" in annotation:
+        get_score(file, where, {"score": annotation["predicted_iou"]})
+    return segmentation_rle(file, where, annotation, size)
+
+
+def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
+    return read_sam(path, image_sizes(), faults)
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+    return path / entry["mask_file"] if path.is_dir() else path, place_of(entry["annotation"])
+
+
+FORMAT: Final = PredictionFormat(
+    "sam", "", _read, write_sam, _place, masks_checked=True, has_classes=False, names_images=True
+)

@@ -1,0 +1,174 @@
+"""YOLO segmentation labels: a text file for each image, with a row ``CLASS X1 Y1 X2 Y2 ... [CONFIDENCE]`` an object.
+
+Coordinates are relative to the size of the image. Rows whose mask did not change come back byte for byte.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import yaml
+
+from bpr.formats.entries import Entry
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.faults import Faults
+from bpr.formats.files import replacing, visible_files
+from bpr.formats.name_matching import ImageNames, strip_suffix
+from bpr.formats.polygons import Losses
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.formats.yolo_rows import LabelRow
+from bpr.structures import Rle, Size
+
+_WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
+_BOX: Final = "box"
+"""What is read of a row that is one."""
+
+
+def is_label_folder(path: Path) -> bool:
+    """Whether there is a folder with a text file that starts with a row of a YOLO label."""
+    return any(_starts_with_label(file) for file in visible_files(path) if file.suffix == ".txt")
+
+
+def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+    """Read the polygons of the text files in a folder and below it.
+
+    ``labels/train/a.txt`` is of the image ``train/a`` in ``image_sizes``, or of ``images/train/a``. Names of classes
+    are taken from ``data.yaml`` in the folder, or in one of the two that it is in.
+
+    Returns:
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
+        the class, ``score`` the confidence or 1; ``class_name`` is there if it is known; ``label_file`` and
+        ``line_number`` (from 1) are where the entry came from. Boxes are left out, and counted in a note; left out
+        are also bad rows, and rows of missing or damaged images, that ``faults`` keeps.
+
+    Raises:
+        FormatError: If there is no label, a row is wrong, or a file belongs to no image or several.
+    """
+    folder, images, faults = Path(folder), ImageNames(image_sizes), faults or Faults()
+    names = _class_names(folder)
+    entries: list[Entry] = []
+    found = boxes = 0
+    for path in visible_files(folder):
+        name = _image_name(path.relative_to(folder))
+        if path.suffix != ".txt" or not (_starts_with_label(path) or images.find(name)):
+            continue
+        lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.split()}
+        rows = {n: faults.attempt(partial(_parse, path, n, line), Reason.mask) for n, line in lines.items()}
+        polygons = {number: row for number, row in rows.items() if isinstance(row, LabelRow)}
+        found += len(rows)
+        boxes += sum(row is _BOX for row in rows.values())
+        if not polygons:
+            continue
+        located = faults.attempt(partial(_locate, images, image_sizes, name, path), Reason.image, masks=len(polygons))
+        if located is None:
+            continue
+        image, size = located
+        for number, row in polygons.items():
+            mask = faults.attempt(partial(row.draw, size), Reason.mask)
+            if mask is None:
+                continue
+            entry: Entry = {
+                "image_id": image,
+                "category_id": row.category,
+                "score": 1.0 if row.confidence is None else row.confidence,
+                "segmentation": mask,
+                **({"class_name": names[row.category]} if row.category in names else {}),
+            }
+            entries.append({**entry, "label_file": path.relative_to(folder).as_posix(), "line_number": number})
+    if not found:
+        raise FormatError(folder, None, "has no YOLO labels, which are .txt files with a row 'CLASS X1 Y1 X2 Y2 ...'")
+    return Content(entries, (f"left as they are: {boxes} rows that are boxes",) if boxes else ())
+
+
+def write_labels(
+    folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path, tolerance: float = 0.0
+) -> tuple[str, ...]:
+    """Write the text files and ``.yaml`` files of ``source``, with the masks of ``entries`` where they changed.
+
+    Class and confidence of a row stay as they are written; a mask of several parts becomes one polygon
+    (`bpr.formats.polygons.trace_joined`). ``tolerance`` is px by which a polygon may leave the outline of its mask.
+
+    Returns:
+        Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
+    """
+    folder, source = Path(folder), Path(source)
+    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
+    for entry in entries:
+        masks[entry["label_file"]][entry["line_number"]] = entry["segmentation"]
+    losses = Losses()
+    for path in visible_files(source):
+        if path.suffix not in _WRITTEN:
+            continue
+        name = path.relative_to(source)
+        lines = _read_lines(path)
+        for number, mask in masks[name.as_posix()].items():
+            row = LabelRow.parse(path, number, lines[number - 1])
+            assert row is not None, "a box has no entry"
+            lines[number - 1] = row.rewritten(mask, tolerance, losses)
+        with replacing(folder / name) as unfinished:
+            unfinished.write_bytes(b"".join(lines))
+    return losses.notes()
+
+
+def _parse(path: Path, number: int, line: bytes) -> LabelRow | str:
+    return LabelRow.parse(path, number, line) or _BOX
+
+
+def _locate(images: ImageNames, sizes: ImageSizes, name: str, path: Path) -> tuple[str, Size]:
+    """Name and (h, w) of the image of a label."""
+    image = images.only(name, path)
+    return image, sizes[image]
+
+
+def _starts_with_label(path: Path) -> bool:
+    first = next((line for line in _read_lines(path) if line.split()), b"")
+    try:
+        LabelRow.parse(path, 1, first)
+    except FormatError:
+        return False
+    return True
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise FormatError(path, None, f"cannot be read ({error.strerror})") from error
+
+
+def _image_name(label: Path) -> str:
+    """As Ultralytics has it: that of the label, but in ``images`` for the last folder named ``labels``."""
+    *folders, name = PurePosixPath(strip_suffix(label.as_posix())).parts
+    if "labels" in folders:
+        folders[len(folders) - 1 - folders[::-1].index("labels")] = "images"
+    return "/".join([*folders, name])
+
+
+def _class_names(folder: Path) -> dict[int, str]:
+    """``names`` of the nearest ``data.yaml``, a list or a mapping."""
+    around = (folder / "data.yaml", *(parent / "data.yaml" for parent in folder.resolve().parents[:2]))
+    path = next((path for path in around if path.is_file()), None)
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FormatError(path, None, f"cannot be read as YAML ({' '.join(str(error).split())})") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
+    return {number: str(name) for number, name in pairs if isinstance(number, int)}
+
+
+def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
+    return read_labels(path, image_sizes(), faults)
+
+
+def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+    return path / entry["label_file"], f"line {entry['line_number']}"
+
+
+FORMAT: Final = PredictionFormat(
+    "yolo", "", _read, write_labels, _place, masks_checked=True, has_polygons=True, names_images=True
+)

@@ -1,0 +1,93 @@
+"""One row of a YOLO segmentation label: ``CLASS X1 Y1 X2 Y2 ... [CONFIDENCE]``, coordinates relative to the image."""
+
+from codecs import BOM_UTF8
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+
+from bpr import rle as rle_codec
+from bpr.formats.errors import FormatError, Reason
+from bpr.formats.polygons import Losses, trace_joined
+from bpr.structures import Rle, Size
+
+_BOX: Final = 4
+_TOLERANCE: Final = 0.01
+"""By which coordinates may lie outside of the image, as a part of its size; Ultralytics allows the same."""
+_DECIMALS: Final = 7
+"""Of what is written: exact to 0.005 px in images of up to 100,000 px."""
+_PX_DECIMALS: Final = 2
+"""To which coordinates in px are rounded, so that corners on half pixels are exactly there again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A row with a polygon.
+
+    Attributes:
+        path: The file that it is in.
+        where: Where in it.
+        line: Its bytes, with the line break.
+        category: Class, from 0 on.
+        coordinates: x and y in turn, relative to the size of the image.
+        confidence: None if there is none.
+    """
+
+    path: Path
+    where: str
+    line: bytes
+    category: int
+    coordinates: tuple[float, ...]
+    confidence: float | None
+
+    @classmethod
+    def parse(cls, path: Path, number: int, line: bytes) -> Self | None:
+        """Line ``number`` of a file, from 1 on; None for a box, with or without confidence. `FormatError` if wrong."""
+        text, where = line.removeprefix(BOM_UTF8), f"line {number}"
+        try:
+            category, *values = (float(part) for part in text.split())
+        except ValueError as error:
+            problem = f"expected 'CLASS X1 Y1 X2 Y2 ...', got {text.decode(errors='replace').strip()!r:.60}"
+            raise FormatError(path, where, problem) from error
+        if category < 0 or not category.is_integer():
+            raise FormatError(
+                path, where, f"the class must be a whole number from 0 on, got {category:g}", Reason.field
+            )
+        if len(values) < _BOX:
+            raise FormatError(path, where, f"expected a class and at least {_BOX} numbers, got {len(values)}")
+        outside = [value for value in values if not -_TOLERANCE <= value <= 1 + _TOLERANCE]
+        if outside:
+            problem = (
+                f"{outside[0]:g} is outside of 0 to 1, where coordinates relative to the image and confidences are"
+            )
+            raise FormatError(path, where, f"{problem}; divide px by its size, and leave out ids of tracks")
+        if len(values) <= _BOX + 1:
+            return None
+        confidence = values.pop() if len(values) % 2 else None
+        return cls(path, where, line, int(category), tuple(values), confidence)
+
+    def draw(self, size: Size) -> Rle:
+        """The mask in an image of ``size`` (h, w); `FormatError` if it is none."""
+        corners = np.reshape(self.coordinates, (-1, 2)) * (size[1], size[0])
+        try:
+            return rle_codec.from_segmentation([corners.round(_PX_DECIMALS).ravel().tolist()], size)
+        except ValueError as error:
+            raise FormatError(self.path, self.where, str(error)) from error
+
+    def rewritten(self, mask: Rle, tolerance: float, losses: Losses) -> bytes:
+        """The line with another mask, or as it is if it draws this one; see `bpr.formats.polygons.trace_joined`."""
+        height, width = size = (mask["size"][0], mask["size"][1])
+        before = self.draw(size)
+        if rle_codec.is_same(before, mask):
+            return self.line
+        polygon, holes = trace_joined(mask, tolerance)
+        relative = (np.reshape(polygon, (-1, 2)) / (width, height)).round(_DECIMALS).ravel().tolist()
+        written = replace(self, coordinates=tuple(relative)).draw(size)
+        losses.add(f"{self.path}, {self.where}", holes, mask, written)
+        if rle_codec.is_same(before, written):
+            return self.line
+        category, *others = self.line.split()
+        numbers = [f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".").encode() for value in relative]
+        ending = self.line[len(self.line.rstrip(b"\r\n")) :]
+        return b" ".join([category, *numbers, *others[len(self.coordinates) :]]) + ending
