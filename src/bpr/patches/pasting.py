@@ -13,7 +13,7 @@ from bpr.structures import Boxes, Probabilities, Round
 
 EMPTIED: Final = "refinement would leave no pixel"
 """Why a mask stays as it came although it went through the network."""
-CLOSE: Final = 0.94
+CLOSE: Final = 0.96
 """IoU of a mask before and after `Round.object` above which the boundary is left to the rounds that follow."""
 
 

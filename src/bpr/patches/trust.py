@@ -32,8 +32,8 @@ class Evidence(NamedTuple):
 TRUSTED: Final = "trusted by the network as it came"
 """Why a mask stays as it came although it went through the network."""
 SHARPEST: Final = 0.02
-BIAS: Final = 0.52
-WEIGHTS: Final = Evidence(trust=3.61, blur=3.86)
+BIAS: Final = 1.16
+WEIGHTS: Final = Evidence(trust=3.76, blur=3.95)
 """Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
 Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card: on patches of 64 px, which
