@@ -42,10 +42,13 @@ def test_a_mask_is_kept_where_it_is_trusted_or_the_networks_own_boundary_is_blur
     assert not is_trusted(Evidence(-0.5, -1.0))
 
 
-def test_only_patches_at_the_scale_of_the_boundary_judge():
+def test_what_a_first_look_trusts_is_left_to_the_next_round():
     smaller = np.where(square(-2), 0.95, 0.0)
-    assert pasted(smaller, 9.0, Round.object).reason is None
-    np.testing.assert_array_equal(pasted(smaller, 9.0, Round.object).mask, smaller > 0.5)
+    first, last = (pasted(smaller, 9.0, Round.object, last) for last in (False, True))
+    for mask in (first, last):
+        np.testing.assert_array_equal(mask.mask, square())
+    assert first.reason == MaskWindow.of(0, square()).reason
+    assert last.reason == TRUSTED
 
 
 def test_what_a_first_look_would_hardly_change_is_left_to_the_next_round():

@@ -13,7 +13,7 @@ from bpr.structures import Boxes, Probabilities, Round
 
 EMPTIED: Final = "refinement would leave no pixel"
 """Why a mask stays as it came although it went through the network."""
-CLOSE: Final = 0.96
+CLOSE: Final = 0.97
 """IoU of a mask before and after `Round.object` above which the boundary is left to the rounds that follow."""
 
 
@@ -30,12 +30,12 @@ def paste_patches(
     Args:
         placed: The mask and its n patches; without any it is returned as it is.
         probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
-            trust, (n, 2, s, s), `Round.boundary` leaves a mask as it is that is trusted, unless a round has refined it.
+            trust, (n, 2, s, s), a mask that no round has refined yet stays as it is where it is trusted.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
         keep_emptied: Leave a mask as it is of which nothing would be left.
         keep_probabilities: Keep the mean probabilities with the mask.
-        last: Whether no round follows. Else `Round.object` leaves a mask alone that it would hardly change (`CLOSE`):
-            the patches of the next round show its boundary larger.
+        last: Whether no round follows. Else `Round.object` leaves a mask that it trusts, or would hardly change
+            (`CLOSE`), to the next round, whose patches show its boundary larger.
 
     Raises:
         ValueError: If there is not one patch for each box, or the threshold is out of range.
@@ -45,12 +45,13 @@ def paste_patches(
         return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
     means, evidence = read_answers(placed, probabilities)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
-    if kind is Round.boundary and mask.reason is not None and is_trusted(evidence):
-        return kept.leave(TRUSTED)
+    first_look = kind is Round.object and not last
+    if mask.reason is not None and is_trusted(evidence):
+        return kept if first_look else kept.leave(TRUSTED)
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():
         return kept.leave(EMPTIED)
-    if kind is Round.object and not last and (mask.mask & refined).sum() > CLOSE * (mask.mask | refined).sum():
+    if first_look and (mask.mask & refined).sum() > CLOSE * (mask.mask | refined).sum():
         return kept
     return replace(kept, mask=refined, reason=None)
 

@@ -37,7 +37,7 @@ WEIGHTS: Final = Evidence(trust=3.76, blur=3.95)
 """Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
 Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card: on patches of 64 px, which
-are those that judge (`Round.boundary`).
+have the last word (`bpr.patches.pasting.paste_patches`).
 """
 
 
