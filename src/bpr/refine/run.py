@@ -173,7 +173,8 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         Whether this process is the one that finishes the run; it has waited for the others.
     """
     settings, shards = run.settings, run.shards
-    writer = RefinementWriter(shards.folder, shards.digest)
+    to_name = shards.output if settings.output is None else None  # the next run would have another folder
+    writer = RefinementWriter(shards.folder, shards.digest, to_name)
     trainer = capped_trainer(partial(make_trainer, callbacks=[writer], use_distributed_sampler=False), len(run.left))
     if not run.left and not is_spread(trainer):
         return True

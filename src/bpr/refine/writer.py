@@ -30,9 +30,10 @@ def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
 class RefinementWriter(BasePredictionWriter):
     """Writes every batch to the shards of a run while the network sees the next one: nothing piles up in memory."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
+    def __init__(self, folder: Path, digest: str, output: Path | None = None) -> None:
+        """``output`` is what the user has to name to resume, if the command did not."""
         super().__init__(write_interval="batch")
-        self._folder, self._digest = folder, digest
+        self._folder, self._digest, self._output = folder, digest, output
         self._shard: ShardWriter | None = None
         self._waiting: Future[list[RefinedImage]] | None = None
         self._thread = ThreadPoolExecutor(1, "bpr-paste")
@@ -68,7 +69,8 @@ class RefinementWriter(BasePredictionWriter):
         if self._shard is not None:
             self._append()
         if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            print(f"interrupted; the same command resumes from what is in {self._folder}", file=sys.stderr)
+            named = "" if self._output is None else f" with output={self._output}"
+            print(f"interrupted; the same command{named} resumes from what is in {self._folder}", file=sys.stderr)
         self._close()
 
     def _append(self) -> None:
