@@ -90,3 +90,10 @@ def test_no_objects_are_no_masks():
 def test_what_is_no_polygon_is_refused(given, message):
     with pytest.raises((TypeError, ValueError), match=message):
         from_polygons(given, SIZE)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [(np.uint8, 255), (np.int16, 32767), (np.float16, 1024)])
+def test_a_type_that_cannot_hold_all_corners_is_refused(kind, longest):
+    from_polygons([SQUARE.astype(kind)], (60, longest))
+    with pytest.raises(ValueError, match=f"object 0: {np.dtype(kind)} cannot hold all coordinates"):
+        from_polygons([SQUARE.astype(kind)], (60, longest + 1))

@@ -29,6 +29,7 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
         raise TypeError(f"polygons must be a list with a (k, 2) array for each object, got {type(given).__name__}")
     objects = [_parts(number, one) for number, one in enumerate(given)]
     _check_unit([part for parts in objects for part in parts], size)
+    _check_types(objects, size)
     drawn = [_drawn(number, parts, size) for number, parts in enumerate(objects)]
     masks = np.stack(drawn) if drawn else np.zeros((0, *size), np.bool_)
 
@@ -70,6 +71,17 @@ def _check_unit(parts: Parts, size: Size) -> None:
     if parts and shares and max(size) > 2:
         remedy = "multiply x by the width of the image and y by its height"
         raise ValueError(f"all coordinates of the polygons are in [0, 1], but they must be in px: {remedy}")
+
+
+def _check_types(objects: Sequence[Parts], size: Size) -> None:
+    """Refuse types that cannot hold all corners of pixels of the image, for floats also the middles of their edges."""
+    for number, parts in enumerate(objects):
+        for part in parts:
+            kind = part.dtype
+            most = np.iinfo(kind).max if kind.kind in "iu" else 2.0 ** np.finfo(kind).nmant
+            if most < max(size):
+                problem = f"{kind} cannot hold all coordinates of an image of {size} (h, w)"
+                raise ValueError(f"object {number}: {problem}; convert the polygons, such as to float32")
 
 
 def _drawn(number: int, parts: Parts, size: Size) -> Mask:
