@@ -39,12 +39,22 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
         ("images_per_batch=0", "images_per_batch must be at least 1"),
         ("num_workers=-1", "num_workers must be at least 0"),
         ("threads=0", "threads must be at least 1"),
+        ("annotations=", "annotations is empty; give a path, or leave it out"),
+        ("output=", "output is empty"),
+        ("output=/", "output=/ has no name"),
         ("report_min_score=30", r"report_min_score must be in \[0, 1\]"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_its_name(settings, override, message):
     with pytest.raises(SettingError, match=message):
         settings(*GIVEN, override)
+
+
+def test_an_output_that_is_the_folder_one_is_in_gets_its_name(settings, tmp_path, monkeypatch):
+    (tmp_path / "mine" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine" / "below")
+    assert settings(*GIVEN, "output=.").output == tmp_path / "mine" / "below"
+    assert settings(*GIVEN, "output=..").output == tmp_path / "mine"
 
 
 def test_images_and_predictions_go_together(settings):

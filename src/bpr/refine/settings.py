@@ -95,6 +95,9 @@ class RefineSettings:
         source, cache = given.pop("data"), Path(given.pop("paths")["cache"])
         paths = {name: given.pop(name) for name in ("images", "predictions", "annotations")}
         output, sheet = given.pop("output"), given.pop("contact_sheet")
+        for name, path in {**paths, "output": output, "ckpt": given["ckpt"]}.items():
+            if path == "":
+                raise SettingError(f"{name} is empty; give a path, or leave it out")
         nothing_given = paths["images"] is None and paths["predictions"] is None
         if nothing_given and source is None:
             tour = make_tour(cache / "demo")
@@ -111,7 +114,7 @@ class RefineSettings:
             images=Path(paths["images"]),
             predictions=Path(paths["predictions"]),
             annotations=None if paths["annotations"] is None else Path(paths["annotations"]),
-            output=None if output is None else Path(output),
+            output=None if output is None else _named(Path(output)),
             folder=Path(folder),
             cache=cache,
             contact_sheet=bool(sheet),
@@ -121,3 +124,11 @@ class RefineSettings:
                 "rounds": None if given["rounds"] is None else tuple(given["rounds"]),
             },
         )
+
+
+def _named(path: Path) -> Path:
+    """The path, such that files beside it can be named after it: of ``.`` and ``..``, the whole path."""
+    named = path.resolve() if path.name in ("", "..") else path
+    if not named.name:
+        raise SettingError(f"output={path} has no name; give a file or a folder in it")
+    return named
