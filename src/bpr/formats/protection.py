@@ -63,7 +63,8 @@ class Inputs:
             problem = f"exists in the folder of the images, where nothing is replaced; give another `{argument}`"
             raise FormatError(path, None, problem)
         if not replace and not is_own(path):
-            raise FormatError(path, None, "exists; give another `output`, or overwrite=true to replace it")
+            remedy = ", or overwrite=true to replace it" if argument == "output" else ""
+            raise FormatError(path, None, f"exists; give another `{argument}`{remedy}")
 
     def check_folder(self, path: Path, replace: bool, argument: str = "output") -> None:
         """Refuse to write files into a folder where something would be lost; ``argument`` is what the user calls it.
