@@ -78,6 +78,14 @@ def test_only_changed_rows_are_written_anew_and_class_confidence_and_line_breaks
     assert rewrite(save(folder, "".join(rows)), None, None)[0] == "".join(rows)
 
 
+def test_a_suffix_in_capitals_is_one_too(folder):
+    save(folder, f"0 {BOX}\n", "labels/b.txt")
+    entries = read(save(folder, f"7 {BOX}\n", "labels/a.TXT"), "a", "b").entries
+    assert [entry["category_id"] for entry in entries] == [7, 0]
+    write_labels(folder.parent / "out", entries, folder)
+    assert (folder.parent / "out/labels/a.TXT").read_text() == f"7 {BOX}\n"
+
+
 def test_boxes_are_counted(folder):
     save(folder, f"1 0.5 0.5 .1 .1\n1 0.5 0.5 .1 .1 0.9\n2 {BOX}\n")
     assert read(folder).notes == ("left as they are: 2 rows that are boxes",)

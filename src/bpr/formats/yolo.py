@@ -28,7 +28,7 @@ _BOX: Final = "box"
 
 def is_label_folder(path: Path) -> bool:
     """Whether there is a folder with a text file that starts with a row of a YOLO label."""
-    return any(_starts_with_label(file) for file in visible_files(path) if file.suffix == ".txt")
+    return any(_starts_with_label(file) for file in visible_files(path) if file.suffix.lower() == ".txt")
 
 
 def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
@@ -52,7 +52,7 @@ def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | No
     found = boxes = 0
     for path in visible_files(folder):
         name = _image_name(path.relative_to(folder))
-        if path.suffix != ".txt" or not (_starts_with_label(path) or images.find(name)):
+        if path.suffix.lower() != ".txt" or not (_starts_with_label(path) or images.find(name)):
             continue
         lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.split()}
         rows = {n: faults.attempt(partial(_parse, path, n, line), Reason.mask) for n, line in lines.items()}
@@ -99,7 +99,7 @@ def write_labels(
         masks[entry["label_file"]][entry["line_number"]] = entry["segmentation"]
     losses = Losses()
     for path in visible_files(source):
-        if path.suffix not in _WRITTEN:
+        if path.suffix.lower() not in _WRITTEN:
             continue
         name = path.relative_to(source)
         lines = _read_lines(path)
