@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 from pytorch_lightning import Trainer
 
@@ -32,6 +34,37 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
     assert run.finish().summary.images == 4
     assert repeated.output.read_bytes() == whole
     assert not run.shards.folder.exists()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_interrupted_run_says_what_is_kept_and_which_command_resumes(repeated, tmp_path, capsys, monkeypatch, given):
+    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
+    options = [] if given else ["output=null"]
+    run, make = repeated.open(*options, after=2, error=KeyboardInterrupt())
+    with pytest.raises(SystemExit), run.resumable():
+        predict(run, make)
+    signal.signal(signal.SIGINT, handler)
+    folder = tmp_path if given else tmp_path / "run"
+    more = "" if given else f" with output={folder / 'refined.json'}"
+    said = (
+        f"interrupted: 2 of 4 images are done and kept beside {folder / 'refined.json'}; the same command{more} resumes"
+    )
+    assert said in capsys.readouterr().err.splitlines()
+    run.shards._lock.release()
+    repeated.output = folder / "refined.json"
+    run, make = repeated.open()
+    assert len(run.left) == 2
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with pytest.raises(KeyboardInterrupt), run.resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+def test_an_interruption_before_anything_was_refined_says_nothing(repeated, capsys):
+    run, _ = repeated.open()
+    with pytest.raises(KeyboardInterrupt), run.resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """One refinement run: read the input, resume, predict the images that are left, write the results."""
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +28,10 @@ from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.merging import merge_shards
 from bpr.refine.outputs import check_companions, choose_output
 from bpr.refine.settings import RefineSettings
-from bpr.refine.shards import discard_shards, read_shards
+from bpr.refine.shards import count_images, discard_shards, read_shards
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
+from bpr.signals import interruption, say
 from bpr.structures import Backend, Round, SettingError
 
 
@@ -114,6 +117,28 @@ class OpenRun:
     backend: Backend
     rounds: tuple[Round, ...]
     start: float
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """If the block is interrupted, say in the first process what is kept, and which command goes on."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            if interruption(error) is not None:
+                self._say_what_is_kept()
+            raise
+
+    @rank_zero_only
+    def _say_what_is_kept(self) -> None:
+        output, shards = self.shards.output, self.shards.folder
+        if not shards.is_dir():
+            return
+        images = len(self.given.records.usable)
+        kept = f"{min(count_images(shards), images)} of {images} images are done and kept beside {output}"
+        same = "the same command"
+        if self.settings.output is None:
+            same += f" with {shlex.quote(f'output={output}')}"
+        say(f"interrupted: {kept}; {same} resumes")
 
     def finish(self) -> FinishedRun:
         """Write the results; only in the process that `predict` names, once all are done.
