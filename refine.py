@@ -18,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.command import one_line_errors
-from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas
+from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas, without_run_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -60,5 +60,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        sys.argv[1:] = prepared(sys.argv[1:], RefineConf)
+        sys.argv[1:] = without_run_folder(prepared(sys.argv[1:], RefineConf))
         main()

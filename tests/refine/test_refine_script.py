@@ -97,6 +97,18 @@ def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, refine):
     assert not list(tmp_path.glob("*.lock"))
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_nothing_is_written_to_the_current_folder_where_the_output_is_given(toy_coco, tmp_path, weights, devices):
+    command = [sys.executable, ROOT / "refine.py", f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
+    command += [f"ckpt={weights}", f"output={tmp_path / 'made' / 'refined.json'}", "patch.size=32", "threads=1"]
+    command += ["trainer.accelerator=cpu", f"trainer.devices={devices}", "trainer.enable_progress_bar=false"]
+    command += [f"trainer.strategy={'auto' if devices == 1 else 'ddp'}"]
+    nowhere = "/proc"  # in which not even root can write
+    done = subprocess.run(command, capture_output=True, text=True, cwd=nowhere, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["refined.json"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_run_ends_at_a_signal_and_says_once_what_is_kept(toy_coco, tmp_path, weights, number, devices):
