@@ -60,6 +60,49 @@ def test_an_interrupted_run_says_what_is_kept_and_which_command_resumes(repeated
     assert capsys.readouterr().err == ""
 
 
+def killed_at(writes, toy, weights, output, predictions):
+    """``kill -9`` of a ``refine.py`` that is about to end a file for the time that ``writes`` says."""
+    program = f"""
+import os, pathlib, runpy, sys
+ends, replace = [], os.replace
+def killed(*paths):
+    ends.append(paths)
+    if len(ends) == {writes}:
+        os.kill(os.getpid(), 9)
+    replace(*paths)
+os.replace = killed
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [sys.executable, "-c", program, ROOT / "refine.py", f"images={toy.images}", f"predictions={predictions}"]
+    command += [f"output={output}", f"ckpt={weights}", "patch.size=32", "images_per_batch=1", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false"]
+    done = subprocess.run(command, cwd=toy.root, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+
+
+@pytest.mark.parametrize("form", ["coco", "masks"])
+def test_after_kill_9_and_a_repeat_only_the_results_are_there(repeated, toy_coco, weights, tmp_path, form):
+    predictions, output, expected = toy_coco.predictions, tmp_path / "made" / "refined.json", {"refined.json"}
+    if form == "masks":
+        predictions, output = tmp_path / "coarse", tmp_path / "made" / "refined"
+        predictions.mkdir()
+        for entry in json.loads(toy_coco.predictions.read_text())[::3]:
+            mask = rle.decode(entry["segmentation"]).astype(np.uint8)
+            Image.fromarray(mask).save(predictions / f"{entry['image_id']:012d}.png")
+        expected = {"refined", *(f"refined/{path.name}" for path in predictions.iterdir())}
+    killed_at(1 if form == "coco" else 3, toy_coco, weights, output, predictions)
+    names = {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*")}
+    assert len([name for name in names if name.endswith(".tmp")]) == 1
+    assert any(name.endswith(".lock") for name in names)
+    repeated.output = output
+    run, make = repeated.open(f"predictions={predictions}")
+    assert not run.left
+    assert predict(run, make)
+    run.finish()
+    assert {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*")} == expected
+
+
 def test_an_interruption_before_anything_was_refined_says_nothing(repeated, capsys):
     run, _ = repeated.open()
     with pytest.raises(KeyboardInterrupt), run.resumable():

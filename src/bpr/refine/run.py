@@ -26,9 +26,9 @@ from bpr.patches.engine import Method
 from bpr.refine.digest import digest, what_counts
 from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.merging import merge_shards
-from bpr.refine.outputs import check_companions, choose_output
+from bpr.refine.outputs import check_companions, choose_output, sweep_outputs
 from bpr.refine.settings import RefineSettings
-from bpr.refine.shards import count_images, discard_shards, read_shards
+from bpr.refine.shards import begin_output, count_images, discard_shards, parts_folder, read_shards
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.signals import interruption, say
@@ -48,7 +48,7 @@ class RefinementRun:
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         self.output = output
-        self.folder = output.with_name(output.name + ".parts")
+        self.folder = parts_folder(output)
         self.digest = digest(settings)
         self._lock = FileLock(f"{self.folder}.lock")
 
@@ -97,6 +97,7 @@ class RefinementRun:
                     kept.append(pair)
                 yield pair[1]
 
+        begin_output(self.folder)
         notes = given.predictions.write(self.output, refined())
         discard_shards(self.folder)
         if self._lock.is_locked:
@@ -186,6 +187,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision)))
     if trainer.is_global_zero:
         shards.claim()
+        sweep_outputs(output, given.predictions.format)
     if settings.overwrite:
         shards.discard_others()
     return OpenRun(settings, given, shards, shards.remaining(given.records.usable), checkpoint, backend, rounds, start)

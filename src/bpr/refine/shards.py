@@ -120,8 +120,29 @@ def discard_shards(folder: Path, but: str | None = None) -> None:
     for path in _shards(folder):
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)
+    _begun(folder).unlink(missing_ok=True)
     with suppress(OSError):  # it is not empty, or not there
         folder.rmdir()
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the shards of the run with an output are: beside it."""
+    return output.with_name(output.name + ".parts")
+
+
+def begin_output(folder: Path) -> None:
+    """Note beside the shards that from here on the output is written, so that a part of it may be there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _begun(folder).touch()
+
+
+def has_begun_output(folder: Path) -> bool:
+    """Whether a run was interrupted after `begin_output`: what is at its output is its own."""
+    return _begun(folder).is_file()
+
+
+def _begun(folder: Path) -> Path:
+    return folder / "output-begun"
 
 
 def _shards(folder: Path) -> list[Path]:
