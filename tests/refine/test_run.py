@@ -118,7 +118,6 @@ def test_an_interruption_before_anything_was_refined_says_nothing(repeated, caps
         (["trainer.precision=bf16-mixed"], "precision"),
         (["backend=compile"], "backend"),
         (["exif=ignore"], "exif"),
-        (["on_error=keep"], "on_error"),
         (["ckpt=hrnet18s", "rounds=[boundary]"], "ckpt"),
         (["rounds=[object]"], "rounds"),
     ],
@@ -141,6 +140,41 @@ def test_a_run_is_not_resumed_on_other_images_or_predictions(repeated, toy_coco)
     toy_coco.predictions.write_text(json.dumps([{**entries[0], "score": 0.1}, *entries[1:]]))
     with pytest.raises(FormatError, match=r"\(predictions\)"):
         repeated.open()
+
+
+def test_a_broken_image_says_what_is_kept_and_once_repaired_the_run_goes_on(repeated, toy_coco):
+    photo = toy_coco.images / "000000000012.png"
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[: len(whole) // 2])
+    run, make = repeated.open()
+    said = rf"012\.png: .*on_error=keep.*\. 2 of 4 images are done and kept beside {repeated.output}; the same command "
+    with (
+        pytest.raises(FormatError, match=f"{said}resumes, with the image repaired or with on_error=keep$"),
+        run.resumable(),
+    ):
+        predict(run, make)
+    run.shards._lock.release()
+    photo.write_bytes(whole)
+    run, make = repeated.open()
+    assert len(run.left) == 2
+    assert predict(run, make)
+    assert run.finish().summary.kept == ()
+
+
+def test_a_broken_image_is_kept_by_a_repeat_that_keeps_and_not_by_one_that_stops(repeated, toy_coco):
+    photo = toy_coco.images / "000000000012.png"
+    photo.write_bytes(photo.read_bytes()[:-2000])
+    run, make = repeated.open()
+    with pytest.raises(FormatError, match="2 of 4"):
+        predict(run, make)
+    run.shards._lock.release()
+    run, make = repeated.open("on_error=keep")
+    assert len(run.left) == 2
+    assert predict(run, make)
+    run.shards._lock.release()
+    with pytest.raises(FormatError, match=r"012\.png: .*repeat on_error=keep"):
+        repeated.open()
+    assert len(repeated.finished("on_error=keep").summary.kept) == 1
 
 
 def test_a_run_is_not_resumed_on_other_panoptic_images(toy_coco, repeated):

@@ -7,7 +7,7 @@ written is ignored, and its image refined again.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.faults import Fault
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-4"
+LAYOUT: Final = "bpr-shard-5"
 _NAME: Final = re.compile(r"rank\d+-\d+\.jsonl")
 
 
@@ -32,6 +32,7 @@ class RefinedImage:
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
         fault: Why all of them are left as they came; None if the image could be used.
+        state: Of the file of the image, as of `bpr.refine.digest.image_state`.
     """
 
     image_id: int | str
@@ -40,6 +41,7 @@ class RefinedImage:
     patches: int
     skipped: dict[str, int] = field(default_factory=dict)
     fault: Fault | None = None
+    state: list[int] | None = None
 
 
 class ShardWriter:
@@ -188,5 +190,10 @@ def _check_header(path: Path, header: Mapping[str, Any], digest: str) -> None:
         return
     theirs, ours = (dict(part.partition("=")[::2] for part in str(r).split()) for r in (header.get("run"), digest))
     names = [name for name in ours if theirs.get(name) != ours[name]] or ["version of bpr"]
+    raise other_run(path, names)
+
+
+def other_run(path: Path, names: Iterable[str]) -> FormatError:
+    """The error that a shard is of a run that differs in ``names``."""
     problem = f"is left of an interrupted run with other settings or files ({', '.join(names)})"
-    raise FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")
+    return FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")

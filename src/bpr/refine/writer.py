@@ -1,8 +1,9 @@
 """Lightning's end of refinement: encode the refined masks and append them to the shard of this process."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bpr import rle
 from bpr.data.batches import RefinementBatch
 from bpr.models.refiner import RefinedImages
 from bpr.patches.engine import ImageMasks
+from bpr.refine.digest import image_state
 from bpr.refine.shards import RefinedImage, ShardWriter
 from bpr.signals import raise_at_signals
 
@@ -30,10 +32,16 @@ class RefinementWriter(BasePredictionWriter):
     """Writes every batch to the shards of a run while the network sees the next one: nothing piles up in memory.
 
     A thread does that, in which no signal is handled: no line of a shard is ever cut off by Ctrl-C.
+
+    Args:
+        folder: Of the shards.
+        digest: Of the run, see `bpr.refine.digest`.
+        paths: Files of the images, by image id.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
+    def __init__(self, folder: Path, digest: str, paths: Mapping[int | str, Path] | None = None) -> None:
         super().__init__(write_interval="batch")
+        self._paths = paths or {}
         self._folder, self._digest = folder, digest
         self._shard: ShardWriter | None = None
         self._waiting: Future[None] | None = None
@@ -58,7 +66,7 @@ class RefinementWriter(BasePredictionWriter):
         assert isinstance(batch, RefinementBatch)
         assert self._shard is not None
         self._wait()
-        self._waiting = self._thread.submit(_append, self._shard, batch, prediction)
+        self._waiting = self._thread.submit(self._append, self._shard, batch, prediction)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for what is left, and close the shard."""
@@ -80,9 +88,9 @@ class RefinementWriter(BasePredictionWriter):
             self._shard.close()
             self._shard = None
 
-
-def _append(shard: ShardWriter, batch: RefinementBatch, paste: RefinedImages) -> None:
-    for before, after in zip(batch.images, paste(), strict=True):
-        shard.write(encode_image(before.image, after))
-    for bad in batch.bad:
-        shard.write(RefinedImage(bad.image_id, {}, 0, 0, fault=bad.fault))
+    def _append(self, shard: ShardWriter, batch: RefinementBatch, paste: RefinedImages) -> None:
+        images = [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]
+        images += [RefinedImage(bad.image_id, {}, 0, 0, fault=bad.fault) for bad in batch.bad]
+        for image in images:
+            path = self._paths.get(image.image_id)
+            shard.write(image if path is None else replace(image, state=image_state(path)))
