@@ -5,6 +5,11 @@ All settings are in ``conf/refine.yaml``. Without arguments, an embedded example
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from bpr.signals import exit_at_signals
+
+    exit_at_signals()
+
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.command import one_line_errors
-from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas
+from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas, without_run_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,13 +35,16 @@ def main(cfg: DictConfig) -> None:
         from bpr.refine.settings import RefineSettings
         from bpr.refine.summary import format_kept, format_summary
         from bpr.report.outcome import show_outcome
+        from bpr.signals import raise_at_signals
 
+        raise_at_signals()
         settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
         make_trainer = partial(build_trainer, partial(build, cfg.trainer))
         run = open_run(settings, make_trainer)
-        if not predict(run, make_trainer):
-            return
-        finished = run.finish()
+        with run.resumable():
+            if not predict(run, make_trainer):
+                return
+            finished = run.finish()
         print(format_summary(finished.summary, finished.elapsed))
         for note in (*run.given.notes, *finished.summary.notes):
             print(f"note: {note}")
@@ -52,5 +60,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors():
-        sys.argv[1:] = prepared(sys.argv[1:], RefineConf)
-    main()
+        sys.argv[1:] = without_run_folder(prepared(sys.argv[1:], RefineConf))
+        main()

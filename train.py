@@ -1,5 +1,10 @@
 """Train a patch segmenter: ``python train.py experiment=hrnet18s_128``; see ``conf/train.yaml``."""
 
+if __name__ == "__main__":
+    from bpr.signals import exit_at_signals
+
+    exit_at_signals()
+
 import sys
 from functools import partial
 from pathlib import Path
@@ -28,8 +33,10 @@ def train(cfg: DictConfig) -> float | None:
     from bpr.data.datamodule import PatchDataModule
     from bpr.models.refiner import PatchRefiner
     from bpr.models.trainer import build_trainer, check_resumable
+    from bpr.signals import raise_at_signals
     from bpr.structures import PatchSpec, SettingError
 
+    raise_at_signals()
     OmegaConf.resolve(cfg)
     for name, lowest in (("seed", 0), ("threads", 1)):
         if cfg[name] is not None and cfg[name] < lowest:
@@ -51,4 +58,4 @@ def train(cfg: DictConfig) -> float | None:
 if __name__ == "__main__":
     with one_line_errors():
         sys.argv[1:] = prepared(sys.argv[1:], TrainConf)
-    main()
+        main()

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 
-from bpr.config import RefineConf, TrainConf, build, prepared, register_schemas
+from bpr.config import RefineConf, TrainConf, build, prepared, register_schemas, without_run_folder
 from bpr.data.settings import TrainingData
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
@@ -218,3 +218,26 @@ def test_paths_come_from_the_environment(composed, monkeypatch):
     assert composed("train", "data=coco").data.train[0].images == "/somewhere/coco/train2017"
     assert os.environ["BPR_DATA"] == "/somewhere"
     monkeypatch.undo()
+
+
+NO_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["output=a.json", "--cfg", "job"], ["output=a.json", *NO_FOLDER, "--cfg", "job"]),
+        (["+output=a.json"], ["+output=a.json", *NO_FOLDER]),
+        (["output=a.json", *NO_FOLDER], ["output=a.json", *NO_FOLDER]),  # a process that Lightning starts beside
+        (["output=null"], ["output=null"]),
+        (["paths.outputs=a"], ["paths.outputs=a"]),
+        (["output=a.json", "hydra.run.dir=b"], ["output=a.json", "hydra.run.dir=b"]),
+        (["-m", "output=a.json,b.json"], ["-m", "output=a.json,b.json"]),
+    ],
+)
+def test_the_folder_of_the_run_is_left_out_where_the_output_is_given(arguments, expected):
+    assert without_run_folder(arguments) == expected
+
+
+def test_hydra_takes_what_leaves_the_folder_out(composed):
+    assert composed("refine", *without_run_folder(["output=a.json"])).output == "a.json"

@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,8 +35,9 @@ def train(toy_coco, monkeypatch):
     register_schemas()
     interrupt = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
 
-    def run(folder, *overrides):
-        settings = [*of_toy(toy_coco), f"paths.cache={toy_coco.root / 'cache'}", *overrides]
+    def run(folder, *overrides, start=None):
+        settings = [*of_toy(toy_coco), f"paths.cache={toy_coco.root / 'cache'}"] if start is None else start
+        settings = [*settings, *overrides]
         cfg = compose("train", [*settings, f"hydra.runtime.output_dir={folder}"], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
@@ -88,7 +90,7 @@ def interrupt_at(monkeypatch, step):
 
 
 @pytest.mark.parametrize("more", [[], ["callbacks=ema", "optim=sgd_poly"]])
-def test_an_interrupted_training_says_where_to_resume_and_ends_as_if_never_interrupted(
+def test_an_interrupted_training_says_which_command_resumes_it_and_that_ends_as_if_never_interrupted(
     train, tmp_path, monkeypatch, capsys, more
 ):
     options = ["trainer.max_steps=8", "optim=adamw_onecycle", "callbacks.checkpoint.every_n_train_steps=5", *more]
@@ -97,10 +99,11 @@ def test_an_interrupted_training_says_where_to_resume_and_ends_as_if_never_inter
         interrupt_at(patch, 7)
         with pytest.raises(SystemExit):
             train(tmp_path / "broken", *options)
-    assert (
-        f"stopped after 7 steps; resume it: python train.py ckpt={last(tmp_path / 'broken')}" in capsys.readouterr().out
-    )
-    train(tmp_path / "resumed", *options, f"ckpt={last(tmp_path / 'broken')}")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("interrupted at step 7: ")]
+    command = shlex.split(line.removeprefix("interrupted at step 7: ").removesuffix(" resumes"))
+    assert command[:2] == ["python", "train.py"]
+    assert command[-1] == f"ckpt={last(tmp_path / 'broken')}"
+    train(tmp_path / "resumed", start=command[2:])
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "resumed")
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from bpr.signals import exit_at_signals_again, exit_status, interruption
 from bpr.structures import SettingError
 
 _ELSEWHERE: Final = (
@@ -69,11 +70,9 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way to end at Ctrl-C
-            sys.exit(128 + signal.SIGINT)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if (cause := interruption(error)) is not None:
+            sys.exit(exit_status(cause))
         if type(error).__name__ == "SIGTERMException":
             sys.exit(128 + signal.SIGTERM)
         raise
@@ -82,6 +81,8 @@ def one_line_errors() -> Iterator[None]:
         if problem is None:
             raise
         sys.exit(f"error: {problem}")
+    finally:
+        exit_at_signals_again()
 
 
 def _user_problem(error: BaseException) -> str | None:

@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 import pytest
 
-from bpr.formats.files import replacing, resolve_inside
+from bpr.formats.files import replacing, resolve_inside, sweep
 
 
 def test_hosts_that_share_a_folder_and_a_process_id_do_not_write_to_one_file(tmp_path, monkeypatch):
@@ -55,3 +55,24 @@ def test_paths_are_taken_from_the_folder_that_they_start_in(given, start, expect
 def test_what_leads_out_of_the_folder_or_names_the_folder_is_refused(given):
     with pytest.raises(ValueError, match=r"absolute path|leads out of the folder"):
         resolve_inside(given)
+
+
+def test_what_killed_processes_left_of_a_file_is_swept_and_nothing_else(tmp_path):
+    long = "a" * 60
+    writing = [replacing(tmp_path / name) for name in (f"{long}1.json", f"{long}2.json")]
+    first, second = (one.__enter__() for one in writing)
+    mine = [tmp_path / "a.tmp", tmp_path / f"{long}1.json.tmp", tmp_path / f"{first.name}.bak"]
+    for path in (first, second, *mine):
+        path.touch()
+    sweep(tmp_path / f"{long}1.json")
+    assert set(tmp_path.iterdir()) == {second, *mine}
+    sweep(tmp_path / "absent" / "a.json")
+
+
+def test_what_killed_processes_left_in_a_folder_is_swept(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    writing = replacing(tmp_path / "a" / "b" / "c.png")
+    writing.__enter__().touch()
+    (tmp_path / "a" / "b" / "mine.tmp").touch()
+    sweep(tmp_path / "a")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["mine.tmp"]

@@ -58,14 +58,25 @@ def test_a_single_validation_is_one_row():
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
-        ({"checkpoint_callback": SimpleNamespace(last_model_path="a/last.ckpt")}, "python train.py ckpt=a/last.ckpt"),
-        ({"checkpoint_callback": SimpleNamespace(last_model_path="")}, "stopped after 5 steps; no checkpoint yet"),
+        (
+            {"checkpoint_callback": SimpleNamespace(last_model_path="a b/last.ckpt")},
+            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 'ckpt=a b/last.ckpt' resumes\n",
+        ),
+        (
+            {"ckpt_path": "old"},
+            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 ckpt=old resumes\n",
+        ),
+        ({}, "interrupted at step 5: no checkpoint was saved yet; lower callbacks.checkpoint.every_n_train_steps\n"),
         ({"is_global_zero": False}, ""),
         ({"global_step": 0}, ""),
     ],
 )
-def test_an_interrupted_training_says_in_one_process_where_it_can_be_resumed(capsys, attributes, said):
-    TrainingSummary().on_exception(trainer_at(5, 0.3, **attributes), None, KeyboardInterrupt())
-    printed = capsys.readouterr().out
-    assert said in printed
-    assert bool(printed) == bool(said)
+def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(capsys, attributes, said):
+    summary = TrainingSummary(["data.train=[{a: b}]", "ckpt=old", "seed=1"])
+    summary.on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())
+    assert capsys.readouterr() == ("", said)
+
+
+def test_a_training_that_failed_can_be_resumed_too(capsys):
+    TrainingSummary().on_exception(trainer_at(5, 0.3, ckpt_path="old"), None, RuntimeError("out of memory"))
+    assert capsys.readouterr().err == "stopped at step 5: python train.py ckpt=old resumes\n"

@@ -12,12 +12,12 @@ from bpr.refine.settings import RefineSettings
 class Interrupt(Callback):
     """Ends a prediction after so many batches."""
 
-    def __init__(self, after):
-        self.after = after
+    def __init__(self, after, error):
+        self.after, self.error = after, error
 
     def on_predict_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
         if batch_idx == self.after:
-            raise RuntimeError("interrupted")
+            raise self.error
 
 
 class Repeated:
@@ -28,11 +28,11 @@ class Repeated:
         self._given = [f"images={toy.images}", f"predictions={toy.predictions}", f"ckpt={weights}"]
         self.output = folder / "refined.json"
 
-    def open(self, *overrides, after=None):
+    def open(self, *overrides, after=None, error=None):
         cfg = self._composed(*self._given, f"output={self.output}", "images_per_batch=1", *overrides)
 
         def make(callbacks=(), **options):
-            more = [] if after is None else [Interrupt(after)]
+            more = [] if after is None else [Interrupt(after, error or RuntimeError("interrupted"))]
             return build_trainer(partial(build, cfg.trainer), callbacks=[*callbacks, *more], **options)
 
         settings = RefineSettings.from_config(refine_values(cfg), self._folder / "run")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,22 +97,40 @@ def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, refine):
     assert not list(tmp_path.glob("*.lock"))
 
 
-def test_a_run_ends_at_sigterm_and_goes_on(toy_coco, tmp_path, weights):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_nothing_is_written_to_the_current_folder_where_the_output_is_given(toy_coco, tmp_path, weights, devices):
+    command = [sys.executable, ROOT / "refine.py", f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
+    command += [f"ckpt={weights}", f"output={tmp_path / 'made' / 'refined.json'}", "patch.size=32", "threads=1"]
+    command += ["trainer.accelerator=cpu", f"trainer.devices={devices}", "trainer.enable_progress_bar=false"]
+    command += [f"trainer.strategy={'auto' if devices == 1 else 'ddp'}"]
+    nowhere = "/proc"  # in which not even root can write
+    done = subprocess.run(command, capture_output=True, text=True, cwd=nowhere, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["refined.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_run_ends_at_a_signal_and_says_once_what_is_kept(toy_coco, tmp_path, weights, number, devices):
     entries = json.loads(toy_coco.predictions.read_text())
     many = tmp_path / "many.json"  # so many that it is still at work when the signal comes
     many.write_text(json.dumps([{**entry, "image_id": f"{entry['image_id']:012d}"} for entry in entries] * 60))
     command = [sys.executable, ROOT / "refine.py", f"images={toy_coco.images}", f"predictions={many}", "threads=1"]
     command += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "images_per_batch=1", "input_size=64"]
     command += [f"ckpt={weights}", f"output={tmp_path / 'refined.json'}", f"hydra.run.dir={tmp_path / 'run'}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    command += [f"trainer.devices={devices}", f"trainer.strategy={'auto' if devices == 1 else 'ddp'}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True)
     shard = tmp_path / "refined.json.parts" / "rank0-0.jsonl"
     deadline = time.monotonic() + 120
     while (not shard.exists() or shard.stat().st_size < 200) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, number)  # all its processes, as a terminal does
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "interrupted; the same command resumes" in errors
+    assert process.returncode == 128 + number, errors
+    line = (
+        rf"^interrupted: \d+ of 4 images are done and kept beside {tmp_path}/refined\.json; the same command resumes$"
+    )
+    assert len(re.findall(line, errors, re.M)) == 1
     assert "Traceback" not in errors
     assert shard.exists()
     assert not (tmp_path / "refined.json").exists()

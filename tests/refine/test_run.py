@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 from pytorch_lightning import Trainer
 
@@ -34,6 +36,80 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
     assert not run.shards.folder.exists()
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_an_interrupted_run_says_what_is_kept_and_which_command_resumes(repeated, tmp_path, capsys, monkeypatch, given):
+    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
+    options = [] if given else ["output=null"]
+    run, make = repeated.open(*options, after=2, error=KeyboardInterrupt())
+    with pytest.raises(SystemExit), run.resumable():
+        predict(run, make)
+    signal.signal(signal.SIGINT, handler)
+    folder = tmp_path if given else tmp_path / "run"
+    more = "" if given else f" with output={folder / 'refined.json'}"
+    said = (
+        f"interrupted: 2 of 4 images are done and kept beside {folder / 'refined.json'}; the same command{more} resumes"
+    )
+    assert said in capsys.readouterr().err.splitlines()
+    run.shards._lock.release()
+    repeated.output = folder / "refined.json"
+    run, make = repeated.open()
+    assert len(run.left) == 2
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    with pytest.raises(KeyboardInterrupt), run.resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
+def killed_at(writes, toy, weights, output, predictions):
+    """``kill -9`` of a ``refine.py`` that is about to end a file for the time that ``writes`` says."""
+    program = f"""
+import os, pathlib, runpy, sys
+ends, replace = [], os.replace
+def killed(*paths):
+    ends.append(paths)
+    if len(ends) == {writes}:
+        os.kill(os.getpid(), 9)
+    replace(*paths)
+os.replace = killed
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    command = [sys.executable, "-c", program, ROOT / "refine.py", f"images={toy.images}", f"predictions={predictions}"]
+    command += [f"output={output}", f"ckpt={weights}", "patch.size=32", "images_per_batch=1", "threads=1"]
+    command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false"]
+    done = subprocess.run(command, cwd=toy.root, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+
+
+@pytest.mark.parametrize("form", ["coco", "masks"])
+def test_after_kill_9_and_a_repeat_only_the_results_are_there(repeated, toy_coco, weights, tmp_path, form):
+    predictions, output, expected = toy_coco.predictions, tmp_path / "made" / "refined.json", {"refined.json"}
+    if form == "masks":
+        predictions, output = tmp_path / "coarse", tmp_path / "made" / "refined"
+        predictions.mkdir()
+        for entry in json.loads(toy_coco.predictions.read_text())[::3]:
+            mask = rle.decode(entry["segmentation"]).astype(np.uint8)
+            Image.fromarray(mask).save(predictions / f"{entry['image_id']:012d}.png")
+        expected = {"refined", *(f"refined/{path.name}" for path in predictions.iterdir())}
+    killed_at(1 if form == "coco" else 3, toy_coco, weights, output, predictions)
+    names = {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*")}
+    assert len([name for name in names if name.endswith(".tmp")]) == 1
+    assert any(name.endswith(".lock") for name in names)
+    repeated.output = output
+    run, make = repeated.open(f"predictions={predictions}")
+    assert not run.left
+    assert predict(run, make)
+    run.finish()
+    assert {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*")} == expected
+
+
+def test_an_interruption_before_anything_was_refined_says_nothing(repeated, capsys):
+    run, _ = repeated.open()
+    with pytest.raises(KeyboardInterrupt), run.resumable():
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -42,7 +118,6 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
         (["trainer.precision=bf16-mixed"], "precision"),
         (["backend=compile"], "backend"),
         (["exif=ignore"], "exif"),
-        (["on_error=keep"], "on_error"),
         (["ckpt=hrnet18s", "rounds=[boundary]"], "ckpt"),
         (["rounds=[object]"], "rounds"),
     ],
@@ -65,6 +140,41 @@ def test_a_run_is_not_resumed_on_other_images_or_predictions(repeated, toy_coco)
     toy_coco.predictions.write_text(json.dumps([{**entries[0], "score": 0.1}, *entries[1:]]))
     with pytest.raises(FormatError, match=r"\(predictions\)"):
         repeated.open()
+
+
+def test_a_broken_image_says_what_is_kept_and_once_repaired_the_run_goes_on(repeated, toy_coco):
+    photo = toy_coco.images / "000000000012.png"
+    whole = photo.read_bytes()
+    photo.write_bytes(whole[: len(whole) // 2])
+    run, make = repeated.open()
+    said = rf"012\.png: .*on_error=keep.*\. 2 of 4 images are done and kept beside {repeated.output}; the same command "
+    with (
+        pytest.raises(FormatError, match=f"{said}resumes, with the image repaired or with on_error=keep$"),
+        run.resumable(),
+    ):
+        predict(run, make)
+    run.shards._lock.release()
+    photo.write_bytes(whole)
+    run, make = repeated.open()
+    assert len(run.left) == 2
+    assert predict(run, make)
+    assert run.finish().summary.kept == ()
+
+
+def test_a_broken_image_is_kept_by_a_repeat_that_keeps_and_not_by_one_that_stops(repeated, toy_coco):
+    photo = toy_coco.images / "000000000012.png"
+    photo.write_bytes(photo.read_bytes()[:-2000])
+    run, make = repeated.open()
+    with pytest.raises(FormatError, match="2 of 4"):
+        predict(run, make)
+    run.shards._lock.release()
+    run, make = repeated.open("on_error=keep")
+    assert len(run.left) == 2
+    assert predict(run, make)
+    run.shards._lock.release()
+    with pytest.raises(FormatError, match=r"012\.png: .*repeat on_error=keep"):
+        repeated.open()
+    assert len(repeated.finished("on_error=keep").summary.kept) == 1
 
 
 def test_a_run_is_not_resumed_on_other_panoptic_images(toy_coco, repeated):

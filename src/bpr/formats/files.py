@@ -1,11 +1,17 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
+import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import Final
+
+_UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
+"""The names that `replacing` gives."""
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -46,15 +52,33 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
 
     The folder is made if it is missing. The name is unique on all hosts that share the folder. If anything fails, an
-    older ``path`` is still whole.
+    older ``path`` is still whole; what a killed process leaves is found by `sweep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name[:40]}.{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
+    unfinished = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
     try:
         yield unfinished
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed in `replacing` left of a file, or of all files at any depth of a folder.
+
+    Only for who knows, by a lock, that no other process is writing there. Other files are left alone.
+    """
+    left = [Path(parent, name) for parent, _, files in os.walk(path) for name in files]
+    if path.parent.is_dir():
+        left += [beside for beside in path.parent.iterdir() if beside.name.startswith(_prefix(path))]
+    for file in left:
+        if _UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+def _prefix(path: Path) -> str:
+    """How the names of `replacing` begin: with the name, which may be too long, and a digest of all of it."""
+    return f"{path.name[:40]}.{hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()}-"
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

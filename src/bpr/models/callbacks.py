@@ -1,10 +1,15 @@
 """Callbacks of a training: checkpoints, and the scores that it brought."""
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from bpr.signals import raise_at_signals, say
 
 _FIGURES = ("iou", "boundary_f", "accuracy")
 
@@ -35,9 +40,13 @@ class TrainingSummary(pl.Callback):
 
     A check of all validation batches before the first step (``trainer.num_sanity_val_steps=-1``) counts as
     validation at that step.
+
+    Args:
+        overrides: Settings that ``train.py`` was given, ``NAME=VALUE``, for the command that resumes it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, overrides: Sequence[str] = ()) -> None:
+        self._overrides = [override for override in overrides if not override.startswith("ckpt=")]
         self._first: ValidationFigures | None = None
         self._last: ValidationFigures | None = None
 
@@ -53,13 +62,21 @@ class TrainingSummary(pl.Callback):
         self._last = ValidationFigures(trainer.global_step, coarse, refined)
         self._first = self._first or self._last
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let SIGTERM end the training as Ctrl-C does."""
+        raise_at_signals()
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Say, in one process, where an interrupted training can be resumed from."""
+        """Say, in one process, with which command a training goes on that was interrupted or failed."""
         if not trainer.is_global_zero or trainer.global_step == 0:
             return
-        path = _checkpoint(trainer)
-        resume = f"resume it: python train.py ckpt={path}, with the same settings" if path else "no checkpoint yet"
-        print(f"stopped after {trainer.global_step} steps; {resume}")
+        interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        stopped = f"{'interrupted' if interrupted else 'stopped'} at step {trainer.global_step}"
+        if path := _checkpoint(trainer) or trainer.ckpt_path:
+            command = shlex.join(["python", "train.py", *self._overrides, f"ckpt={path}"])
+            say(f"{stopped}: {command} resumes")
+        else:
+            say(f"{stopped}: no checkpoint was saved yet; lower callbacks.checkpoint.every_n_train_steps")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print, in one process."""

@@ -26,30 +26,31 @@ def what_counts(
     rounds: Sequence[Round],
     precision: str,
 ) -> dict[str, Any]:
-    """All that determines the masks, by the names that people know it by."""
+    """What determines the masks but for the pixels of the images, by the names that people know it by.
+
+    Of those, each line of a shard has the `image_state`, so that an image that was not refined may be repaired.
+    """
     beside = given.predictions.path.parent
     return {
         "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
         "ckpt": _content(checkpoint),
-        "images": [_state(path) for path in given.records.paths],
+        "images": [str(path.resolve()) for path in given.records.paths],
         "format": given.predictions.format.name,
         "backend": backend,
         "rounds": rounds,
         "precision": precision,
-        **{
-            name: getattr(settings, name)
-            for name in ("ignore_label", "exif", "on_error", "input_size", "trust", "threshold")
-        },
+        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "trust", "threshold")},
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 
 
-def _state(path: Path) -> tuple[str, int, int]:
-    """What is compared of an image: path, bytes, and time of its last change in ns; -1 for both if it is missing."""
-    if not path.exists():
-        return str(path.resolve()), -1, -1
-    found = path.stat()
-    return str(path.resolve()), found.st_size, found.st_mtime_ns
+def image_state(path: Path) -> list[int]:
+    """What is compared of an image that was refined: bytes, and time of its last change in ns; -1 if it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return [-1, -1]
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _content(path: Path) -> str:

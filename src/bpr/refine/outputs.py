@@ -3,15 +3,19 @@
 from pathlib import Path
 
 from bpr.formats.errors import FormatError
+from bpr.formats.files import sweep
+from bpr.formats.prediction_format import PredictionFormat
 from bpr.formats.protection import Inputs
 from bpr.refine.inputs import RefinementInput
+from bpr.refine.shards import has_begun_output, parts_folder
 
 
 def choose_output(output: Path | None, given: RefinementInput, folder: Path, overwrite: bool, inputs: Inputs) -> Path:
     """Where refined predictions go, known to be free to be written.
 
     By default, that is ``refined`` in the ``folder`` of the run, with the suffix of the format. What exists there is
-    only replaced with ``overwrite``, and none of the ``inputs`` ever.
+    only replaced with ``overwrite``, and none of the ``inputs`` ever. A folder which an interrupted run was writing to
+    is written to again.
 
     Raises:
         FormatError: If something would be lost, or the output is of the wrong kind or suffix.
@@ -19,14 +23,15 @@ def choose_output(output: Path | None, given: RefinementInput, folder: Path, ove
     form = given.predictions.format
     gzipped = ".gz" if given.predictions.path.suffix == ".gz" else ""
     path = folder / f"refined{form.suffix}{gzipped}" if output is None else output
+    overwrite_folder = overwrite or has_begun_output(parts_folder(path))
     if not form.suffix:
-        inputs.check_folder(path, overwrite)
+        inputs.check_folder(path, overwrite_folder)
         return path
     inputs.check_file(path, overwrite)
     if output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
         raise FormatError(path, None, f"has another suffix than what is written; let `output` end in {form.suffix}")
     if form.png_folder is not None:
-        inputs.check_folder(form.png_folder(path), overwrite)
+        inputs.check_folder(form.png_folder(path), overwrite_folder)
     return path
 
 
@@ -40,6 +45,13 @@ def check_companions(
         inputs.check_file(report_path(output), overwrite)
     if contact_sheet:
         inputs.check_file(contact_sheet_path(output), overwrite)
+
+
+def sweep_outputs(output: Path, form: PredictionFormat) -> None:
+    """Remove what runs that were killed while they wrote an output, locked by now, left of it and beside it."""
+    pngs = [] if form.png_folder is None else [form.png_folder(output)]
+    for path in (output, *pngs, report_path(output), contact_sheet_path(output)):
+        sweep(path)
 
 
 def report_path(output: Path) -> Path:

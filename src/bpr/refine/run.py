@@ -1,8 +1,10 @@
 """One refinement run: read the input, resume, predict the images that are left, write the results."""
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,15 +23,21 @@ from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches.engine import Method
-from bpr.refine.digest import digest, what_counts
+from bpr.refine.digest import digest, image_state, what_counts
 from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.merging import merge_shards
-from bpr.refine.outputs import check_companions, choose_output
+from bpr.refine.outputs import check_companions, choose_output, sweep_outputs
 from bpr.refine.settings import RefineSettings
-from bpr.refine.shards import discard_shards, read_shards
+from bpr.refine.shards import begin_output, count_images, discard_shards, other_run, parts_folder, read_shards
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
-from bpr.structures import Backend, Round, SettingError
+from bpr.signals import interruption, say
+from bpr.structures import Backend, OnError, Round, SettingError
+
+
+def paths_of(records: StoredRecords) -> dict[int | str, Path]:
+    """Files of images, by image id."""
+    return dict(zip(records.image_ids, records.paths, strict=True))
 
 
 class RefinementRun:
@@ -45,7 +53,7 @@ class RefinementRun:
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         self.output = output
-        self.folder = output.with_name(output.name + ".parts")
+        self.folder = parts_folder(output)
         self.digest = digest(settings)
         self._lock = FileLock(f"{self.folder}.lock")
 
@@ -73,9 +81,22 @@ class RefinementRun:
         """Remove the shards of other interrupted runs with the same output; safe in all ranks at once."""
         discard_shards(self.folder, but=self.digest)
 
-    def remaining(self, records: StoredRecords) -> StoredRecords:
-        """The images that are not in a shard yet, in their order; `FormatError` if the shards are of another run."""
-        return records.without({line.image.image_id for line in read_shards(self.folder, self.digest)})
+    def remaining(self, records: StoredRecords, keeps: bool = True) -> StoredRecords:
+        """The images that are not in a shard yet, in their order; ``keeps``: whether some may have been bad.
+
+        Raises:
+            FormatError: If the shards are of another run, or an image in them has changed or was bad.
+        """
+        paths, done = paths_of(records), set[int | str]()
+        for line in read_shards(self.folder, self.digest):
+            image, path = line.image, paths.get(line.image.image_id)
+            if path is not None and image.state is not None and image.state != image_state(path):
+                raise other_run(line.path, ["images"])
+            if image.fault is not None and not keeps:
+                problem = f"{image.fault.problem}; repeat on_error=keep to finish the run that left it as it is"
+                raise FormatError(image.fault.place, None, problem)
+            done.add(image.image_id)
+        return records.without(done)
 
     def finish(self, given: RefinementInput, keep: bool = False) -> tuple[list[tuple[Entry, Entry]], RefinementSummary]:
         """Merge the shards in the order of the input, which is read once, write the results file, remove the shards.
@@ -94,6 +115,7 @@ class RefinementRun:
                     kept.append(pair)
                 yield pair[1]
 
+        begin_output(self.folder)
         notes = given.predictions.write(self.output, refined())
         discard_shards(self.folder)
         if self._lock.is_locked:
@@ -114,6 +136,32 @@ class OpenRun:
     backend: Backend
     rounds: tuple[Round, ...]
     start: float
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """If the block is interrupted, say in the first process what is kept, and which command goes on."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            if interruption(error) is not None:
+                self._say_what_is_kept()
+            raise
+
+    @rank_zero_only
+    def _say_what_is_kept(self) -> None:
+        if self.shards.folder.is_dir():
+            say(f"interrupted: {self.kept()}; {self.resuming()}")
+
+    def kept(self) -> str:
+        """How many images are done, for people."""
+        images = len(self.given.records.usable)
+        done = min(count_images(self.shards.folder), images)
+        return f"{done} of {images} images are done and kept beside {self.shards.output}"
+
+    def resuming(self) -> str:
+        """Which command resumes the run, for people."""
+        output = shlex.quote(f"output={self.shards.output}")
+        return f"the same command{f' with {output}' if self.settings.output is None else ''} resumes"
 
     def finish(self) -> FinishedRun:
         """Write the results; only in the process that `predict` names, once all are done.
@@ -161,9 +209,11 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision)))
     if trainer.is_global_zero:
         shards.claim()
+        sweep_outputs(output, given.predictions.format)
     if settings.overwrite:
         shards.discard_others()
-    return OpenRun(settings, given, shards, shards.remaining(given.records.usable), checkpoint, backend, rounds, start)
+    left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
+    return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, start)
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
@@ -173,8 +223,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         Whether this process is the one that finishes the run; it has waited for the others.
     """
     settings, shards = run.settings, run.shards
-    to_name = shards.output if settings.output is None else None  # the next run would have another folder
-    writer = RefinementWriter(shards.folder, shards.digest, to_name)
+    writer = RefinementWriter(shards.folder, shards.digest, paths_of(run.left))
     trainer = capped_trainer(partial(make_trainer, callbacks=[writer], use_distributed_sampler=False), len(run.left))
     if not run.left and not is_spread(trainer):
         return True
@@ -187,6 +236,10 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     workers = settings.num_workers
     workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers
     datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers, settings.on_error)
-    trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+    try:
+        trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+    except FormatError as error:
+        remedy = f"{run.resuming()}, with the image repaired or with on_error=keep"
+        raise FormatError(f"{error}. {run.kept()}; {remedy}") from error
     trainer.strategy.barrier()
     return bool(trainer.is_global_zero)

@@ -7,7 +7,7 @@ written is ignored, and its image refined again.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.faults import Fault
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-4"
+LAYOUT: Final = "bpr-shard-5"
 _NAME: Final = re.compile(r"rank\d+-\d+\.jsonl")
 
 
@@ -32,6 +32,7 @@ class RefinedImage:
         patches: Patches that went through the network.
         skipped: Instances left as they are, by reason.
         fault: Why all of them are left as they came; None if the image could be used.
+        state: Of the file of the image, as of `bpr.refine.digest.image_state`.
     """
 
     image_id: int | str
@@ -40,6 +41,7 @@ class RefinedImage:
     patches: int
     skipped: dict[str, int] = field(default_factory=dict)
     fault: Fault | None = None
+    state: list[int] | None = None
 
 
 class ShardWriter:
@@ -99,6 +101,15 @@ def read_shards(folder: Path, digest: str) -> Iterator[ShardLine]:
                 start += len(line)
 
 
+def count_images(folder: Path) -> int:
+    """How many images are in the shards of a folder, without a look at them."""
+    counts = []
+    for path in _shards(folder):
+        with path.open("rb") as file:
+            counts.append(sum(line.endswith(b"\n") for line in file) - 1)  # the first line is the header
+    return sum(max(count, 0) for count in counts)
+
+
 def parse_image(content: Mapping[str, Any]) -> RefinedImage:
     """The image of a line of a shard."""
     masks = {int(position): rle for position, rle in content["masks"].items()}
@@ -111,8 +122,29 @@ def discard_shards(folder: Path, but: str | None = None) -> None:
     for path in _shards(folder):
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)
+    _begun(folder).unlink(missing_ok=True)
     with suppress(OSError):  # it is not empty, or not there
         folder.rmdir()
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the shards of the run with an output are: beside it."""
+    return output.with_name(output.name + ".parts")
+
+
+def begin_output(folder: Path) -> None:
+    """Note beside the shards that from here on the output is written, so that a part of it may be there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _begun(folder).touch()
+
+
+def has_begun_output(folder: Path) -> bool:
+    """Whether a run was interrupted after `begin_output`: what is at its output is its own."""
+    return _begun(folder).is_file()
+
+
+def _begun(folder: Path) -> Path:
+    return folder / "output-begun"
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -158,5 +190,10 @@ def _check_header(path: Path, header: Mapping[str, Any], digest: str) -> None:
         return
     theirs, ours = (dict(part.partition("=")[::2] for part in str(r).split()) for r in (header.get("run"), digest))
     names = [name for name in ours if theirs.get(name) != ours[name]] or ["version of bpr"]
+    raise other_run(path, names)
+
+
+def other_run(path: Path, names: Iterable[str]) -> FormatError:
+    """The error that a shard is of a run that differs in ``names``."""
     problem = f"is left of an interrupted run with other settings or files ({', '.join(names)})"
-    raise FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")
+    return FormatError(path, None, f"{problem}; repeat those to finish it, or throw it away with overwrite=true")

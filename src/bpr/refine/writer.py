@@ -1,21 +1,22 @@
 """Lightning's end of refinement: encode the refined masks and append them to the shard of this process."""
 
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr import rle
 from bpr.data.batches import RefinementBatch
 from bpr.models.refiner import RefinedImages
 from bpr.patches.engine import ImageMasks
+from bpr.refine.digest import image_state
 from bpr.refine.shards import RefinedImage, ShardWriter
+from bpr.signals import raise_at_signals
 
 
 def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
@@ -28,18 +29,27 @@ def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:
 
 
 class RefinementWriter(BasePredictionWriter):
-    """Writes every batch to the shards of a run while the network sees the next one: nothing piles up in memory."""
+    """Writes every batch to the shards of a run while the network sees the next one: nothing piles up in memory.
 
-    def __init__(self, folder: Path, digest: str, output: Path | None = None) -> None:
-        """``output`` is what the user has to name to resume, if the command did not."""
+    A thread does that, in which no signal is handled: no line of a shard is ever cut off by Ctrl-C.
+
+    Args:
+        folder: Of the shards.
+        digest: Of the run, see `bpr.refine.digest`.
+        paths: Files of the images, by image id.
+    """
+
+    def __init__(self, folder: Path, digest: str, paths: Mapping[int | str, Path] | None = None) -> None:
         super().__init__(write_interval="batch")
-        self._folder, self._digest, self._output = folder, digest, output
+        self._paths = paths or {}
+        self._folder, self._digest = folder, digest
         self._shard: ShardWriter | None = None
-        self._waiting: Future[list[RefinedImage]] | None = None
+        self._waiting: Future[None] | None = None
         self._thread = ThreadPoolExecutor(1, "bpr-paste")
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the shard of this process."""
+        raise_at_signals()
         self._shard = ShardWriter(self._folder, self._digest, trainer.global_rank)
 
     def write_on_batch_end(
@@ -52,40 +62,35 @@ class RefinementWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Have the images of a batch pasted and encoded in a thread, and append those of the batch before."""
+        """Have the images of a batch pasted, encoded and appended in a thread, once those of the batch before are."""
         assert isinstance(batch, RefinementBatch)
-        self._append()
-        self._waiting = self._thread.submit(_paste_and_encode, batch, prediction)
-        if trainer.received_sigterm:  # Lightning only looks at it while it trains
-            raise SIGTERMException
+        assert self._shard is not None
+        self._wait()
+        self._waiting = self._thread.submit(self._append, self._shard, batch, prediction)
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Append what is left, and close the shard."""
-        self._append()
+        """Wait for what is left, and close the shard."""
+        self._wait()
         self._close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Append what is ready, and close the shard; what is in it counts when the run is repeated."""
-        if self._shard is not None:
-            self._append()
-        if self._shard is not None and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            named = "" if self._output is None else f" with output={self._output}"
-            print(f"interrupted; the same command{named} resumes from what is in {self._folder}", file=sys.stderr)
+        """Wait for what is being appended, and close the shard; what is in it counts when the run is repeated."""
         self._close()
 
-    def _append(self) -> None:
+    def _wait(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            assert self._shard is not None
-            for image in waiting.result():
-                self._shard.write(image)
+            waiting.result()
 
     def _close(self) -> None:
+        self._thread.shutdown()
         if self._shard is not None:
             self._shard.close()
             self._shard = None
 
-
-def _paste_and_encode(batch: RefinementBatch, paste: RefinedImages) -> list[RefinedImage]:
-    images = [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]
-    return images + [RefinedImage(bad.image_id, {}, 0, 0, fault=bad.fault) for bad in batch.bad]
+    def _append(self, shard: ShardWriter, batch: RefinementBatch, paste: RefinedImages) -> None:
+        images = [encode_image(before.image, after) for before, after in zip(batch.images, paste(), strict=True)]
+        images += [RefinedImage(bad.image_id, {}, 0, 0, fault=bad.fault) for bad in batch.bad]
+        for image in images:
+            path = self._paths.get(image.image_id)
+            shard.write(image if path is None else replace(image, state=image_state(path)))
