@@ -43,6 +43,11 @@ def at_least(lowest: int) -> Callable[[str], int]:
     return whole_number
 
 
+def add_overwrite(options: argparse.ArgumentParser) -> None:
+    """Add ``--overwrite``, without which a command replaces no file."""
+    options.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
 def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
     """Do ``work``, the body of a command; errors ``also`` are the user's, besides those of `one_line_errors`.
 

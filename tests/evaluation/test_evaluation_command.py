@@ -57,7 +57,7 @@ def test_it_runs_as_a_module_from_any_directory(make_files: Callable[..., Any], 
     [
         (lambda f: f.results.unlink(), "coarse.json: cannot be read"),
         (lambda f: f.results.write_text("[{"), "coarse.json: is not JSON"),
-        (lambda f: f.results.write_text("{}"), "or a COCO results file"),
+        (lambda f: f.results.write_text("{}"), "taken are COCO results"),
         (lambda f: f.annotations.write_text("[]"), "instances.json: expected a COCO annotation file"),
         (lambda f: f.change_results(lambda e: e[3].pop("image_id")), "coarse.json, entry 3: 'image_id' is missing"),
         (lambda f: f.change_results(lambda e: e[2].update(image_id=999)), "entry 2: image_id 999 is not among"),

@@ -1,3 +1,4 @@
+import importlib
 import os
 
 import pytest
@@ -106,3 +107,26 @@ def test_a_page_of_this_program_is_replaced_and_one_of_the_user_is_not(tmp_path,
         with pytest.raises(FormatError):
             Inputs.of([], images).check_file(page, replace=False)
     assert not is_own(tmp_path / "nowhere.html")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("bpr.evaluation.__main__", ["{coarse}", "{truth}", "--json", "{mine}"]),
+        ("bpr.benchmark.__main__", ["--device", "cpu", "--json", "{mine}"]),
+        ("bpr.benchmark.stress", ["--images", "{images}", "--annotations", "{truth}", "--json", "{mine}"]),
+        ("bpr.models.export", ["hrnet18s", "{mine}"]),
+        ("bpr.models.averaging", ["hrnet18s", "hrnet18s", "{mine}"]),
+        ("bpr.formats.split", ["{truth}", "--holdout", "1", "--output", "{folder}"]),
+        ("bpr.report.front_page", ["{mine}"]),
+    ],
+)
+def test_no_command_replaces_a_file_that_it_was_not_told_to(toy_coco, tmp_path, capsys, module, arguments):
+    mine = tmp_path / "holdout" / toy_coco.annotations.name
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    names = {"coarse": toy_coco.predictions, "truth": toy_coco.annotations, "images": toy_coco.images}
+    given = [argument.format(mine=mine, folder=tmp_path, **names) for argument in arguments]
+    assert importlib.import_module(module).main(given) != 0
+    assert mine.read_text() == "mine"
+    assert "or --overwrite to replace it" in capsys.readouterr().err

@@ -61,5 +61,5 @@ def test_the_command_draws_the_photographs_small_enough_for_a_readme(tmp_path, m
     assert picture.stat().st_size < 400_000
     picture.write_bytes(b"mine")
     assert main([str(picture)]) == 2
-    assert capsys.readouterr().err.endswith("exists; give another `FILE.png`\n")
+    assert capsys.readouterr().err.endswith("exists; give another `FILE.png`, or --overwrite to replace it\n")
     assert picture.read_bytes() == b"mine"

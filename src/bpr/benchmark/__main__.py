@@ -21,7 +21,7 @@ from bpr.benchmark.measure import (
     start_up,
 )
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
-from bpr.command import at_least, exit_code
+from bpr.command import add_overwrite, at_least, exit_code
 from bpr.formats.files import write_text
 from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         if chosen.json is not None:
             predictions = [] if chosen.predictions is None else files_of(chosen.predictions)
-            Inputs.of([*predictions, Path(chosen.ckpt)], chosen.images).check_file(chosen.json, argument="--json")
+            inputs = Inputs.of([*predictions, Path(chosen.ckpt)], chosen.images)
+            inputs.check_file(chosen.json, chosen.overwrite, "--json")
         with TemporaryDirectory() as folder:
             content = _measure_all(chosen, Path(folder))
         print("\n".join(_lines(content)))
@@ -58,6 +59,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     several = "also compare N CPU processes of one thread each with one of them"
     options.add_argument("--processes", type=at_least(2), metavar="N", help=several)
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures")
+    add_overwrite(options)
     chosen = options.parse_args(arguments)
     if (chosen.images is None) != (chosen.predictions is None):
         options.error("give both, --images and --predictions, or neither")

@@ -18,7 +18,7 @@ from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.benchmark.measure import add_network_options
 from bpr.benchmark.plots import check_plot, new_figure, write_figure
-from bpr.command import at_least, exit_code
+from bpr.command import add_overwrite, at_least, exit_code
 from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.evaluation.stress import (
@@ -201,7 +201,7 @@ def _check_outputs(chosen: argparse.Namespace, choices: Mapping[Path, Choice]) -
     inputs = Inputs.of([*choices, Path(chosen.ckpt), *seen], chosen.images)
     for name in ("json", "plot"):
         if getattr(chosen, name) is not None:
-            inputs.check_file(getattr(chosen, name), argument=f"--{name}")
+            inputs.check_file(getattr(chosen, name), chosen.overwrite, f"--{name}")
     if chosen.plot is not None:
         if len(choices) > 1:
             raise SettingError(f"--plot draws one file, got {len(choices)} of --annotations")
@@ -283,6 +283,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1]); a list for several files"
     )
     options.add_argument("--plot", type=Path, metavar="FILE.png", help="draw gain over input IoU (extra plots)")
+    add_overwrite(options)
     return options.parse_args(arguments)
 
 

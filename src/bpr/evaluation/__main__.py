@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.command import exit_code, parser
+from bpr.command import add_overwrite, exit_code, parser
 from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.evaluation.table import format_table
@@ -20,13 +20,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--against", type=Path, metavar="COARSE", help="the results file RESULTS was made from")
     options.add_argument("--json", type=Path, metavar="FILE", help="also write all figures (in [0, 1]) to FILE")
     options.add_argument("--official", action="store_true", help="also run Cityscapes' own script (two folders)")
+    add_overwrite(options)
     chosen = options.parse_args(arguments)
 
     def work() -> None:
         if chosen.json is not None:
             coarse = [] if chosen.against is None else files_of(chosen.against)
             inputs = Inputs.of([*files_of(chosen.results), chosen.annotations, *coarse])
-            inputs.check_file(chosen.json, argument="--json")
+            inputs.check_file(chosen.json, chosen.overwrite, "--json")
         evaluation = evaluate(chosen.results, chosen.annotations, chosen.against, chosen.dilation_ratio)
         if chosen.json is not None:
             write_text(chosen.json, json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n")

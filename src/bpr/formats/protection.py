@@ -45,7 +45,13 @@ class Inputs:
         return cls(files, folders, images)
 
     def check_file(self, path: Path, replace: bool = True, argument: str = "output") -> None:
-        """Refuse to write a file where something would be lost; ``argument`` is what the user calls it.
+        """Refuse to write a file where something would be lost.
+
+        Args:
+            path: The file.
+            replace: Whether it may be replaced if it exists.
+            argument: What the user calls it: ``output`` of ``refine.py``, or an argument of a command, which has an
+                ``--overwrite``.
 
         Raises:
             FormatError: If it is an input or in an input folder, no file, in the folder of the images and not new,
@@ -63,8 +69,8 @@ class Inputs:
             problem = f"exists in the folder of the images, where nothing is replaced; give another `{argument}`"
             raise FormatError(path, None, problem)
         if not replace and not is_own(path):
-            remedy = ", or overwrite=true to replace it" if argument == "output" else ""
-            raise FormatError(path, None, f"exists; give another `{argument}`{remedy}")
+            flag = "overwrite=true" if argument == "output" else "--overwrite"
+            raise FormatError(path, None, f"exists; give another `{argument}`, or {flag} to replace it")
 
     def check_folder(self, path: Path, replace: bool, argument: str = "output") -> None:
         """Refuse to write files into a folder where something would be lost; ``argument`` is what the user calls it.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpr.command import exit_code
+from bpr.command import add_overwrite, exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
@@ -61,15 +61,20 @@ def choose_photographs(
 
 
 def split(
-    annotations: Path, predictions: Sequence[Path], output: Path, choose: Callable[[Annotations], set[int | str]]
+    annotations: Path,
+    predictions: Sequence[Path],
+    output: Path,
+    choose: Callable[[Annotations], set[int | str]],
+    overwrite: bool = False,
 ) -> int:
     """Write ``output/train`` and ``output/holdout``, each with all the files under their own names.
 
     Args:
         annotations: COCO annotation file.
         predictions: COCO results files of the same images.
-        output: Folder; files in it are replaced, except those that are read.
+        output: Folder.
         choose: Says which images to keep out.
+        overwrite: Replace files that exist, except those that are read.
 
     Returns:
         How many images are kept out.
@@ -85,7 +90,7 @@ def split(
     inputs = Inputs.of([annotations, *predictions])
     for name in ("train", "holdout"):
         for path in (annotations, *predictions):
-            inputs.check_file(output / name / path.name, argument="--output")
+            inputs.check_file(output / name / path.name, overwrite, "--output")
     annotated = read_annotations(annotations)
     holdout = choose(annotated)
     content = read_json(annotations)
@@ -118,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photograph", metavar="REGEX", help=name_help)
     parser.add_argument("--output", type=Path, required=True, help="folder for train/ and holdout/")
     parser.add_argument("--seed", type=int, default=0)
+    add_overwrite(parser)
     options = parser.parse_args(arguments)
 
     def choose(annotated: Annotations) -> set[int | str]:
@@ -127,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return choose_photographs(names, options.share, options.photograph, options.seed)
 
     def work() -> None:
-        kept = split(options.annotations, options.predictions, options.output, choose)
+        kept = split(options.annotations, options.predictions, options.output, choose, options.overwrite)
         print(f"{options.output}: {kept} images in holdout/, the others in train/")
 
     return exit_code(work, ValueError)

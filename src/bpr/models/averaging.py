@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bpr.command import exit_code
+from bpr.command import add_overwrite, exit_code
 from bpr.formats.protection import Inputs
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter, save_segmenter
@@ -42,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("checkpoints", nargs="+", help="checkpoints of networks of the same config")
     options.add_argument("output", type=Path, help="file to write, .safetensors")
     options.add_argument("--half", action="store_true", help="store filters as float16")
+    add_overwrite(options)
     chosen = options.parse_args(arguments)
 
     def work() -> None:
-        Inputs.of(map(Path, chosen.checkpoints)).check_file(chosen.output)
+        Inputs.of(map(Path, chosen.checkpoints)).check_file(chosen.output, chosen.overwrite, "OUTPUT")
         save_segmenter(average([load_segmenter(path) for path in chosen.checkpoints]), chosen.output, chosen.half)
 
     return exit_code(work, ValueError)

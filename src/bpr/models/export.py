@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.command import exit_code
+from bpr.command import add_overwrite, exit_code
 from bpr.formats.protection import Inputs
 from bpr.models.backends import export_onnx
 from bpr.models.weights import load_segmenter, resolve_checkpoint
@@ -17,11 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("ckpt", help="checkpoint, or the name of bundled weights (hrnet18s)")
     options.add_argument("output", type=Path, help="file to write, .onnx")
     options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
+    add_overwrite(options)
     chosen = options.parse_args(arguments)
 
     def work() -> None:
         checkpoint = resolve_checkpoint(chosen.ckpt)
-        Inputs.of([checkpoint]).check_file(chosen.output)
+        Inputs.of([checkpoint]).check_file(chosen.output, chosen.overwrite, "OUTPUT")
         export_onnx(load_segmenter(checkpoint, chosen.input_size), chosen.output)
         print(
             f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> probabilities (n, s, s) float32"

@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 
 from bpr import rle
 from bpr.api.refiner import Refiner
-from bpr.command import exit_code
+from bpr.command import add_overwrite, exit_code
 from bpr.drawing import COLOURS, outline, write_png
 from bpr.formats.protection import Inputs
 from bpr.models.weights import CheckpointError
@@ -48,10 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bpr.report.front_page", description=__doc__)
     parser.add_argument("picture", metavar="FILE.png", type=Path, help="replaced if it is a picture of ours")
     parser.add_argument("--ckpt", default="hrnet18s", help="as of refine.py; default: the weights that ship")
+    add_overwrite(parser)
     chosen = parser.parse_args(arguments)
 
     def work() -> None:
-        Inputs.of([Path(chosen.ckpt)]).check_file(chosen.picture, replace=False, argument="FILE.png")
+        Inputs.of([Path(chosen.ckpt)]).check_file(chosen.picture, chosen.overwrite, "FILE.png")
         refiner = Refiner.from_pretrained(chosen.ckpt)
         picture = draw_front_page([_refined(refiner, name) for name in SHOWN])
         write_png(picture.quantize(256, PillowImage.Quantize.MEDIANCUT), chosen.picture)
