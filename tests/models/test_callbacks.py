@@ -2,6 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from bpr.models.callbacks import TrainingSummary, ValidationFigures, format_figures
 
@@ -71,9 +73,10 @@ def test_a_single_validation_is_one_row():
         ({"global_step": 0}, ""),
     ],
 )
-def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(capsys, attributes, said):
-    summary = TrainingSummary(["data.train=[{a: b}]", "ckpt=old", "seed=1"])
-    summary.on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())
+def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(capsys, monkeypatch, attributes, said):
+    given = OmegaConf.create({"hydra": {"overrides": {"task": ["data.train=[{a: b}]", "ckpt=old", "seed=1"]}}})
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", given)
+    TrainingSummary().on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())
     assert capsys.readouterr() == ("", said)
 
 

@@ -60,8 +60,11 @@ def _decode_crop(text: object) -> Mask:
     """The (h, w) mask in a PNG in base64."""
     if not isinstance(text, str):
         raise ValueError(f"'mask' must be a PNG in base64, got {type(text).__name__}")
-    with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
-        return np.asarray(image.convert("L"), np.bool_)
+    try:
+        with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+            return np.asarray(image.convert("L"), np.bool_)
+    except ModuleNotFoundError as error:  # see `bpr.formats.decoding.opened_image`
+        raise ValueError("cannot identify image file") from error
 
 
 def _encode_crop(mask: Rle, window: Window) -> str:

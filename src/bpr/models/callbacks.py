@@ -1,11 +1,11 @@
 """Callbacks of a training: checkpoints, and the scores that it brought."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
@@ -40,13 +40,9 @@ class TrainingSummary(pl.Callback):
 
     A check of all validation batches before the first step (``trainer.num_sanity_val_steps=-1``) counts as
     validation at that step.
-
-    Args:
-        overrides: Settings that ``train.py`` was given, ``NAME=VALUE``, for the command that resumes it.
     """
 
-    def __init__(self, overrides: Sequence[str] = ()) -> None:
-        self._overrides = [override for override in overrides if not override.startswith("ckpt=")]
+    def __init__(self) -> None:
         self._first: ValidationFigures | None = None
         self._last: ValidationFigures | None = None
 
@@ -73,7 +69,9 @@ class TrainingSummary(pl.Callback):
         interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         stopped = f"{'interrupted' if interrupted else 'stopped'} at step {trainer.global_step}"
         if path := _checkpoint(trainer) or trainer.ckpt_path:
-            command = shlex.join(["python", "train.py", *self._overrides, f"ckpt={path}"])
+            given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+            kept = [override for override in given if not override.startswith("ckpt=")]
+            command = shlex.join(["python", "train.py", *kept, f"ckpt={path}"])
             say(f"{stopped}: {command} resumes")
         else:
             say(f"{stopped}: no checkpoint was saved yet; lower callbacks.checkpoint.every_n_train_steps")
