@@ -13,10 +13,14 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SLEEP = "print('ready', flush=True); import time; time.sleep(60)"
 
 
+def heed_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored in jobs of the background
+
+
 def signalled(command, number, cwd, **environment):
     """Exit status and stderr of a process that gets a signal once it is ready."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": cwd}
-    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in jobs of the background
+    options["preexec_fn"] = heed_ctrl_c
     with subprocess.Popen(command, env={**os.environ, **environment}, **options) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
@@ -65,7 +69,8 @@ except Interruption as error:
     os.kill(os.getpid(), signal.SIGINT)
     print(error.status)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command, told = [sys.executable, "-c", program], {"stdout": subprocess.PIPE, "text": True}
+    done = subprocess.run(command, preexec_fn=heed_ctrl_c, check=True, **told)
     assert done.stdout == "130\n"
 
 

@@ -119,7 +119,9 @@ def test_a_run_ends_at_a_signal_and_says_once_what_is_kept(toy_coco, tmp_path, w
     command += ["trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "images_per_batch=1", "input_size=64"]
     command += [f"ckpt={weights}", f"output={tmp_path / 'refined.json'}", f"hydra.run.dir={tmp_path / 'run'}"]
     command += [f"trainer.devices={devices}", f"trainer.strategy={'auto' if devices == 1 else 'ddp'}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True)
+    options = {"stderr": subprocess.PIPE, "text": True, "cwd": tmp_path, "start_new_session": True}
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in jobs of the background
+    process = subprocess.Popen(command, **options)
     shard = tmp_path / "refined.json.parts" / "rank0-0.jsonl"
     deadline = time.monotonic() + 120
     while (not shard.exists() or shard.stat().st_size < 200) and time.monotonic() < deadline:
