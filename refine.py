@@ -6,7 +6,7 @@ All settings are in ``conf/refine.yaml``. Without arguments, an embedded example
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from bpr.signals import exit_at_signals
+    from bpr.cli.signals import exit_at_signals
 
     exit_at_signals()
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from bpr.command import one_line_errors
+from bpr.cli.command import one_line_errors
 from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas, without_run_folder
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ register_schemas()
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
     with one_line_errors():
+        from bpr.cli.signals import raise_at_signals
         from bpr.models.trainer import build_trainer
         from bpr.refine.run import open_run, predict
         from bpr.refine.settings import RefineSettings
         from bpr.refine.summary import format_kept, format_summary
         from bpr.report.outcome import show_outcome
-        from bpr.signals import raise_at_signals
 
         raise_at_signals()
         settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)

@@ -1,7 +1,7 @@
 """Train a patch segmenter: ``python train.py experiment=hrnet18s_128``; see ``conf/train.yaml``."""
 
 if __name__ == "__main__":
-    from bpr.signals import exit_at_signals
+    from bpr.cli.signals import exit_at_signals
 
     exit_at_signals()
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from bpr.command import one_line_errors
+from bpr.cli.command import one_line_errors
 from bpr.config import TrainConf, build, prepared, register_schemas
 
 register_schemas()
@@ -30,10 +30,10 @@ def train(cfg: DictConfig) -> float | None:
     import pytorch_lightning as pl
     import torch
 
+    from bpr.cli.signals import raise_at_signals
     from bpr.data.datamodule import PatchDataModule
     from bpr.models.refiner import PatchRefiner
     from bpr.models.trainer import build_trainer, check_resumable
-    from bpr.signals import raise_at_signals
     from bpr.structures import PatchSpec, SettingError
 
     raise_at_signals()

@@ -21,7 +21,7 @@ from bpr.benchmark.measure import (
     start_up,
 )
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
-from bpr.command import add_overwrite, at_least, exit_code
+from bpr.cli.command import add_overwrite, at_least, exit_code
 from bpr.formats.files import write_text
 from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs

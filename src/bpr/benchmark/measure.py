@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bpr.benchmark.workload import Workload
-from bpr.command import at_least
+from bpr.cli.command import at_least
 from bpr.data.datamodule import RefinementDataModule
 from bpr.formats.coco import write_results
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner

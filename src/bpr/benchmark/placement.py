@@ -10,7 +10,7 @@ from typing import Final
 
 from bpr.benchmark.measure import add_network_options, load_network, refine_workload
 from bpr.benchmark.workload import Workload
-from bpr.command import exit_code
+from bpr.cli.command import exit_code
 from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import open_results, write_results
 from bpr.structures import PatchSpec, Placement

@@ -18,7 +18,7 @@ from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.benchmark.measure import add_network_options
 from bpr.benchmark.plots import check_plot, new_figure, write_figure
-from bpr.command import add_overwrite, at_least, exit_code
+from bpr.cli.command import add_overwrite, at_least, exit_code
 from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.evaluation.stress import (

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from bpr.benchmark.measure import add_network_options, load_network
 from bpr.benchmark.stress import Choice, choose_objects, inputs_of
-from bpr.command import at_least, exit_code
+from bpr.cli.command import at_least, exit_code
 from bpr.data.images import read_image
 from bpr.formats.annotations import read_annotations
 from bpr.models.backends import as_network

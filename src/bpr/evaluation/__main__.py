@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.command import add_overwrite, exit_code, parser
+from bpr.cli.command import add_overwrite, exit_code, parser
 from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.evaluation.table import format_table

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from bpr import rle as rle_codec
-from bpr.command import at_least, exit_code, parser
+from bpr.cli.command import at_least, exit_code, parser
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.records import read_annotated_predictions
 from bpr.evaluation.table import percent

@@ -12,6 +12,7 @@ import weakref
 from abc import ABC, abstractmethod
 from array import array
 from codecs import BOM_UTF8
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar, overload
@@ -19,6 +20,7 @@ from typing import IO, Any, Final, TypeVar, overload
 import numpy as np
 
 from bpr.formats.files import replacing
+from bpr.structures import Rle
 
 Item = TypeVar("Item")
 Entry = dict[str, Any]
@@ -133,6 +135,14 @@ def first_member(path: Path, *members: str) -> str | None:
             return _Scanner(file).enter(*members)
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def masks_by_file(entries: Iterable[Mapping[str, Any]], file: str, place: str) -> dict[str, dict[Any, Rle]]:
+    """The masks of entries by the file and the place in it that they came from, which these fields of them name."""
+    found: dict[str, dict[Any, Rle]] = defaultdict(dict)
+    for entry in entries:
+        found[entry[file]][entry[place]] = entry["segmentation"]
+    return found
 
 
 def rewrite_items(source: Path, target: Path, member: str, changed: Mapping[int, bytes]) -> None:

@@ -4,13 +4,13 @@ Polygons and masks are refined. Only shapes whose mask changed are written anew;
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats.entries import Entry, first_member, rewrite_items
+from bpr.formats.entries import Entry, first_member, masks_by_file, rewrite_items
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, files_in
@@ -19,7 +19,7 @@ from bpr.formats.labelme_shapes import REFINED, draw, place_of, rewritten
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
-from bpr.structures import Rle, Size
+from bpr.structures import Size
 
 
 def is_labelme_file(path: Path) -> bool:
@@ -90,9 +90,7 @@ def write_labelme(
         Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
     """
     path, source = Path(path), Path(source)
-    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
-    for entry in entries:
-        masks[entry["label_file"]][entry["shape"]] = entry["segmentation"]
+    masks = masks_by_file(entries, "label_file", "shape")
     losses = Losses()
     for name, file in files_in(source, ".json").items():
         target = path / name if source.is_dir() else path

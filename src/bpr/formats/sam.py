@@ -4,7 +4,6 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from bpr.formats.annotations import segmentation_rle
 from bpr.formats.coco_annotations import place_of, rewritten
-from bpr.formats.entries import Entry, first_member, rewrite_items
+from bpr.formats.entries import Entry, first_member, masks_by_file, rewrite_items
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, files_in
@@ -83,9 +82,7 @@ def write_sam(path: str | Path, entries: Iterable[Mapping[str, Any]], source: st
     There, ``segmentation`` stays compressed or uncompressed RLE; ``bbox`` and ``area``, where present, follow.
     """
     path, source = Path(path), Path(source)
-    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
-    for entry in entries:
-        masks[entry["mask_file"]][entry["annotation"]] = entry["segmentation"]
+    masks = masks_by_file(entries, "mask_file", "annotation")
     for name, file in files_in(source, ".json").items():
         target = path / name if source.is_dir() else path
         if name not in masks:

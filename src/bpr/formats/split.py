@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpr.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError

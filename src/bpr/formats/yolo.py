@@ -3,7 +3,6 @@
 Coordinates are relative to the size of the image. Rows whose mask did not change come back byte for byte.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from bpr.formats.entries import Entry
+from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import replacing, visible_files
@@ -19,7 +18,7 @@ from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.polygons import Losses
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
 from bpr.formats.yolo_rows import LabelRow
-from bpr.structures import Rle, Size
+from bpr.structures import Size
 
 _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
 _BOX: Final = "box"
@@ -94,16 +93,14 @@ def write_labels(
         Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
     """
     folder, source = Path(folder), Path(source)
-    masks: dict[str, dict[int, Rle]] = defaultdict(dict)
-    for entry in entries:
-        masks[entry["label_file"]][entry["line_number"]] = entry["segmentation"]
+    masks = masks_by_file(entries, "label_file", "line_number")
     losses = Losses()
     for path in visible_files(source):
         if path.suffix.lower() not in _WRITTEN:
             continue
         name = path.relative_to(source)
         lines = _read_lines(path)
-        for number, mask in masks[name.as_posix()].items():
+        for number, mask in masks.get(name.as_posix(), {}).items():
             row = LabelRow.parse(path, number, lines[number - 1])
             assert row is not None, "a box has no entry"
             lines[number - 1] = row.rewritten(mask, tolerance, losses)

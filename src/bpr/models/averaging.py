@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bpr.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats.protection import Inputs
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter, save_segmenter

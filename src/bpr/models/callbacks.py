@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from bpr.signals import raise_at_signals, say
+from bpr.cli.signals import raise_at_signals, say
 
 _FIGURES = ("iou", "boundary_f", "accuracy")
 

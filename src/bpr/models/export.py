@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats.protection import Inputs
 from bpr.models.backends import export_onnx
 from bpr.models.weights import load_segmenter, resolve_checkpoint

@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from bpr.cli.signals import interruption, say
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.records import StoredRecords
 from bpr.formats.entries import Entry
@@ -31,7 +32,6 @@ from bpr.refine.settings import RefineSettings
 from bpr.refine.shards import begin_output, count_images, discard_shards, other_run, parts_folder, read_shards
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
-from bpr.signals import interruption, say
 from bpr.structures import Backend, OnError, Round, SettingError
 
 

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 
 from bpr import rle
+from bpr.cli.signals import raise_at_signals
 from bpr.data.batches import RefinementBatch
 from bpr.models.refiner import RefinedImages
 from bpr.patches.engine import ImageMasks
 from bpr.refine.digest import image_state
 from bpr.refine.shards import RefinedImage, ShardWriter
-from bpr.signals import raise_at_signals
 
 
 def encode_image(coarse: ImageMasks, refined: ImageMasks) -> RefinedImage:

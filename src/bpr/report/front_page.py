@@ -17,10 +17,9 @@ from PIL import ImageDraw, ImageFont
 
 from bpr import rle
 from bpr.api.refiner import Refiner
-from bpr.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, exit_code
 from bpr.drawing import COLOURS, outline, write_png
 from bpr.formats.protection import Inputs
-from bpr.models.weights import CheckpointError
 from bpr.structures import Image, Mask, Window
 from bpr.synthetic.example import example_photograph, read_example
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         picture = draw_front_page([_refined(refiner, name) for name in SHOWN])
         write_png(picture.quantize(256, PillowImage.Quantize.MEDIANCUT), chosen.picture)
 
-    return exit_code(work, CheckpointError)
+    return exit_code(work)
 
 
 def draw_front_page(compared: Sequence[Compared]) -> PillowImage.Image:

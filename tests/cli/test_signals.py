@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SLEEP = "print('ready', flush=True); import time; time.sleep(60)"
 
@@ -42,9 +42,9 @@ def test_a_script_ends_without_a_trace_while_it_imports(tmp_path, script, number
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_after_the_imports_what_is_under_way_is_cleaned_up(tmp_path, number, status):
     program = f"""
-from bpr.signals import exit_at_signals, raise_at_signals
+from bpr.cli.signals import exit_at_signals, raise_at_signals
 exit_at_signals()
-from bpr.command import one_line_errors
+from bpr.cli.command import one_line_errors
 raise_at_signals()
 with one_line_errors():
     try:
@@ -59,7 +59,7 @@ with one_line_errors():
 def test_a_second_signal_does_not_break_the_end_into_pieces(tmp_path):
     program = """
 import os, signal
-from bpr.signals import Interruption, exit_at_signals, raise_at_signals
+from bpr.cli.signals import Interruption, exit_at_signals, raise_at_signals
 exit_at_signals()
 raise_at_signals()
 try:
@@ -88,7 +88,7 @@ IGNORED = "import signal, sys; print([signal.getsignal(n) == signal.SIG_IGN for 
     ],
 )
 def test_background_jobs_and_processes_that_lightning_ends_ignore_them(before, environment, ignored):
-    program = f"from bpr.signals import exit_at_signals; exit_at_signals(); {IGNORED}"
+    program = f"from bpr.cli.signals import exit_at_signals; exit_at_signals(); {IGNORED}"
     set_before = {"preexec_fn": lambda: signal.signal(signal.SIGINT, before), "env": {**os.environ, **environment}}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, **set_before)
     assert done.stdout == f"{ignored}\n"

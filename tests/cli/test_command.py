@@ -5,7 +5,7 @@ import pytest
 from hydra.errors import InstantiationException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from bpr.command import exit_code, one_line_errors
+from bpr.cli.command import exit_code, one_line_errors
 from bpr.formats.errors import FormatError
 from bpr.models.weights import CheckpointError
 from bpr.structures import SettingError

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bpr.signals import exit_at_signals_again, exit_status, interruption
+from bpr.cli.signals import exit_at_signals_again, exit_status, interruption
 from bpr.structures import SettingError
 
 _ELSEWHERE: Final = (
