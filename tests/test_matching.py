@@ -5,7 +5,7 @@ import pytest
 
 from bpr import rle as rle_codec
 from bpr.matching import Match, best_truths, match_instances
-from bpr.structures import CoarseInstance, Rle, TrueInstance
+from bpr.structures import Prediction, Rle, TrueInstance
 
 
 def strip(start: int, stop: int) -> Rle:
@@ -15,8 +15,8 @@ def strip(start: int, stop: int) -> Rle:
     return rle_codec.encode(mask)
 
 
-def prediction(start: int, stop: int, score: float, category: int = 1) -> CoarseInstance:
-    return CoarseInstance(strip(start, stop), category, score, 0)
+def prediction(start: int, stop: int, score: float, category: int = 1) -> Prediction:
+    return Prediction(strip(start, stop), category, score, 0)
 
 
 def truth(start: int, stop: int, category: int = 1, crowd: bool = False) -> TrueInstance:

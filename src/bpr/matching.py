@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
-from bpr.structures import CoarseInstance, TrueInstance
+from bpr.structures import Prediction, TrueInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Match:
 
 
 def best_truths(
-    predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance], min_iou: float = 0.0
+    predicted: Sequence[Prediction], truths: Sequence[TrueInstance], min_iou: float = 0.0
 ) -> tuple[Match, ...]:
     """The object of highest IoU for each prediction of one image, whatever the others choose (paper, section 4.1).
 
@@ -37,7 +37,7 @@ def best_truths(
 
 
 def match_instances(
-    predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance], min_iou: float = 0.5
+    predicted: Sequence[Prediction], truths: Sequence[TrueInstance], min_iou: float = 0.5
 ) -> tuple[Match, ...]:
     """Match the predictions of one image to its objects, each object at most once.
 
@@ -60,7 +60,7 @@ def match_instances(
     return tuple(sorted(matches, key=lambda match: match.predicted))
 
 
-def class_iou(predicted: Sequence[CoarseInstance], truths: Sequence[TrueInstance]) -> NDArray[np.float64]:
+def class_iou(predicted: Sequence[Prediction], truths: Sequence[TrueInstance]) -> NDArray[np.float64]:
     """(n, m) mask IoU of each prediction with each object, or -1 where the classes differ or the object is a crowd."""
     iou = np.full((len(predicted), len(truths)), -1.0)
     for category in {p.category for p in predicted} & {t.category for t in truths if not t.crowd}:

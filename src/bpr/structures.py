@@ -107,7 +107,7 @@ class Round(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CoarseInstance:
+class Prediction:
     """One predicted mask.
 
     Attributes:
@@ -204,7 +204,7 @@ class ImageRecord:
     image_id: int | str
     path: Path
     size: Size
-    instances: tuple[CoarseInstance, ...] = ()
+    instances: tuple[Prediction, ...] = ()
     truths: tuple[TrueInstance, ...] = ()
     exif: ExifUse = ExifUse.auto
     coverage: ClassCoverage | None = None

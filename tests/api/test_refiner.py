@@ -17,7 +17,7 @@ from bpr.models.refiner import Inference, PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
 from bpr.patches.engine import Method
 from bpr.refine.writer import encode_image
-from bpr.structures import CoarseInstance, ImageRecord, Round, SettingError
+from bpr.structures import ImageRecord, Prediction, Round, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def scene():
 def test_masks_equal_those_of_the_prediction_loop(segmenter, scene, tmp_path, rounds):
     image, masks = scene
     Image.fromarray(image).save(tmp_path / "1.png")
-    instances = tuple(CoarseInstance(rle.encode(mask), 1, 1.0, n) for n, mask in enumerate(masks))
+    instances = tuple(Prediction(rle.encode(mask), 1, 1.0, n) for n, mask in enumerate(masks))
     record = ImageRecord(1, tmp_path / "1.png", image.shape[:2], instances)
     method = Method(PatchSpec(32), tuple(Round(name) for name in rounds), segmenter.input_size)
     module = PatchRefiner(segmenter, inference=Inference(method, patches_per_forward=7)).eval()

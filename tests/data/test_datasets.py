@@ -14,7 +14,7 @@ from bpr.data.records import training_records
 from bpr.formats.annotations import read_annotations
 from bpr.patches.cutting import cut_patches
 from bpr.patches.engine import Method
-from bpr.structures import CoarseInstance, ImageRecord, PatchSpec, Round
+from bpr.structures import ImageRecord, PatchSpec, Prediction, Round
 
 SPEC = PatchSpec(32, 0.25)
 
@@ -71,7 +71,7 @@ def test_refinement_needs_no_truth_and_says_why_a_mask_has_no_patches(records):
     record = records[0]
     empty, full = (rle.encode(np.full(record.size, value)) for value in (False, True))
     masks = [record.instances[0].rle, empty, full]
-    instances = tuple(CoarseInstance(code, 1, 0.5, 40 + n) for n, code in enumerate(masks))
+    instances = tuple(Prediction(code, 1, 0.5, 40 + n) for n, code in enumerate(masks))
     image = RefinementDataset([ImageRecord(7, record.path, record.size, instances)], Method(SPEC))[0]
     assert [placed.mask.position for placed in image.placed] == [40, 41, 42]
     assert [placed.mask.reason for placed in image.placed[1:]] == ["empty mask", "no boundary inside the image"]
@@ -82,7 +82,7 @@ def test_refinement_needs_no_truth_and_says_why_a_mask_has_no_patches(records):
 
 def test_an_image_with_nothing_to_refine_is_not_even_opened(tmp_path):
     empty = rle.encode(np.zeros((9, 9), bool))
-    record = ImageRecord(1, tmp_path / "absent.png", (9, 9), (CoarseInstance(empty, 1, 0.5, 0),))
+    record = ImageRecord(1, tmp_path / "absent.png", (9, 9), (Prediction(empty, 1, 0.5, 0),))
     image = RefinementDataset([record], Method(SPEC))[0]
     assert image.crops is None
     assert image.patches == 0

@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from bpr import rle as rle_codec
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.records import read_annotated_predictions
-from bpr.structures import ClassCoverage, CoarseInstance, ImageRecord, TrueInstance
+from bpr.structures import ClassCoverage, ImageRecord, Prediction, TrueInstance
 
 
 def read(files: Any) -> list[ImageRecord]:
@@ -25,7 +25,7 @@ def read(files: Any) -> list[ImageRecord]:
 
 def image_of(
     number: int | str,
-    predicted: tuple[CoarseInstance, ...] = (),
+    predicted: tuple[Prediction, ...] = (),
     truths: tuple[TrueInstance, ...] = (),
     coverage: ClassCoverage | None = None,
 ) -> ImageRecord:
@@ -145,7 +145,7 @@ def test_sizes_without_objects_are_none_and_crowds_alone_give_none() -> None:
     mask = np.zeros((40, 50), np.bool_)
     mask[5:15, 5:15] = True
     rle = rle_codec.encode(mask)
-    prediction = (CoarseInstance(rle, 1, 0.5, 0),)
+    prediction = (Prediction(rle, 1, 0.5, 0),)
     one = image_of("a", prediction, (TrueInstance(rle, 1),))
     crowd = image_of("a", prediction, (TrueInstance(rle, 1, crowd=True),))
 
@@ -156,7 +156,7 @@ def test_sizes_without_objects_are_none_and_crowds_alone_give_none() -> None:
 def test_an_empty_mask_is_a_false_positive() -> None:
     mask = np.ones((40, 50), np.bool_)
     empty, full = rle_codec.encode(~mask), rle_codec.encode(mask)
-    predicted = (CoarseInstance(empty, 1, 0.9, 0), CoarseInstance(full, 1, 0.5, 1))
+    predicted = (Prediction(empty, 1, 0.9, 0), Prediction(full, 1, 0.5, 1))
     image = image_of(1, predicted, (TrueInstance(full, 1),))
 
     assert average_precision([image]).ap == pytest.approx(0.5)  # precision at every recall
@@ -176,8 +176,8 @@ def test_lvis_counts_predictions_only_of_classes_that_were_checked(
 ) -> None:
     code = rle_codec.encode(np.ones((40, 50), np.bool_))
     other = None if coverage is None else ClassCoverage(frozenset(), frozenset())
-    first = image_of(1, (CoarseInstance(code, 2, 0.5, 0),), (TrueInstance(code, 2),), other)
-    second = image_of(2, (CoarseInstance(code, 2, 0.9, 1),), (), coverage)
+    first = image_of(1, (Prediction(code, 2, 0.5, 0),), (TrueInstance(code, 2),), other)
+    second = image_of(2, (Prediction(code, 2, 0.9, 1),), (), coverage)
 
     assert average_precision([first, second]).ap == pytest.approx(expected)
     assert boundary_average_precision([first, second]).ap == pytest.approx(expected)
@@ -188,7 +188,7 @@ def test_lvis_forgives_predictions_of_classes_that_are_not_annotated_exhaustivel
     half = mask.copy()
     half[:, :10] = False
     code, wrong = rle_codec.encode(mask), rle_codec.encode(~half)
-    predicted = (CoarseInstance(wrong, 1, 0.9, 0), CoarseInstance(code, 1, 0.5, 1))
+    predicted = (Prediction(wrong, 1, 0.9, 0), Prediction(code, 1, 0.5, 1))
     for known, expected in ((frozenset[int](), 0.5), (frozenset({1}), 1.0)):
         image = image_of(1, predicted, (TrueInstance(code, 1),), ClassCoverage(frozenset(), known))
         assert average_precision([image]).ap == pytest.approx(expected)
@@ -196,7 +196,7 @@ def test_lvis_forgives_predictions_of_classes_that_are_not_annotated_exhaustivel
 
 def test_the_area_of_the_annotation_decides_the_size() -> None:
     rle = rle_codec.encode(np.ones((40, 50), np.bool_))
-    predicted = (CoarseInstance(rle, 1, 0.9, 0),)
+    predicted = (Prediction(rle, 1, 0.9, 0),)
 
     found = average_precision([image_of(1, predicted, (TrueInstance(rle, 1, area=1e5),))])
     by_pixels = average_precision([image_of(1, predicted, (TrueInstance(rle, 1),))])

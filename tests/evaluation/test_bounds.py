@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from bpr import rle as rle_codec
 from bpr.evaluation.bounds import eroded_mask, main, oracle_mask, oracle_masks
 from bpr.patches.boundary import boundary_band
-from bpr.structures import CoarseInstance, ImageRecord, Mask, TrueInstance
+from bpr.structures import ImageRecord, Mask, Prediction, TrueInstance
 
 
 @given(st.data(), st.integers(1, 4))
@@ -31,8 +31,8 @@ def test_the_band_is_taken_from_the_object_and_the_rest_from_the_prediction(data
 def test_a_mask_whose_error_lies_in_the_band_becomes_the_object() -> None:
     mask, true = np.zeros((30, 30), np.bool_), np.zeros((30, 30), np.bool_)
     mask[5:20, 5:20] = true[7:22, 5:20] = True
-    predicted = CoarseInstance(rle_codec.encode(mask), 1, 0.9, 0)
-    other = CoarseInstance(rle_codec.encode(mask), 2, 0.9, 1)
+    predicted = Prediction(rle_codec.encode(mask), 1, 0.9, 0)
+    other = Prediction(rle_codec.encode(mask), 2, 0.9, 1)
     image = ImageRecord(
         1, Path("1.jpg"), (30, 30), (predicted, other), (TrueInstance(rle_codec.encode(true), 1, area=225.0),)
     )

@@ -18,7 +18,7 @@ from bpr.formats.entries import Entry, LazySequence, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Fault, Faults
 from bpr.formats.predictions import Predictions, read_aligned
-from bpr.structures import CoarseInstance, ExifUse, ImageRecord, Size
+from bpr.structures import ExifUse, ImageRecord, Prediction, Size
 
 _NO_IMAGE: Final = -1
 
@@ -78,7 +78,7 @@ class StoredRecords(LazySequence[ImageRecord]):
 def training_records(images: Path, annotated: Annotations, predictions: Sequence[Path]) -> list[ImageRecord]:
     """Records of annotated images; the predictions of several segmenters are joined image by image.
 
-    Images keep their order; those without predictions are left out. `CoarseInstance.position` counts on from one file
+    Images keep their order; those without predictions are left out. `Prediction.position` counts on from one file
     of predictions, in any format, to the next. Remarks on what was read are logged.
 
     Raises:
@@ -86,7 +86,7 @@ def training_records(images: Path, annotated: Annotations, predictions: Sequence
     """
     if not annotated.has_truths:
         raise FormatError(annotated.path, None, "has no annotations; training needs ground truth")
-    instances: dict[int | str, list[CoarseInstance]] = defaultdict(list)
+    instances: dict[int | str, list[Prediction]] = defaultdict(list)
     first = 0
     for path in predictions:
         found = read_aligned(path, annotated)

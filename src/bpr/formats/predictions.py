@@ -16,7 +16,7 @@ from bpr.formats.files import files_in, visible_files
 from bpr.formats.json_fields import holds_object, may_be_json, read_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
-from bpr.structures import CoarseInstance, Rle, Size
+from bpr.structures import Prediction, Rle, Size
 
 _log = logging.getLogger(__name__)
 
@@ -88,22 +88,22 @@ class Predictions:
         image_id: int | str = int(given) if isinstance(given, float) else given
         return image_id if annotations is None else annotations.id_of(image_id)
 
-    def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> CoarseInstance:
+    def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> Prediction:
         """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`.
 
         Without a category it has ``assumed_class``, without a score 1.
         """
         category, score = entry.get("category_id"), entry.get("score")
         category = self.assumed_class if category is None else int(category)
-        return CoarseInstance(self.rle(number, entry, size), category, 1.0 if score is None else float(score), number)
+        return Prediction(self.rle(number, entry, size), category, 1.0 if score is None else float(score), number)
 
-    def by_image(self, annotations: Annotations) -> dict[int | str, list[CoarseInstance]]:
+    def by_image(self, annotations: Annotations) -> dict[int | str, list[Prediction]]:
         """The predictions of each image that has some, in the order of the file, which is read once.
 
         Raises:
             FormatError: If an image is not annotated, or a mask does not have the size of its image.
         """
-        found: dict[int | str, list[CoarseInstance]] = {}
+        found: dict[int | str, list[Prediction]] = {}
         for number, entry in enumerate(self.entries):
             image_id = self.image_id(entry, annotations)
             image = annotations.image(image_id, *self.place(number, entry))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bpr import rle as rle_codec
 from bpr.evaluation.instances import UNCHANGED
 from bpr.evaluation.scores import Evaluation
-from bpr.structures import CoarseInstance, ImageRecord, Rle
+from bpr.structures import ImageRecord, Prediction, Rle
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class InstanceChange:
     """
 
     record: ImageRecord
-    coarse: CoarseInstance
+    coarse: Prediction
     refined: Rle
     iou_with_coarse: float
     match: MatchScores | None
