@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry, first_member, is_gzip
+from bpr.formats.entries import Entry, StoredEntries, first_member, is_gzip
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import files_in, visible_files
@@ -54,14 +54,14 @@ class Predictions:
         path: File or folder.
         format: Of it.
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
-        notes: Remarks on what was read, a line each.
+        notes: Remarks on what was read, a line each; all are there once the entries were read.
         assumed_class: Category id of entries without one.
     """
 
     path: Path
     format: PredictionFormat
     entries: Sequence[Entry]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     assumed_class: int = ANY_CLASS
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
@@ -109,6 +109,11 @@ class Predictions:
             image = annotations.image(image_id, *self.place(number, entry))
             found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
+
+    @property
+    def content(self) -> str | None:
+        """Digest of the file, where it was taken while the entries were read."""
+        return self.entries.content if isinstance(self.entries, StoredEntries) else None
 
     def files(self) -> list[Path]:
         """All files that belong to the predictions, sorted; of a folder all that are in it but the hidden ones."""
@@ -168,6 +173,7 @@ def read_predictions(
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
     faults: Faults | None = None,
+    check: bool = True,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -180,6 +186,7 @@ def read_predictions(
         polygon_tolerance: px by which polygons that are written may leave the outline of a mask.
         faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
             if they have a `bpr.formats.faults.Fault.position`.
+        check: Whether to check `StoredEntries` now; else when they are first read from the first to the last one.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
@@ -190,6 +197,8 @@ def read_predictions(
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
     content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
+    if check:
+        len(content.entries)
     if not found.suffix and path.is_file():
         found = replace(found, suffix=path.suffix)
     if polygon_tolerance:

@@ -1,6 +1,7 @@
 """What a refinement starts from: predictions in any format, their images, and annotations; and where it may write."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bpr.data.image_finder import SizesInFolder
@@ -53,9 +54,8 @@ def read_input(
     The arguments are the settings of those names in ``conf/refine.yaml``. `FormatError` if a file is wrong or missing.
     """
     images, predictions, faults = Path(images), Path(predictions), Faults(on_error)
-    found = read_predictions(
-        predictions, form, lambda: SizesInFolder(images, predictions, exif), ignore_label, polygon_tolerance, faults
-    )
+    sizes = partial(SizesInFolder, images, predictions, exif)
+    found = read_predictions(predictions, form, sizes, ignore_label, polygon_tolerance, faults, check=False)
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:
         found, annotated = found.aligned(annotated), found.comparable(annotated)
