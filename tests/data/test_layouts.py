@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ from PIL import Image
 from bpr.data.layouts import Layout, find_layout
 from bpr.formats.errors import FormatError
 from bpr.refine.inputs import read_input
+
+FROM_TOOLS = Path(__file__).parents[1] / "formats" / "from_tools"
 
 
 def save(path, pixels=None):
@@ -92,3 +95,16 @@ def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path)
     (tmp_path / "a.json").unlink()
     with pytest.raises(FormatError, match=r"no images were found in .*; give images=DIR"):
         find_layout(None, tmp_path, None, None)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "images"),
+    [
+        ("datumaro_coco/annotations/instances_default.json", "datumaro_coco/images"),
+        ("datumaro_voc", "datumaro_voc/JPEGImages"),
+    ],
+)
+def test_the_images_of_what_datumaro_wrote_are_found(predictions, images):
+    given = read_input(None, FROM_TOOLS / predictions)
+    assert given.images == FROM_TOOLS / images
+    assert [path.name for path in given.records.paths] == ["disc.jpg"]

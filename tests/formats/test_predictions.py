@@ -136,3 +136,9 @@ def test_cityscapes_classes_and_images_are_found_by_name():
     truth.categories[8] = "car"
     (found,) = Predictions(Path("p"), cityscapes.FORMAT, [entry]).aligned(truth).entries
     assert (found["image_id"], found["category_id"]) == (5, 8)
+
+
+def test_only_coco_annotations_have_crowds(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
+    with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no crowds"):
+        read_predictions(tmp_path / "r.json", crowds=True)

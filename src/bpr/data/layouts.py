@@ -8,7 +8,7 @@ from bpr.data.image_finder import IMAGE_SUFFIXES
 from bpr.formats.detection import prediction_format
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
-from bpr.formats.mask_images import VOC_VOID
+from bpr.formats.label_images import VOC_VOID
 
 _VOC_IMAGES: Final = "JPEGImages"
 _VOC_MASKS: Final = "SegmentationObject"

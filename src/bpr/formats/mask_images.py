@@ -8,23 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
 from bpr.formats import sam_metadata
-from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, replacing, visible_files
+from bpr.formats.files import copy_file, visible_files
+from bpr.formats.label_images import VOC_VOID, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
 from bpr.structures import Rle
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
-VOC_VOID: Final = 255
-"""Value of the outlines of objects in the label images of PASCAL VOC."""
 _LOSSY_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
 
@@ -111,23 +108,13 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
             continue
         before, whole = read_labels(path), of_file[0]["value"] is None
         painted = _mask_image(before, of_file) if whole else _label_image(before, of_file)
-        _save_like(path, painted, folder / name)
+        save_like(path, painted, folder / name)
         if whole and not np.array_equal(painted, before):
             changed[path.parent][path.name] = of_file[0]["segmentation"]
     for parent in {path.parent for path in files}:
         metadata = parent / sam_metadata.NAME
         if metadata.is_file():
             sam_metadata.write_metadata(folder / metadata.relative_to(source), changed[parent], metadata)
-
-
-def read_labels(path: Path) -> NDArray[Any]:
-    """(h, w): the values of an image with one channel, of a palette image the indices; else `FormatError`."""
-    with opened_image(path) as image:
-        array = np.asarray(image)
-    if array.ndim != 2:
-        problem = f"must have one channel, got shape {array.shape}; colours are no labels, save a grey or palette image"
-        raise FormatError(path, None, problem)
-    return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
 def _mask_files(folder: Path) -> list[Path]:
@@ -228,18 +215,6 @@ def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> 
         painted[mask & (before == value)] = value
     painted[ignored] = before[ignored]
     return painted
-
-
-def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
-    """Write values with the mode and palette of the original."""
-    image = PillowImage.fromarray(values)
-    with opened_image(original) as opened:
-        if opened.mode == "P":
-            image.putpalette(opened.getpalette() or [])
-        elif opened.mode == "1":
-            image = PillowImage.fromarray(values != 0)
-    with replacing(target) as unfinished:
-        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
 def _read(path: Path, image_sizes: Callable[[], ImageSizes], ignore_label: int | None, faults: Faults) -> Content:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, mask_images
+from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.detection import FORMATS, prediction_format
 from bpr.formats.entries import Entry
@@ -146,6 +146,7 @@ def read_predictions(
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
     faults: Faults | None = None,
+    crowds: bool = False,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -158,15 +159,23 @@ def read_predictions(
         polygon_tolerance: px by which polygons that are written may leave the outline of a mask.
         faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
             if they have a `bpr.formats.faults.Fault.position`.
+        crowds: Whether the crowd regions of COCO annotations are read too.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
-            an ``ignore_label``, or no polygons for a ``polygon_tolerance``; names file, entry and remedy.
+            an ``ignore_label``, no polygons for a ``polygon_tolerance``, or no ``crowds``; names file, entry and
+            remedy.
     """
     path = Path(path)
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
+    if crowds:
+        if found is not coco_annotations.FORMAT:
+            raise FormatError(
+                path, None, f"has format {found.name}, which knows no crowds; they are of coco_annotations"
+            )
+        found = coco_annotations.WITH_CROWDS
     content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
     if not found.suffix and path.is_file():
         found = replace(found, suffix=Path(path.name.removesuffix(".gz")).suffix)

@@ -50,6 +50,7 @@ def read_input(
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
     on_error: OnError | None = None,
+    crowds: bool = False,
 ) -> RefinementInput:
     """Read predictions of the format ``form``, by default told by their content, and find their images.
 
@@ -59,7 +60,13 @@ def read_input(
     given, faults = None if images is None else Path(images), Faults(on_error)
     images, predictions, ignore_label, chosen = find_layout(given, Path(predictions), form, ignore_label)
     found = read_predictions(
-        predictions, form, lambda: SizesInFolder(images, predictions, exif), ignore_label, polygon_tolerance, faults
+        predictions,
+        form,
+        lambda: SizesInFolder(images, predictions, exif),
+        ignore_label,
+        polygon_tolerance,
+        faults,
+        crowds,
     )
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:

@@ -38,6 +38,7 @@ class RefineSettings:
     format: str | None
     ignore_label: int | None
     polygon_tolerance: float
+    crowds: bool
     exif: ExifUse
     on_error: OnError
     ckpt: str

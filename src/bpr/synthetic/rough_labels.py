@@ -1,4 +1,4 @@
-"""``python -m bpr.synthetic.rough_labels LABELS ROUGH``: make the polygons of a COCO annotation file rough.
+"""``python -m bpr.synthetic.rough_labels LABELS ROUGH``: make the outlines in a COCO annotation file rough.
 
 They become what hasty clicks would have given, so that refining them can be measured against the file itself.
 """
@@ -20,6 +20,7 @@ from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations
 from bpr.formats.entries import rewrite_items
 from bpr.formats.json_fields import read_json
+from bpr.formats.polygons import trace
 from bpr.formats.protection import Inputs
 from bpr.structures import Rle, SettingError, Size
 
@@ -49,9 +50,9 @@ def roughened(
 
 
 def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float, seed: int = 0) -> tuple[int, float]:
-    """Write a COCO annotation file anew with all its polygons `roughened`; ``bbox`` and ``area`` follow.
+    """Write a COCO annotation file anew with polygons that are `roughened`; ``bbox`` and ``area`` follow.
 
-    RLE, such as that of crowd regions, and objects that would vanish stay as they are, byte for byte.
+    Objects that are RLE become polygons. Crowd regions and objects that would vanish stay as they are, byte for byte.
 
     Args:
         labels: The file to read.
@@ -72,10 +73,9 @@ def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float
     for entry in read_coco_annotations(labels).entries:
         number, before = entry["annotation"], entry["segmentation"]
         annotation, size = annotations[number], (before["size"][0], before["size"][1])
-        if not isinstance(annotation["segmentation"], list):
-            continue
+        given = annotation["segmentation"] if isinstance(annotation["segmentation"], list) else trace(before)[0]
         unit = math.sqrt(rle.area(before))
-        polygons = [roughened(one, size, tolerance * unit, shake * unit, rng) for one in annotation["segmentation"]]
+        polygons = [roughened(one, size, tolerance * unit, shake * unit, rng) for one in given]
         after: Rle = rle.from_segmentation(polygons, size)
         if rle.area(after):
             changed[number] = json.dumps({**refined_entry(annotation, after), "segmentation": polygons}).encode()
