@@ -4,22 +4,20 @@ They are checked entry by entry as a stream, and written back with every field o
 numbers or text; ``category_id`` and ``score`` may be missing.
 """
 
-import gzip
 import json
-import zlib
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias, cast
+from typing import IO, Any, Final, TypeAlias
 
 from bpr import rle as rle_codec
-from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
+from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing
-from bpr.formats.json_fields import get_id, get_score, json_error, read_json
+from bpr.formats.files import UNREADABLE, is_gzip, open_unpacked, write_bytes
+from bpr.formats.json_fields import get_id, get_score, json_error, read_json, unreadable
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
 
@@ -55,12 +53,12 @@ def read_results(path: str | Path) -> list[Entry]:
 def is_json_lines(path: Path) -> bool:
     """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing."""
     try:
-        with cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb") as file:
+        with open_unpacked(path) as file:
             first = json.loads(file.readline(_LONGEST_LINE))
     except (ValueError, RecursionError):
         return ".jsonl" in path.suffixes
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     return isinstance(first, dict) and ("image_id" in first or ".jsonl" in path.suffixes)
 
 
@@ -94,12 +92,12 @@ def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> Non
 
     If it cannot be written, an older one is still whole.
     """
-    _write(Path(path), _list_of(entries))
+    write_bytes(Path(path), (text.encode() for text in _list_of(entries)))
 
 
 def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON Lines; else as `write_results`."""
-    _write(Path(path), (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries))
+    write_bytes(Path(path), (json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries))
 
 
 def _open(path: Path, check: _Check, faults: Faults) -> Content:
@@ -111,13 +109,13 @@ def _open(path: Path, check: _Check, faults: Faults) -> Content:
         try:
             yield from check(path, file, faults, missing)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         notes[:] = _notes(missing)
 
     try:
         copy = UnpackedCopy(path) if is_gzip(path) else None
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     return Content(StoredEntries(path if copy is None else copy.path, scan, copy), notes)
 
 
@@ -169,25 +167,12 @@ def _check_entry(path: Path, where: str, entry: object, missing: Counter[str]) -
         raise FormatError(path, where, problem, Reason.no_mask)
 
 
-def _write(path: Path, texts: Iterable[str]) -> None:
-    gzipped = path.suffix == ".gz"
-    with (
-        replacing(path) as unfinished,
-        cast(IO[bytes], gzip.open(unfinished, "wb")) if gzipped else unfinished.open("wb") as file,
-    ):
-        file.writelines(text.encode() for text in texts)
-
-
 def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     before = "["
     for entry in entries:
         yield before + json.dumps(entry, separators=(",", ":"))
         before = ",\n"
     yield "[]\n" if before == "[" else "]\n"
-
-
-def _unreadable(path: Path, error: Exception) -> FormatError:
-    return FormatError(path, None, f"cannot be read ({error}); check the path, and whether it is whole")
 
 
 def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:

@@ -22,7 +22,7 @@ from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.formats.files import replacing
+from bpr.formats.files import UNREADABLE, open_unpacked, write_bytes
 from bpr.structures import Rle
 
 Item = TypeVar("Item")
@@ -183,9 +183,18 @@ def first_member(path: Path, *members: str) -> str | None:
     What comes after it is not looked at.
     """
     try:
-        with path.open("rb") as file:
+        with open_unpacked(path) as file:
             return _Scanner(file).enter(*members)
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (*UNREADABLE, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def first_item(path: Path) -> object:
+    """The first item of a file that is a JSON array; None if it has none, or is no such file."""
+    try:
+        with open_unpacked(path) as file:
+            return next(array_spans(file), (0, 0, None))[2]
+    except (*UNREADABLE, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -197,16 +206,24 @@ def masks_by_file(entries: Iterable[Mapping[str, Any]], file: str, place: str) -
     return found
 
 
-def rewrite_items(source: Path, target: Path, member: str, changed: Mapping[int, bytes]) -> None:
-    """Write a JSON file with other items in the array ``member``, by their number; all else is kept byte for byte."""
-    content = source.read_bytes()
-    with source.open("rb") as file, replacing(target) as unfinished, unfinished.open("wb") as output:
+def rewrite_items(source: Path, target: Path, member: str | None, changed: Mapping[int, bytes]) -> None:
+    """Write a JSON file with other items, by their number, in an array; all else is kept byte for byte.
+
+    The array is the ``member`` of an object or, without, the whole file. Both files are gzipped or not.
+    """
+
+    def parts() -> Iterator[bytes]:
         end = 0
-        for number, (start, length, _) in enumerate(array_spans(file, member)):
-            if number in changed:
-                output.write(content[end:start] + changed[number])
-                end = start + length
-        output.write(content[end:])
+        with open_unpacked(source) as file:
+            content = file.read()
+            file.seek(0)
+            for number, (start, length, _) in enumerate(array_spans(file, member)):
+                if number in changed:
+                    yield content[end:start] + changed[number]
+                    end = start + length
+        yield content[end:]
+
+    write_bytes(target, parts())
 
 
 class _Scanner:
@@ -303,12 +320,6 @@ class _Scanner:
         self._before += self._at
         self._text, self._at = self._text[self._at :] + chunk.decode("latin-1"), 0
         return bool(chunk)
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
 
 
 def _remove(path: Path, process: int) -> None:

@@ -42,7 +42,10 @@ def what_counts(
         "backend": backend,
         "rounds": rounds,
         "precision": precision,
-        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "trust", "threshold")},
+        **{
+            name: getattr(settings, name)
+            for name in ("ignore_label", "crowds", "exif", "input_size", "trust", "threshold")
+        },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 
