@@ -10,7 +10,7 @@ from typing import Any, Final
 from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.detection import FORMATS, prediction_format
-from bpr.formats.entries import Entry
+from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import visible_files
@@ -32,14 +32,14 @@ class Predictions:
         path: File or folder.
         format: Of it.
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
-        notes: Remarks on what was read, a line each.
+        notes: Remarks on what was read, a line each; all are there once the entries were read.
         assumed_class: Category id of entries without one.
     """
 
     path: Path
     format: PredictionFormat
     entries: Sequence[Entry]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     assumed_class: int = ANY_CLASS
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
@@ -87,6 +87,11 @@ class Predictions:
             image = annotations.image(image_id, *self.place(number, entry))
             found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
+
+    @property
+    def content(self) -> str | None:
+        """Digest of the file, where it was taken while the entries were read."""
+        return self.entries.content if isinstance(self.entries, StoredEntries) else None
 
     def files(self) -> list[Path]:
         """All files that belong to the predictions, sorted; of a folder all that are in it but the hidden ones."""
@@ -147,6 +152,7 @@ def read_predictions(
     polygon_tolerance: float = 0.0,
     faults: Faults | None = None,
     crowds: bool = False,
+    check: bool = True,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -160,6 +166,7 @@ def read_predictions(
         faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
             if they have a `bpr.formats.faults.Fault.position`.
         crowds: Whether the crowd regions of COCO annotations are read too.
+        check: Whether to check `StoredEntries` now; else when they are first read from the first to the last one.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
@@ -177,6 +184,8 @@ def read_predictions(
             )
         found = coco_annotations.WITH_CROWDS
     content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
+    if check:
+        len(content.entries)
     if not found.suffix and path.is_file():
         found = replace(found, suffix=Path(path.name.removesuffix(".gz")).suffix)
     if polygon_tolerance:

@@ -32,7 +32,10 @@ def what_counts(
     """
     beside = given.predictions.path.parent
     return {
-        "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
+        "predictions": [
+            (path.relative_to(beside).as_posix(), given.predictions.content or _content(path))
+            for path in given.predictions.files()
+        ],
         "ckpt": _content(checkpoint),
         "images": [str(path.resolve()) for path in given.records.paths],
         "format": given.predictions.format.name,

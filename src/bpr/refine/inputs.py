@@ -1,6 +1,7 @@
 """What a refinement starts from: predictions in any format, their images, and annotations; and where it may write."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bpr.data.image_finder import SizesInFolder
@@ -59,15 +60,8 @@ def read_input(
     """
     given, faults = None if images is None else Path(images), Faults(on_error)
     images, predictions, ignore_label, chosen = find_layout(given, Path(predictions), form, ignore_label)
-    found = read_predictions(
-        predictions,
-        form,
-        lambda: SizesInFolder(images, predictions, exif),
-        ignore_label,
-        polygon_tolerance,
-        faults,
-        crowds,
-    )
+    sizes = partial(SizesInFolder, images, predictions, exif)
+    found = read_predictions(predictions, form, sizes, ignore_label, polygon_tolerance, faults, crowds, check=False)
     annotated = None if annotations is None else read_annotations(annotations)
     if annotated is not None:
         found, annotated = found.aligned(annotated), found.comparable(annotated)
