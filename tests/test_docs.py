@@ -10,8 +10,8 @@ from bpr.config import register_schemas
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_OTHERS = {"return_probabilities", "progress", "save_json", "save_txt", "save_conf"}
-"""Arguments of Python and of other programs."""
+OF_OTHERS = {"return_probabilities", "progress", "save_json", "save_txt", "save_conf", "iscrowd"}
+"""Arguments of Python and of other programs, and fields of files."""
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ class RefineConf:
     format: str | None = MISSING
     ignore_label: int | None = MISSING
     polygon_tolerance: float = MISSING
+    crowds: bool = MISSING
     exif: ExifUse = MISSING
     on_error: OnError = MISSING
     ckpt: str = MISSING

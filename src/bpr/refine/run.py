@@ -194,7 +194,13 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     checkpoint = resolve_checkpoint(settings.ckpt)
     paths = settings.images, settings.predictions, settings.annotations
     given = read_input(
-        *paths, settings.format, settings.exif, settings.ignore_label, settings.polygon_tolerance, settings.on_error
+        *paths,
+        settings.format,
+        settings.exif,
+        settings.ignore_label,
+        settings.polygon_tolerance,
+        settings.on_error,
+        settings.crowds,
     )
     inputs = given.inputs(checkpoint)
     output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
