@@ -21,6 +21,7 @@ from bpr.structures import PatchSpec
 from .conftest import CONFIG, SIZE, grown, png, polygon, task
 
 httpx = pytest.importorskip("httpx")
+HTTP = httpx.Client(timeout=60)
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def backend(refine=grown, **source):
 
 def predict(url, *given, context=None, label_config=CONFIG):
     request = {"tasks": given, "label_config": label_config, "project": "1.2", "params": {"context": context}}
-    return httpx.post(f"{url}/predict", json=request)
+    return HTTP.post(f"{url}/predict", json=request)
 
 
 def results(url, *given, **options):
@@ -98,13 +99,13 @@ def label_studio(**settings):
 
 def test_health_setup_versions_and_webhook_answer_as_label_studio_expects():
     with backend() as url:
-        assert httpx.get(f"{url}/health").json()["status"] == "UP"
+        assert HTTP.get(f"{url}/health").json()["status"] == "UP"
         setup = {"project": "1.2", "schema": CONFIG, "hostname": "http://evil", "access_token": "x"}
-        assert httpx.post(f"{url}/setup", json=setup).json() == {"model_version": "bpr-1"}
-        for answer in (httpx.get(f"{url}/versions"), httpx.post(f"{url}/versions", json={})):
+        assert HTTP.post(f"{url}/setup", json=setup).json() == {"model_version": "bpr-1"}
+        for answer in (HTTP.get(f"{url}/versions"), HTTP.post(f"{url}/versions", json={})):
             assert answer.json() == {"versions": ["bpr-1"]}
-        assert httpx.post(f"{url}/webhook", json={"action": "ANNOTATION_CREATED"}).json() == {}
-        assert httpx.get(f"{url}/train").status_code == 404
+        assert HTTP.post(f"{url}/webhook", json={"action": "ANNOTATION_CREATED"}).json() == {}
+        assert HTTP.get(f"{url}/train").status_code == 404
 
 
 def test_a_prediction_has_all_entries_and_only_the_geometries_are_new(photo):
@@ -156,13 +157,15 @@ def test_what_people_drew_last_is_refined_else_predictions_of_others(photo):
         assert results(url, task(), context={"result": []}) == [{"result": [], "model_version": "bpr-1"}]
 
 
-def test_a_task_that_fails_leaves_the_others_alone_and_alone_it_is_an_error_in_one_line(photo):
+def test_a_task_that_fails_leaves_the_others_alone_and_alone_it_is_an_error_in_one_line(photo, capfd):
     missing = annotated(polygon(), id=8, data={"photo": "/data/local-files/?d=b.png"})
     with backend(folder=photo) as url:
         first, second = results(url, missing, annotated(polygon()))
         assert (first, second["result"]) == ([], [larger(polygon())])
+        assert capfd.readouterr().err.count("error: task 8: ") == 1
         answer = predict(url, missing)
     assert answer.status_code == 422
+    assert capfd.readouterr().err.count("error: task 8: ") == 1
     assert answer.json()["error"].startswith("task 8: /data/local-files/?d=b.png: no such file in ")
     assert answer.json()["error"][:300] == answer.reason_phrase  # what Label Studio shows
 
@@ -272,14 +275,14 @@ def test_large_files_and_images_are_not_read(photo, monkeypatch):
 )
 def test_a_request_that_is_none_is_refused(content, problem):
     with backend() as url:
-        answer = httpx.post(f"{url}/predict", content=content)
+        answer = HTTP.post(f"{url}/predict", content=content)
     assert (answer.status_code, problem in answer.json()["error"]) == (422, True), answer.text
 
 
 def test_a_request_without_a_length_or_with_a_large_one_is_not_read():
     with backend() as url:
         for header in (b"", b"Content-Length: 999999999999\r\n", b"Transfer-Encoding: chunked\r\n"):
-            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as client:
                 client.sendall(b"POST /predict HTTP/1.0\r\n" + header + b"\r\n")
                 assert b"Content-Length" in client.recv(9999)
 
@@ -291,7 +294,7 @@ def test_a_bug_is_named_as_one_and_the_service_goes_on(photo, capfd):
     with backend(fail, folder=photo) as url:
         answer = predict(url, annotated(polygon()))
         assert (answer.status_code, answer.json()) == (500, {"error": "RuntimeError in bpr; its log says where"})
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert HTTP.get(f"{url}/health").status_code == 200
     assert "RuntimeError: secret" in capfd.readouterr().err
 
 

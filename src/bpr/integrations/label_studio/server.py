@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
+from traceback import format_exc
 from typing import Any, Final
 
 from bpr.cli.signals import say
@@ -59,10 +60,11 @@ class LabelStudioBackend:
                     results.append(self._predict(task, context, fields))
             except TaskError as error:
                 errors.append(f"task {task.get('id')}: {error}")
-                say(f"error: {errors[-1]}")
                 results.append([])
         if errors and len(errors) == len(tasks):
             raise TaskError(errors[0])
+        for error in errors:
+            say(f"error: {error}")
         return {"results": results, "model_version": self.version, "errors": errors}
 
     def _predict(self, task: Mapping[str, Any], context: Any, fields: Mapping[str, str]) -> Any:
@@ -131,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         except TaskError as error:
             status, content = 422, {"error": " ".join(str(error).split())}
         except Exception as error:
-            self._send(500, {"error": f"{type(error).__name__} in bpr; its log says where"})
-            raise error
+            say(format_exc())
+            status, content = 500, {"error": f"{type(error).__name__} in bpr; its log says where"}
         self._send(status, content)
 
     def _body(self) -> Mapping[str, Any]:
