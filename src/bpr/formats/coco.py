@@ -136,11 +136,13 @@ def _check_lines(path: Path, file: IO[bytes], faults: Faults, missing: Counter[s
     position = 0
     start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
     file.seek(start)
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+        if len(line) > _LONGEST_LINE:
+            raise FormatError(path, f"line {number}", f"has more than {_LONGEST_LINE} bytes; is it one JSON list?")
         if line.strip():
             try:
                 entry = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(path, f"line {number}", f"is not JSON ({error}); was it cut off?") from error
             faults.attempt(partial(_check_entry, path, f"line {number}", entry, missing), Reason.field, position)
             yield start, len(line)

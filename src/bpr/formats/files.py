@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Final
 
+from bpr.formats.errors import FormatError
+
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
 
@@ -19,12 +21,29 @@ def visible_files(folder: Path) -> list[Path]:
 
     What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
     an image but is none.
+
+    Raises:
+        FormatError: If a folder cannot be read, so that nothing in it would be missed in silence.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        problem = f"cannot be read ({error.strerror}); make it readable, or move it out of the folder"
+        raise FormatError(str(error.filename), None, problem) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def files_in(path: Path, suffix: str) -> dict[str, Path]:
