@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from bpr.data.settings import Source, TrainingData
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 
+_INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
 _PATHS: Final = frozenset({"images", "predictions", "annotations", "output", "ckpt", "path", "root", "dir"})
 """Settings that are paths, by the last part of their names; those of ``paths`` are too."""
 _GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
@@ -159,7 +160,8 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
         if argument in ("experiment=null", "debug=null"):
             result.append(f"~{key}")
         elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
-            result.append(f"{key}={QuotedString(text=value, quote=Quote.single).with_quotes()}")
+            text = _INTERPOLATION.sub(r"\1\1\\${", value) if Path(value).exists() else value
+            result.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
         else:
             result.append(argument)
     return result
@@ -187,6 +189,8 @@ def _is_path(key: str) -> bool:
 def _needs_quotes(argument: str, path: Path, sweeps: bool) -> bool:
     """Whether Hydra would not take the value of an argument for the path that it is."""
     value = argument.partition("=")[2]
+    if _INTERPOLATION.search(value) and path.exists():
+        return True
     try:
         override = OverridesParser.create().parse_override(argument)
         taken = None if override.is_sweep_override() else override.value()

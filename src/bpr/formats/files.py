@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Final, cast
 
+from bpr.formats.errors import FormatError
+
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """What reading a file raises where it is missing, or gzipped and damaged."""
 
@@ -24,12 +26,29 @@ def visible_files(folder: Path) -> list[Path]:
 
     What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
     an image but is none.
+
+    Raises:
+        FormatError: If a folder cannot be read, so that nothing in it would be missed in silence.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        problem = f"cannot be read ({error.strerror}); make it readable, or move it out of the folder"
+        raise FormatError(str(error.filename), None, problem) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def files_in(path: Path, suffix: str) -> dict[str, Path]:
