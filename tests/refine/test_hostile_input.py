@@ -82,7 +82,7 @@ def link(target):
 
 
 def read_only(toy):
-    return "output=/proc/1/refined.json"
+    return "output=/proc/nowhere/refined.json"  # in which not even root can write
 
 
 DIGITS = "9" * 401
@@ -98,7 +98,10 @@ KINDS = {
     "UTF-16": (text(lambda t: t.encode("utf-16")), r"coarse\.json: is in no known format; .* all text as UTF-8"),
     "a results file of 200 MB of zeros": (lambda toy: zeros(toy.predictions), "is in no known format"),
     "a header of 200 MB": (header_of_checkpoint, r"w\.safetensors: not a safetensors file"),
-    "an RLE longer than its image": (mask([SIZE[0] * SIZE[1] + 1]), ENTRY + "segmentation: the RLE covers 19201 pixels"),
+    "an RLE longer than its image": (
+        mask([SIZE[0] * SIZE[1] + 1]),
+        ENTRY + "segmentation: the RLE covers 19201 pixels",
+    ),
     "an RLE shorter than its image": (mask([5, 5]), ENTRY + "segmentation: the RLE covers 10 pixels"),
     "an RLE that overflows its code": (mask("PPPPPPPPPPP0"), ENTRY + "segmentation: counts .* more than 7 digits"),
     "an RLE with a negative run": (mask([19_300, -100]), ENTRY + "segmentation: the counts .* whole numbers >= 0"),
@@ -112,7 +115,10 @@ KINDS = {
     "an image that is empty": (image(lambda p: p.write_bytes(b"")), r"10\.png: cannot be decoded .*; replace the file"),
     "an image that is none": (image(lambda p: p.write_text("a")), r"10\.png: cannot be decoded .*; replace the file"),
     "an image of another size": (image(lambda p: Image.new("L", (9, 9)).save(p)), r"entry 0: .*RLE is \(120, 160\)"),
-    "an image that is a bomb": (image(lambda p: Image.new("1", (12_000,) * 2).save(p)), r"entry 0: .*RLE is \(120, 160\)"),
+    "an image that is a bomb": (
+        image(lambda p: Image.new("1", (12_000,) * 2).save(p)),
+        r"entry 0: .*RLE is \(120, 160\)",
+    ),
     "a link to nothing": (link("nowhere.png"), r"10\.png: is missing"),
     "a link to itself": (link(None), r"10\.png: cannot be decoded .*symbolic links"),
     "a checkpoint that is text": (checkpoint(lambda p: p.write_text("weights")), r"w\.pth: not a checkpoint"),
@@ -120,7 +126,7 @@ KINDS = {
         checkpoint(lambda p: torch.save({"state_dict": {"w": torch.zeros(2)}}, p)),
         r"w\.pth: its entries are not those of this network",
     ),
-    "an output that cannot be written": (read_only, r"/proc/1/refined\.json"),
+    "an output that cannot be written": (read_only, r"No such file or directory: '/proc/nowhere'"),
 }
 
 
