@@ -2,13 +2,14 @@
 
 Each run is stopped up to ``KILLS`` times, one attempt after the other, at points that are spread over all of its
 writes, and then repeated once more. Modules are imported once; every attempt is a fork. A line of JSON for each kind is
-printed: what was tried, and what went wrong. ``full=0`` fills the disk instead.
+printed: what was tried, and what went wrong. ``signals=N`` interrupts, ``full=0`` fills the disk.
 """
 
 import json
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from filling import filled
 from runs import prepare
 from stopping import PHASES, Point, Stopping, forked
 from tiny import write_tiny_set
+
+from bpr.cli.signals import exit_at_signals
 
 Run = Callable[[], None]
 
@@ -90,6 +93,22 @@ class Campaign:
         """Whether the last attempt found a result, and was not asked to replace it."""
         return any(words in self.log.read_text() for words in ("exists; ", "is not empty; "))
 
+    def interrupt(self, number: int, wanted: int) -> tuple[int, list[str]]:
+        """How the run ends if Ctrl-C or SIGTERM comes in between, and what it says then."""
+        shutil.rmtree(self.made, ignore_errors=True)
+        at = Point(3 + number * (len(self.seen) - 3) // wanted, "before")
+        sent = (signal.SIGINT, signal.SIGTERM)[number % 2]
+        end = forked(lambda: self._signalled(at, sent), self.log), self.log.read_text().splitlines()
+        status = forked(self.run, self.log)
+        self._check([at], contents(self.made) if status == 0 else {})
+        return end
+
+    def _signalled(self, at: Point, sent: signal.Signals) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in jobs of the background
+        exit_at_signals()
+        Stopping(self.made, at, sent).install()
+        self.run()
+
     def _check(self, points, left, part: bool = False) -> None:
         names = sorted(k for k in left.keys() | self.whole.keys() if left.get(k, 0) != self.whole.get(k, 0))
         wrong = [name for name in names if not part or (self.checked and name in left)]
@@ -134,6 +153,9 @@ def tried(kind: str, folder: Path, wanted: int, kills: int) -> dict[str, Any]:
         run = prepare("refine", folder, folder / "made")
         return filled(folder / "made", folder / "log.txt", run, contents)
     campaign = Campaign(folder, prepare(kind, folder, folder / "made"), checked=kind != "train")
+    if kind == "signals":
+        ends = [campaign.interrupt(number, wanted) for number in range(wanted)]
+        return {"kind": kind, "ends": ends, "problems": campaign.problems}
     points, rng = campaign.points(), random.Random(0)
     for number in range(wanted):
         first = points[number * len(points) // wanted] if wanted < len(points) else points[number % len(points)]

@@ -24,10 +24,11 @@ class Point(NamedTuple):
 
 @dataclass
 class Stopping:
-    """Counts what is written below ``folder``, in ``seen``, and kills this process ``at`` one of the points."""
+    """Counts what is written below ``folder``, in ``seen``; ``at`` a point, a signal is sent to this process."""
 
     folder: Path
     at: Point | None = None
+    sent: signal.Signals = signal.SIGKILL
     seen: list[tuple[str, str]] = field(default_factory=list)
     lock: Any = field(default_factory=threading.RLock)
 
@@ -39,15 +40,18 @@ class Stopping:
             here = self.at is not None and self.at.number == len(self.seen)
             self.seen.append((what, name))
             if here and self.at.phase == "before":
-                kill()
+                self._end()
             if here and self.at.phase == "half" and half is not None:
                 half()
-                kill()
+                self._end()
             try:
                 return whole()
             finally:
-                if here:
-                    kill()
+                if here and self.at.phase != "before":
+                    self._end()
+
+    def _end(self) -> None:
+        os.kill(os.getpid(), self.sent)
 
     def install(self) -> None:
         """Not to be undone: for a process that ends afterwards."""
