@@ -26,7 +26,8 @@ def small_disk(folder: Path) -> Iterator[bool]:
         yield mounted
     finally:
         if mounted:
-            subprocess.run(["umount", folder], check=True)
+            undo = ["umount", folder]
+            subprocess.run(undo, check=True)
 
 
 def filled(made: Path, log: Path, run: Callable[[], None], contents: Callable[[Path], Any]) -> dict[str, Any]:

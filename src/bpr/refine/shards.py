@@ -128,6 +128,9 @@ def discard_shards(folder: Path, but: str | None = None) -> None:
     for path in _shards(folder):
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)
+    for path in folder.glob("rank*.*") if but is None else ():  # of `bpr.models.watch`, in processes that were killed
+        if path.suffix in (".alive", ".done"):
+            path.unlink(missing_ok=True)
 
 
 def parts_folder(output: Path) -> Path:
