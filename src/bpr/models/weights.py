@@ -55,10 +55,15 @@ def resolve_checkpoint(name: str | Path) -> Path:
         return path
     if path.is_dir():
         raise CheckpointError(f"{name}: is a folder; give a file in it")
-    bundled = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
+    bundled = bundled_weights()
     if str(name) not in bundled:
         raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")
     return bundled[str(name)]
+
+
+def bundled_weights() -> dict[str, Path]:
+    """The files of the weights that come with the package, by name."""
+    return {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
 
 
 def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:
