@@ -215,8 +215,8 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     allowed = _LONGEST_OUTLINE + _LONGEST_EDGE * sum(c.size for c in corners)
     if outline > allowed:
         raise ValueError(f"the outlines of the polygons are {outline:.0f} px long, which {allowed} px are enough for")
-    parts = coco_mask.frPyObjects([c.ravel().tolist() for c in corners], *size)
-    return _text(coco_mask.merge(parts))
+    flat: Any = [c.ravel().tolist() for c in corners]
+    return _text(coco_mask.merge(coco_mask.frPyObjects(flat, *size)))
 
 
 def _check_corners(polygon: object, size: Size) -> NDArray[np.float64]:
