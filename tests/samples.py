@@ -163,6 +163,36 @@ def make_sam(folder, names):
     return folder / "p"
 
 
+def make_gzipped_annotations(folder, names):
+    path = make_coco_annotations(folder, names)
+    path.with_name("r.json.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return path.with_name("r.json.gz")
+
+
+def make_sam_lists(folder, names):
+    """The lists that SAM's ``amg.py`` writes, one of them empty."""
+    (folder / "p").mkdir()
+    for number, name in enumerate(names):
+        code = rle.encode(rectangle(number))
+        one = {"segmentation": code, "area": 3.0, "bbox": [0.10, 1, 2, 3], "predicted_iou": 0.5 + number / 100}
+        runs = {**code, "counts": rle.uncompressed_counts(code)}
+        text = json.dumps([one, {**one, "segmentation": runs, "crop_box": [0, 0, 30, 20]}], indent=number % 2 or None)
+        (folder / "p" / f"{name}.json").write_text(text)
+    (folder / "p" / "nothing.json").write_text("[]")
+    return folder / "p"
+
+
+def make_sam_folders(folder, names):
+    """The folders of PNGs that SAM's ``amg.py`` writes."""
+    for number, name in enumerate(names):
+        save(folder / "p" / name / "0.png", rectangle(number) * np.uint8(255))
+        save(folder / "p" / name / "1.png", rectangle(number + 1) * np.uint8(255))
+        rows = "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,predicted_iou\n0,3,0.1,1,2,3,0.75\n1,4,0,0,1,1,0.5"
+        (folder / "p" / name / "metadata.csv").write_text(rows)
+    return folder / "p"
+
+
 MAKE = {
     "coco": make_coco,
     "jsonl": make_json_lines,
@@ -173,7 +203,11 @@ MAKE = {
     "yolo": make_yolo,
     "labelme": make_labelme,
     "sam": make_sam,
+    "coco_annotations, gzipped": make_gzipped_annotations,
+    "sam, lists": make_sam_lists,
+    "masks, of SAM": make_sam_folders,
 }
+"""By format, and what variant of it."""
 
 
 def save(path, values, palette=None):

@@ -215,7 +215,7 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     allowed = _LONGEST_OUTLINE + _LONGEST_EDGE * sum(c.size for c in corners)
     if outline > allowed:
         raise ValueError(f"the outlines of the polygons are {outline:.0f} px long, which {allowed} px are enough for")
-    flat: Any = [c.ravel().tolist() for c in corners]
+    flat: list[Any] = [c.ravel().tolist() for c in corners]
     return _text(coco_mask.merge(coco_mask.frPyObjects(flat, *size)))
 
 

@@ -160,3 +160,11 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(FormatError, match=r"x\.json: is (no labelme file|not JSON)"):
         read(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(("height", "width"), [(-3, 80), (60, 0)])
+def test_an_image_without_a_pixel_is_refused_by_its_fields(tmp_path, height, width):
+    path = save(tmp_path / "x.json", POLYGON, imageHeight=height, imageWidth=width)
+    message = rf"x\.json: imageHeight and imageWidth must be at least 1 px, got {height} and {width}"
+    with pytest.raises(FormatError, match=message):
+        read(path)

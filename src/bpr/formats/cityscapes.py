@@ -23,7 +23,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import is_file, replacing, resolve_inside, visible_files, write_text
-from bpr.formats.mask_images import read_labels
+from bpr.formats.label_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import OnError, TrueInstance
 

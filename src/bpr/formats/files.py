@@ -1,16 +1,21 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
+import gzip
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Final
+from typing import IO, Final, cast
 
 from bpr.formats.errors import FormatError
+
+UNREADABLE: Final = (OSError, EOFError, zlib.error)
+"""What reading a file raises where it is missing, or gzipped and damaged."""
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
@@ -66,6 +71,17 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     return inside
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def open_unpacked(path: Path) -> IO[bytes]:
+    """Open a file to read what is in it, or in it gzipped; one of `UNREADABLE`, here or later, if that fails."""
+    return cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
@@ -98,6 +114,15 @@ def sweep(path: Path) -> None:
 def _prefix(path: Path) -> str:
     """How the names of `replacing` begin: with the name, which may be too long, and a digest of all of it."""
     return f"{path.name[:40]}.{hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()}-"
+
+
+def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file by way of `replacing`, gzipped if its name ends in ``.gz``."""
+    with (
+        replacing(path) as unfinished,
+        cast(IO[bytes], gzip.open(unfinished, "wb")) if path.suffix == ".gz" else unfinished.open("wb") as file,
+    ):
+        file.writelines(parts)
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

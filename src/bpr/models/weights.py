@@ -3,6 +3,7 @@
 Nothing in a file is ever executed: pickles are read with ``weights_only=True``.
 """
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ def resolve_checkpoint(name: str | Path) -> Path:
     """The file of a checkpoint that is given by its path, or by the name of bundled weights.
 
     Raises:
-        CheckpointError: If it is neither.
+        CheckpointError: If it is neither, or the bundled file is not the one that was shipped.
     """
     path = Path(name)
     if path.is_file():
@@ -58,7 +59,16 @@ def resolve_checkpoint(name: str | Path) -> Path:
     bundled = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
     if str(name) not in bundled:
         raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")
+    _check_sum(bundled[str(name)])
     return bundled[str(name)]
+
+
+def _check_sum(path: Path) -> None:
+    """Raise CheckpointError unless bundled weights have their sum in ``SHA256SUMS``."""
+    with path.open("rb") as file:
+        line = f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}"
+    if line not in (path.parent / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        raise CheckpointError(f"{path}: is not the file that was shipped, by its SHA-256; install bpr again")
 
 
 def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:
