@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bpr.config import RefineConf, prepared, register_schemas
+from bpr.config import RefineConf, register_schemas
+from bpr.overrides import prepared
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = [

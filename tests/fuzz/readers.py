@@ -21,7 +21,7 @@ from bpr.data.records import refinement_records
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
-from bpr.formats.predictions import FORMATS, read_predictions
+from bpr.formats.predictions import read_predictions
 from bpr.models import weights
 from bpr.structures import OnError, SettingError
 from samples import MAKE, SIZE, make_coco_annotations, rectangle
@@ -54,16 +54,16 @@ class TinyNetwork(torch.nn.Linear):
         super().__init__(2, 2)
 
 
-def _make_predictions(name: str, folder: Path) -> Path:
+def _make_predictions(variant: str, folder: Path) -> Path:
     (folder / "images").mkdir()
     for image in ("0.jpg", "a_1.jpg", "ulm_000000_000001_leftImg8bit.png"):
         Image.new("RGB", SIZE[::-1]).save(folder / "images" / image)
-    return MAKE[name](folder, ["0", "a_1"])
+    return MAKE[variant](folder, ["0", "a_1"])
 
 
-def _read_predictions(name: str, path: Path, output: Path) -> None:
+def _read_predictions(variant: str, path: Path, output: Path) -> None:
     if _refine(path, output, OnError.keep, None).found:
-        _refine(path, output, OnError.stop, name)
+        _refine(path, output, OnError.stop, variant.partition(",")[0])
 
 
 def _refine(path: Path, output: Path, on_error: OnError, name: str | None) -> Faults:
@@ -154,7 +154,7 @@ def _read_checkpoint(path: Path, _output: Path) -> None:
 
 
 READERS = {
-    **{name: Reader(partial(_make_predictions, name), partial(_read_predictions, name)) for name in FORMATS},
+    **{name: Reader(partial(_make_predictions, name), partial(_read_predictions, name)) for name in MAKE},
     "annotations": Reader(_make_annotations, _read_annotations),
     "ground_truth": Reader(_make_ground_truth, _read_annotations),
     "images": Reader(_make_images, _read_image, alone=True),

@@ -1,5 +1,6 @@
 """Find the images that predictions are of, in a folder and below it."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -79,12 +80,12 @@ class ImageFinder:
         if len(agreeing) == 1:
             path = self.folder / agreeing[0]
             return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
-        problem = "is a link to a file that is missing" if path.is_symlink() else "is missing"
+        problem = "is a link to a file that is missing" if os.path.islink(path) else "is missing"
         if PurePosixPath(file_name).is_absolute() or PureWindowsPath(file_name).is_absolute():
             path, problem = Path(file_name), f"is missing, also by its last part below {self.folder}"
         if agreeing:
             problem = f"is not there, and fits {len(agreeing)} files below the folder ({_list_some(agreeing)})"
-        elif not path.is_symlink() and (alike := self._by_name.alike(file_name)):
+        elif not os.path.islink(path) and (alike := self._by_name.alike(file_name)):
             problem = f"is missing, and in another folder are only {_list_some(alike)}"
         remedy = f"; `images` must name the folder that file names start from; it is needed by {needed_by}"
         raise FormatError(path, None, problem + remedy, Reason.image_missing)
