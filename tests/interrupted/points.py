@@ -91,7 +91,7 @@ class Campaign:
 
     def _refused(self) -> bool:
         """Whether the last attempt found a result, and was not asked to replace it."""
-        return any(words in self.log.read_text() for words in ("exists; ", "is not empty; "))
+        return any(words in self.log.read_text() for words in ("exists; ", "is not empty; ", " steps already: "))
 
     def interrupt(self, number: int, wanted: int) -> tuple[int, list[str]]:
         """How the run ends if Ctrl-C or SIGTERM comes in between, and what it says then."""

@@ -47,7 +47,7 @@ def test_killed_at_any_write_or_on_a_full_disk_a_run_goes_on_as_if_never_interru
 
 @pytest.mark.campaign
 def test_so_it_does_at_a_thousand_points_and_if_the_repeats_are_killed_too(tmp_path):
-    found = stopped("points.py", tmp_path, "3", "refine=350", "masks=350", "report=100", "train=200")
+    found = stopped("points.py", tmp_path, "3", "refine=220", "masks=220", "report=60", "train=150")
     print(*found, sep="\n")
     assert sum(tried["kills"] for tried in found) >= 1000
 
