@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, ValidationError
 
 from bpr.structures import SettingError
 
+_INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
 _PATHS: Final = frozenset({"images", "predictions", "annotations", "output", "ckpt", "path", "root", "dir"})
 """Settings that are paths, by the last part of their names; those of ``paths`` are too."""
 _LIST: Final = "a list"
@@ -50,7 +51,8 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
         if argument in ("experiment=null", "debug=null"):
             result.append(f"~{key}")
         elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
-            result.append(f"{key}={QuotedString(text=value, quote=Quote.single).with_quotes()}")
+            text = _INTERPOLATION.sub(r"\1\1\\${", value) if Path(value).exists() else value
+            result.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
         else:
             result.append(argument)
     return result
@@ -78,6 +80,8 @@ def _is_path(key: str) -> bool:
 def _needs_quotes(argument: str, path: Path, sweeps: bool) -> bool:
     """Whether Hydra would not take the value of an argument for the path that it is."""
     value = argument.partition("=")[2]
+    if _INTERPOLATION.search(value) and path.exists():
+        return True
     try:
         override = OverridesParser.create().parse_override(argument)
         taken = None if override.is_sweep_override() else override.value()

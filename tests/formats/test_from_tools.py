@@ -23,6 +23,7 @@ ONE = disc(25, 30, 15)
 TWO_PARTS = disc(50, 12, 8) | disc(65, 45, 10)
 BOTH = [ONE, TWO_PARTS]
 APART = [ONE, disc(65, 45, 10), disc(50, 12, 8)]
+SMALLER_FIRST = [ONE, disc(50, 12, 8), disc(65, 45, 10)]
 EXACT = 1.0
 THROUGH_CENTRES = 0.8
 """IoU of polygons that run through the centres of the outermost pixels of discs of 8 px."""
@@ -40,6 +41,10 @@ WRITTEN = {
     "labelformat_yolo": ("yolo", BOTH, EXACT),
     "pylabel_yolo": ("yolo", [ONE, disc(50, 12, 8)], EXACT),
     "labelme/disc.json": ("labelme", BOTH, 0.95),
+    "label_studio_coco/result.json": ("coco_annotations", SMALLER_FIRST, EXACT),
+    "label_studio_yolo": ("yolo", SMALLER_FIRST, EXACT),
+    "label_studio_brush_coco/result_coco.json": ("coco_annotations", APART, THROUGH_CENTRES),
+    "label_studio_brush_png": ("masks", BOTH, EXACT),
     "sam_amg_rle": ("sam", BOTH, EXACT),
     "sam_amg_png": ("masks", BOTH, EXACT),
 }
@@ -48,7 +53,7 @@ WRITTEN = {
 
 def read(path):
     crowds = path.name in ("instances_default.json", "_annotations.coco.json")  # where masks are crowd regions
-    return read_predictions(path, image_sizes=lambda: {"disc": SIZE}, crowds=crowds)
+    return read_predictions(path, image_sizes=lambda: dict.fromkeys(("disc", "f43a7457-disc"), SIZE), crowds=crowds)
 
 
 def contents(folder):
