@@ -46,16 +46,22 @@ def generate(folder: Path, images: int, masks: int) -> Path:
     return path
 
 
+def shared_memory(pid: int) -> float:
+    """What a process has in use of memory that belongs to no file, such as batches from the workers, MB."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["RssShmem"].split()[0]) / 1024
+
+
 def look(process: psutil.Popen) -> dict[str, dict[int, float]]:
-    """Memory (MB), open files and threads by process id, of a process and all below it; shared memory (MB) of all."""
+    """Memory and shared memory (MB), open files and threads, by process id, of a process and all below it."""
     found: dict[str, dict[int, float]] = {name: {} for name in TITLES}
     for one in [process, *process.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied), one.oneshot():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError, KeyError), one.oneshot():
             pid = one.pid
             found["memory"][pid] = one.memory_info().rss / 1e6
             found["files"][pid] = one.num_fds()
             found["threads"][pid] = one.num_threads()
-            found["shared"][0] = found["shared"].get(0, 0) + one.memory_info().shared / 1e6
+            found["shared"][pid] = shared_memory(pid)
     return found
 
 
@@ -88,7 +94,8 @@ def check(coarse: Path, refined: Path) -> int:
 
 def growth(seen: list[dict]) -> dict[str, tuple[float, float]]:
     """Of all processes together: the mean in the second fifth of the work, and in the last."""
-    at_work = [look for look in seen if look["written"]]
+    most = max(look["written"] for look in seen)
+    at_work = [look for look in seen if 0 < look["written"] < most]
     fifth = max(1, len(at_work) // 5)
     parts = at_work[fifth : 2 * fifth], at_work[-fifth:]
     return {name: tuple(float(np.mean([sum(x[name].values()) for x in part])) for part in parts) for name in TITLES}
