@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -204,25 +203,6 @@ def test_a_truncated_checkpoint_is_refused(released: Released, tmp_path: Path) -
     path.write_bytes(released("hrnet18s_128").read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match=r"half\.pth: not a"):
         load_segmenter(path)
-
-
-@dataclass
-class Intruder:
-    """Creates the folder ``trace`` when it is unpickled."""
-
-    trace: Path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        """Return what pickle calls on reading."""
-        return os.mkdir, (str(self.trace),)
-
-
-def test_code_in_a_pickle_does_not_run(contents: Contents, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    path = save({**contents, "meta": Intruder(trace)}, tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match=r"evil\.pth.*could run code"):
-        load_segmenter(path)
-    assert not trace.exists()
 
 
 def test_wrong_layout_names_missing_and_unexpected_entries(contents: Contents, tmp_path: Path) -> None:
