@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,8 @@ import psutil
 
 from bpr import rle
 from bpr.formats.coco import new_entry
+from bpr.refine.run import RefinementRun
+from bpr.refine.shards import RefinedImage, ShardWriter
 
 SCRIPT = Path(__file__).parents[1] / "refine" / "identity_run.py"
 SIZE = 48, 64
@@ -44,6 +46,17 @@ def generate(folder: Path, images: int, masks: int) -> Path:
                 entry = new_entry(number, 1, discs[(number + mask) % len(discs)], 0.5)
                 file.write(json.dumps({**entry, "file_name": name}) + "\n")
     return path
+
+
+def pretend(coarse: Path, refined: Path) -> None:
+    """Write the progress of a run that was interrupted before it merged: every mask as it came."""
+    run = RefinementRun(refined, {})
+    shard = ShardWriter(run.folder, run.digest)
+    with coarse.open() as file:
+        entries = enumerate(map(json.loads, file))
+        for image, group in groupby(entries, lambda numbered: numbered[1]["image_id"]):
+            shard.write(RefinedImage(image, {number: entry["segmentation"] for number, entry in group}, 0, 0))
+    shard.close()
 
 
 def shared_memory(pid: int) -> float:
@@ -124,16 +137,21 @@ def main() -> None:
     options.add_argument("--masks", type=int, default=1, help="in each image")
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--workers", type=int, default=1, help="of the loader, for each process")
+    options.add_argument(
+        "--merge", action="store_true", help="only read and merge, as if all images were refined before"
+    )
     options.add_argument("--every", type=float, default=5, help="seconds between two looks")
     options.add_argument("--plot", type=Path)
     chosen = options.parse_args()
     coarse = generate(chosen.folder, chosen.images, chosen.masks)
+    if chosen.merge:
+        pretend(coarse, chosen.folder / "refined.jsonl")
     seen = run(chosen.folder, coarse, chosen.processes, chosen.workers, chosen.every)
     (chosen.folder / "seen.json").write_text(json.dumps(seen))
     count = check(coarse, chosen.folder / "refined.jsonl")
     print(f"{chosen.images} images, {count} predictions, all in place; {seen[-1]['seconds'] / 60:.1f} minutes")
     print(f"highest memory of one process: {max(max(one['memory'].values()) for one in seen):.0f} MB")
-    grown = growth(seen)
+    grown = {} if chosen.merge else growth(seen)
     for name, (early, late) in grown.items():
         print(f"{TITLES[name]}: {early:.1f} in the second fifth, {late:.1f} in the last")
     if chosen.plot:
