@@ -133,14 +133,6 @@ def test_gzipped_results_are_results_too(tmp_path):
     assert prediction_format(path).name == "coco"
 
 
-@pytest.mark.parametrize("depth", [100_000])
-def test_json_that_is_nested_too_deeply_is_an_error(tmp_path, depth):
-    path = write(tmp_path / "deep.json", "[" * depth)
-    for read in (coco.read_results, read_annotations):
-        with pytest.raises(FormatError, match=r"deep\.json: is not JSON"):
-            read(path)
-
-
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 def test_entries_round_trip_in_order(tmp_path, name):
     path = tmp_path / name

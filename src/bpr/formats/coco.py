@@ -137,13 +137,15 @@ def _check_array(path: Path, file: IO[bytes], faults: Faults, missing: Counter[s
 
 def _check_lines(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Checked:
     position = start = 0
-    for number, whole_line in enumerate(file, start=1):
+    for number, whole_line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+        if len(whole_line) > _LONGEST_LINE:
+            raise FormatError(path, f"line {number}", f"has more than {_LONGEST_LINE} bytes; is it one JSON list?")
         line = whole_line.removeprefix(BOM_UTF8) if number == 1 else whole_line
         start += len(whole_line) - len(line)
         if line.strip():
             try:
                 entry = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(path, f"line {number}", f"is not JSON ({error}); was it cut off?") from error
             faults.attempt(partial(_check_entry, path, f"line {number}", entry, missing), Reason.field, position)
             yield start, len(line), entry

@@ -28,8 +28,8 @@ FORMATS: Final = {
 """By name."""
 _TAKEN: Final = (
     "taken are COCO results (.json, .jsonl), annotation, panoptic, labelme and SAM files (.json), and folders "
-    "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp); "
-    "force one with format=NAME"
+    "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp), "
+    "all text as UTF-8; force one with format=NAME"
 )
 
 

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
+import re
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
@@ -33,7 +33,11 @@ Scan: TypeAlias = Callable[[IO[bytes]], Iterator[tuple[int, int, Any]]]
 """Finds the entries in a file: of each the offset and the length, bytes, and itself."""
 
 _CHUNK: Final = 1 << 20
-_SPACE: Final = " \t\r\n"
+_MOST_UNPACKED: Final = 1 << 30
+"""Bytes of a gzipped file, unpacked."""
+_MOST_TIMES: Final = 100
+"""How many times as large a gzipped file may become, beyond that."""
+_NO_SPACE: Final = re.compile(r"[^ \t\r\n]")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -145,14 +149,19 @@ class UnpackedCopy:
     """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
 
     Raises:
-        OSError, EOFError, zlib.error: If it is not gzipped, or cut off; nothing is left behind.
+        OSError, EOFError, zlib.error: If it is not gzipped, cut off, or far larger than such files are; nothing is left
+            behind.
     """
 
     def __init__(self, gzipped: Path) -> None:
         with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
             self.path = Path(copy.name)
             weakref.finalize(self, _remove, self.path, os.getpid())
-            shutil.copyfileobj(source, copy, _CHUNK)
+            most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
+            while chunk := source.read(_CHUNK):
+                copy.write(chunk)
+                if copy.tell() > most:
+                    raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
 
 
 def array_spans(file: IO[bytes], member: str | None = None) -> Iterator[tuple[int, int, object]]:
@@ -240,10 +249,10 @@ class _Scanner:
     def peek(self) -> str:
         """The next non-whitespace character, not consumed; empty at the end."""
         while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _SPACE:
-                    return self._text[self._at]
-                self._at += 1
+            if found := _NO_SPACE.search(self._text, self._at):
+                self._at = found.start()
+                return found[0]
+            self._at = len(self._text)
             if not self._more():
                 return ""
 
@@ -292,6 +301,8 @@ class _Scanner:
                 offset = self._before + problem.pos
                 if not self._more():
                     raise self.error(problem.msg, offset) from problem
+            except ValueError as problem:
+                raise self.error(str(problem)) from problem  # a number of more digits than Python reads
             else:
                 if end < len(self._text) or not self._more():  # a number may go on in the next chunk
                     end = min(end, len(self._text))
@@ -299,7 +310,7 @@ class _Scanner:
         span = self._text[self._at : end]
         start, self._at = self._before + self._at, end
         if not span.isascii():
-            parsed = json.loads(span.encode("latin-1").decode("utf-8"))
+            parsed = json.loads(span.encode("latin-1").decode("utf-8", "surrogatepass"))  # as `json.load` does
         return start, len(span), parsed
 
     def error(self, message: str, offset: int | None = None) -> json.JSONDecodeError:

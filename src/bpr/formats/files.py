@@ -1,5 +1,6 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -12,11 +13,31 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO, Final, cast
 
+from bpr.formats.errors import FormatError
+
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """What reading a file raises where it is missing, or gzipped and damaged."""
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FullDiskError(OSError):
+    """There is no room to write a file; the message names it, and says how much is free."""
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """While ``path``, or what will be it, is written in the block, have a lack of room told by a `FullDiskError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, FullDiskError):
+            raise
+        free = shutil.disk_usage(path.parent).free / 2**20
+        problem = f"cannot be written ({error.strerror}, {free:.1f} MiB are free); make room, and repeat the command"
+        raise FullDiskError(f"{path}: {problem}") from error
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -24,12 +45,29 @@ def visible_files(folder: Path) -> list[Path]:
 
     What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
     an image but is none.
+
+    Raises:
+        FormatError: If a folder cannot be read, so that nothing in it would be missed in silence.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        problem = f"cannot be read ({error.strerror}); make it readable, or move it out of the folder"
+        raise FormatError(str(error.filename), None, problem) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def files_in(path: Path, suffix: str) -> dict[str, Path]:
@@ -68,13 +106,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
 
     The folder is made if it is missing. The name is unique on all hosts that share the folder. If anything fails, an
-    older ``path`` is still whole; what a killed process leaves is found by `sweep`.
+    older ``path`` is still whole; what a killed process leaves is found by `sweep`. Raises `FullDiskError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with room_for(path):
+            yield unfinished
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 

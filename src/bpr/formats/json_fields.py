@@ -6,11 +6,13 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import UNREADABLE, files_in, open_unpacked
+
+_LARGEST: Final = 2**63 - 1
 
 
 def read_json(path: Path) -> Any:
@@ -20,7 +22,7 @@ def read_json(path: Path) -> Any:
             return json.load(file)
     except UNREADABLE as error:
         raise unreadable(path, error) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise json_error(path, error) from error
 
 
@@ -69,13 +71,15 @@ def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[typ
     if not isinstance(value, kinds) or isinstance(value, bool):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise FormatError(path, where, f"'{name}' must be {expected}, got {value!r:.60}")
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise FormatError(path, where, f"'{name}' must be a number of 64 bits, got {value!r:.60}")
     return value
 
 
 def get_id(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...] = (int, str)) -> Any:
     """A field such as of `get_field`; a float that is a whole number counts as one."""
     value = entry.get(name) if isinstance(entry, dict) else None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST:
         return int(value)
     return get_field(path, where, entry, name, kinds)
 

@@ -146,7 +146,7 @@ class Predictions:
 
 def read_predictions(
     path: str | Path,
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002 (as the setting is called)
     image_sizes: Callable[[], ImageSizes] = dict,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
