@@ -63,8 +63,8 @@ class LabelStudioBackend:
                 results.append([])
         if errors and len(errors) == len(tasks):
             raise TaskError(errors[0])
-        for error in errors:
-            say(f"error: {error}")
+        for line in errors:
+            say(f"error: {line}")
         return {"results": results, "model_version": self.version, "errors": errors}
 
     def _predict(self, task: Mapping[str, Any], context: Any, fields: Mapping[str, str]) -> Any:
