@@ -27,8 +27,13 @@ Run = Callable[[], None]
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What is in a folder, at any depth, by name."""
-    return {path.relative_to(folder).as_posix(): content(path) for path in folder.rglob("*")}
+    """What is in a folder, at any depth, by name.
+
+    But for the first checkpoint of a training: Lightning keeps that from which a training went on, which is this one
+    before there is a ``last.ckpt``.
+    """
+    found = (path for path in folder.rglob("*") if path.name != "step1.ckpt")
+    return {path.relative_to(folder).as_posix(): content(path) for path in found}
 
 
 def content(path: Path) -> Any:

@@ -100,7 +100,5 @@ def prepare_training(folder: Path, made: Path, more: tuple[str, ...]) -> Callabl
         first = next((path for path in last.parent.glob("step*.ckpt") if not last.exists()), None)
         again.ckpt = str(first or last) if first or last.exists() else None
         main(again)
-        if first:
-            first.unlink()  # which Lightning keeps, as it went on from there
 
     return run
