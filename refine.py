@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from bpr.cli.command import one_line_errors
-from bpr.config import RefineConf, build, prepared, refine_text, refine_values, register_schemas, without_run_folder
+from bpr.cli.command import one_line_errors, printable
+from bpr.config import RefineConf, build, refine_text, refine_values, register_schemas
+from bpr.overrides import prepared, without_run_folder
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,15 +48,15 @@ def main(cfg: DictConfig) -> None:
             finished = run.finish()
         print(format_summary(finished.summary, finished.elapsed))
         for note in (*run.given.notes, *finished.summary.notes):
-            print(f"note: {note}")
+            print(printable(f"note: {note}"))
         print(f"network: {run.checkpoint.stem}, backend {run.backend.value}, rounds {', '.join(run.rounds)}")
         print(f"refined masks: {finished.refined.path}")
         ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
         report = refine_text(cfg) if settings.report else None
         for line in show_outcome(finished, ratio, settings.contact_sheet, report, settings.report_min_score):
-            print(line)
+            print(printable(line))
         if finished.summary.kept:
-            print(format_kept(finished.summary))
+            print(printable(format_kept(finished.summary)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from bpr.cli.command import one_line_errors
-from bpr.config import TrainConf, build, prepared, register_schemas
+from bpr.config import TrainConf, build, register_schemas
+from bpr.overrides import prepared
 
 register_schemas()
 

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 
-from bpr.config import RefineConf, TrainConf, build, prepared, register_schemas, without_run_folder
+from bpr.config import build, register_schemas
 from bpr.data.settings import TrainingData
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
@@ -89,91 +89,6 @@ def test_typos_and_bad_values_fail_at_composition_and_name_the_key(composed, nam
     assert key in str(error.value) + str(error.value.__cause__)
 
 
-def test_a_recipe_can_be_left_out_on_the_command_line(composed):
-    assert prepared(["experiment=null", "seed=1", "debug=null"], TrainConf) == ["~experiment", "seed=1", "~debug"]
-    cfg = composed("train", *prepared(["experiment=null"], TrainConf))
-    assert cfg.trainer.max_steps == 160000
-    assert cfg.optim.optimizer._target_ == "torch.optim.SGD"
-
-
-NAMES = [
-    "dir (1), ä=b",
-    "a,b",
-    "[x]",
-    "it's",
-    'a"b',
-    "a#b",
-    "{a}",
-    "日本",
-    "1e3",
-    "2017",
-    "true",
-    "a\\",
-    " a ",
-    "a b",
-    "a&b",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_paths_of_any_characters_arrive_as_they_are(composed, tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    Path(name).mkdir()
-    inside = str(tmp_path / name / "masks.json")
-    given = prepared([f"images={name}", f"predictions={inside}", f"output={name}.json", "seed=1"][:3], RefineConf)
-    cfg = composed("refine", *given)
-    assert (cfg.images, cfg.predictions, cfg.output) == (name, inside, f"{name}.json")
-    assert prepared(given, RefineConf) == given  # as Lightning hands them to further processes
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "images=null",
-        "images='a b'",
-        "ckpt=${oc.env:HOME}",
-        "rounds=[boundary]",
-        "data.train.0.predictions=[a.json,b.json]",
-        "hydra.run.dir=${paths.outputs}/${now:%Y}",
-        "+patch.new=(1)",
-        "--cfg",
-    ],
-)
-def test_other_arguments_are_left_to_hydra(given):
-    assert prepared([given], TrainConf if given.startswith("data") else RefineConf) == [given]
-
-
-def test_sweeps_over_paths_stay_sweeps_unless_there_is_such_a_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    given = ["-m", "ckpt=a.ckpt,b.ckpt"]
-    assert prepared(given, RefineConf) == given
-    Path("a.ckpt,b.ckpt").touch()
-    assert prepared(given, RefineConf) == ["-m", "ckpt='a.ckpt,b.ckpt'"]
-
-
-@pytest.mark.parametrize(
-    ("schema", "argument", "message"),
-    [
-        (RefineConf, "prediction=a.json", r"^prediction is not a setting: did you mean predictions\?$"),
-        (RefineConf, "patch.sise=3", r"^patch\.sise is not a setting: did you mean patch\.size\?$"),
-        (RefineConf, "xyz=3", "^xyz is not a setting: --cfg job prints all$"),
-        (TrainConf, "data.batchsize=3", r"did you mean data\.batch_size\?$"),
-        (TrainConf, "data.simulation.spil=3", r"did you mean data\.simulation\."),
-    ],
-)
-def test_misspelt_settings_name_their_nearest_neighbour_in_one_line(schema, argument, message):
-    with pytest.raises(SettingError, match=message):
-        prepared([argument], schema)
-
-
-@pytest.mark.parametrize(
-    "argument",
-    ["experiment=hrnet18s_128", "data=coco", "hydra.job.num=1", "model.net.pretrained=false", "paths.data=/x"],
-)
-def test_settings_and_groups_that_are_there_pass(argument):
-    assert prepared([argument], TrainConf) == [argument]
-
-
 def test_the_demo_is_made_for_a_training_with_an_empty_cache(composed, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "COUNTS", {"train": 1, "val": 1})
     data = build(composed("train", f"paths.cache={tmp_path}").data)
@@ -218,26 +133,3 @@ def test_paths_come_from_the_environment(composed, monkeypatch):
     assert composed("train", "data=coco").data.train[0].images == "/somewhere/coco/train2017"
     assert os.environ["BPR_DATA"] == "/somewhere"
     monkeypatch.undo()
-
-
-NO_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["output=a.json", "--cfg", "job"], ["output=a.json", *NO_FOLDER, "--cfg", "job"]),
-        (["+output=a.json"], ["+output=a.json", *NO_FOLDER]),
-        (["output=a.json", *NO_FOLDER], ["output=a.json", *NO_FOLDER]),  # a process that Lightning starts beside
-        (["output=null"], ["output=null"]),
-        (["paths.outputs=a"], ["paths.outputs=a"]),
-        (["output=a.json", "hydra.run.dir=b"], ["output=a.json", "hydra.run.dir=b"]),
-        (["-m", "output=a.json,b.json"], ["-m", "output=a.json,b.json"]),
-    ],
-)
-def test_the_folder_of_the_run_is_left_out_where_the_output_is_given(arguments, expected):
-    assert without_run_folder(arguments) == expected
-
-
-def test_hydra_takes_what_leaves_the_folder_out(composed):
-    assert composed("refine", *without_run_folder(["output=a.json"])).output == "a.json"

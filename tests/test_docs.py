@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from bpr.config import register_schemas
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OF_OTHERS = {"return_probabilities", "progress", "save_json", "save_txt", "save_conf"}
-"""Arguments of Python and of other programs."""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+OF_OTHERS = {"return_probabilities", "progress", "save_json", "save_txt", "save_conf", "iscrowd"}
+"""Arguments of Python and of other programs, and fields of files."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def settings(page):
     return {name for name in named if not name.startswith("hydra.")}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_every_setting_in_the_documentation_exists(configurations, page):
     for name in settings(page) - OF_OTHERS:
         exists = any(OmegaConf.select(cfg, name, default="absent") != "absent" for cfg in configurations)
@@ -48,7 +48,7 @@ def test_the_page_on_refining_states_every_setting_and_its_default(configuration
         assert OmegaConf.select(refine, name) == OmegaConf.create(f"value: {default}").value, name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_what_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     missing = [one for one in targets if not one.startswith("https://") and not (page.parent / one).exists()]

@@ -15,6 +15,7 @@ COMMANDS = {
     "export": ("bpr.models.export", "write a network as ONNX"),
     "stress": ("bpr.benchmark.stress", "see for which masks refining helps"),
     "benchmark": ("bpr.benchmark.__main__", "measure speed and memory"),
+    "label-studio": ("bpr.integrations.label_studio.__main__", "refine regions in Label Studio"),
 }
 """The script or module that each name stands for, and a line on it for ``bpr --help``."""
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """All commands, with a line on each."""
-    lines = [f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:<13}{summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(["usage: bpr COMMAND [arguments]", "", *lines, "", "bpr COMMAND --help says more."])
 
 

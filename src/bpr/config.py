@@ -1,27 +1,18 @@
 """What Hydra knows of our settings: types that are checked when they are composed, and how parts are built."""
 
-import difflib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from bpr.data.settings import Source, TrainingData
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
-
-_PATHS: Final = frozenset({"images", "predictions", "annotations", "output", "ckpt", "path", "root", "dir"})
-"""Settings that are paths, by the last part of their names; those of ``paths`` are too."""
-_GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
-"""What may be chosen beside the settings of a schema."""
 
 
 def _schema(checked: type, build: bool = True) -> Callable[[], Any]:
@@ -84,6 +75,7 @@ class RefineConf:
     format: str | None = MISSING
     ignore_label: int | None = MISSING
     polygon_tolerance: float = MISSING
+    crowds: bool = MISSING
     exif: ExifUse = MISSING
     on_error: OnError = MISSING
     ckpt: str = MISSING
@@ -134,83 +126,6 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConf)
     store.store(name="refine_schema", node=RefineConf)
-
-
-def prepared(arguments: Sequence[str], schema: type) -> list[str]:
-    """Arguments of a script for Hydra, which is stricter than people expect.
-
-    Paths are quoted where Hydra's grammar needs it (``images=dir (1)``), and ``experiment=null`` becomes
-    ``~experiment``: Hydra takes null for a group in files, but not on the command line.
-
-    Args:
-        arguments: Of the command line.
-        schema: `RefineConf` or `TrainConf`.
-
-    Raises:
-        SettingError: If a setting is not known; it names the nearest one.
-    """
-    sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
-    result = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and re.fullmatch(r"[\w.]+", key):
-            _check_known(key, schema)
-        if argument in ("experiment=null", "debug=null"):
-            result.append(f"~{key}")
-        elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
-            result.append(f"{key}={QuotedString(text=value, quote=Quote.single).with_quotes()}")
-        else:
-            result.append(argument)
-    return result
-
-
-def without_run_folder(arguments: Sequence[str]) -> list[str]:
-    """Arguments of ``refine.py`` for Hydra, so that it makes no folder of the run where ``output`` is given.
-
-    Nor does it write settings and log then. A sweep and who gives ``hydra.run.dir`` get their folders.
-    """
-    result = list(arguments)
-    given = [number for number, argument in enumerate(result) if re.match(r"\+*output=(?!null$)", argument)]
-    asked = ("-m", "--multirun", "hydra.run.dir=", "hydra.mode=", "hydra.output_subdir=", "hydra/job_logging=")
-    if given and not any(argument.startswith(asked) for argument in result):
-        here = given[-1] + 1  # beside the other settings: Hydra takes none after a flag that they stand before
-        result[here:here] = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-    return result
-
-
-def _is_path(key: str) -> bool:
-    *before, last = key.lstrip("+").split(".")
-    return last in _PATHS or before == ["paths"]
-
-
-def _needs_quotes(argument: str, path: Path, sweeps: bool) -> bool:
-    """Whether Hydra would not take the value of an argument for the path that it is."""
-    value = argument.partition("=")[2]
-    try:
-        override = OverridesParser.create().parse_override(argument)
-        taken = None if override.is_sweep_override() else override.value()
-    except HydraException:
-        return True
-    if override.is_sweep_override():
-        return not sweeps or path.exists()
-    if taken is None or taken == value:
-        return False
-    return path.exists() or isinstance(taken, bool | int | float) or taken == value.strip()
-
-
-def _check_known(key: str, schema: type) -> None:
-    """`SettingError` if a dotted name leads to nothing in a schema, as far as that knows what there is."""
-    node: Any = OmegaConf.structured(schema)
-    parts = key.split(".")
-    for number, part in enumerate(parts):
-        if not isinstance(node, DictConfig) or (number == 0 and part in _GROUPS):
-            return
-        known = [str(name) for name in node if name != "_target_"]
-        if part not in known:
-            near = difflib.get_close_matches(part, known, 1)
-            meant = f"did you mean {'.'.join([*parts[:number], near[0]])}?" if near else "--cfg job prints all"
-            raise SettingError(f"{key} is not a setting: {meant}")
-        node = None if OmegaConf.is_missing(node, part) else node[part]
 
 
 def build(node: Any, **given: Any) -> Any:

@@ -18,6 +18,12 @@ _FARTHEST: Final = 10
 """How far a polygon may extend beyond the image, in multiples of its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: pycocotools counts in 32 bits."""
+_MOST_DIGITS: Final = 7
+"""Of a number in a code: a difference of two counts has 33 bits; pycocotools shifts further ones out of an int."""
+_LONGEST_OUTLINE: Final = 1 << 20
+"""px of polygons, along which pycocotools takes five steps each, that need no corners."""
+_LONGEST_EDGE: Final = 16
+"""px of polygons for each number in them, beyond that."""
 
 
 def decode(rle: Rle, window: Window | None = None) -> Mask:
@@ -78,8 +84,10 @@ def from_segmentation(segmentation: object, size: Size) -> Rle:
         size: (h, w) of the image.
 
     Raises:
-        ValueError: If it is none of these, or an RLE of another size or length.
+        ValueError: If it is none of these, an RLE of another size or length, or too large for pycocotools.
     """
+    if min(size) < 1 or size[0] * size[1] > _MOST_PIXELS:
+        raise ValueError(f"an image of {size} (h, w) is none, or has more pixels than an RLE can hold (2**32 - 1)")
     if isinstance(segmentation, Mapping):
         return _from_rle(segmentation, size)
     if isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes):
@@ -161,15 +169,15 @@ def _run_ends(counts: str) -> NDArray[np.int64]:
     ends = np.flatnonzero(last)
     lengths = np.diff(ends, prepend=-1)
     starts = ends - lengths + 1
-    if lengths.max() > 12:
-        raise ValueError("counts are not a compressed COCO RLE: a number has more than 12 digits")
+    if lengths.max() > _MOST_DIGITS:
+        raise ValueError(f"counts are not a compressed COCO RLE: a number has more than {_MOST_DIGITS} digits")
     digit = np.arange(len(codes)) - np.repeat(starts, lengths)
     numbers = np.add.reduceat((codes & 0x1F) << (5 * digit), starts)
     numbers -= np.where(codes[ends] & 0x10, np.int64(1) << (5 * lengths), 0)
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
-    if numbers.min() < 0:
-        raise ValueError("counts are not a compressed COCO RLE: a run is negative")
+    if numbers.min() < 0 or numbers.max() > _MOST_PIXELS:
+        raise ValueError("counts are not a compressed COCO RLE: a run is negative or longer than 2**32 - 1 pixels")
     ends = np.cumsum(numbers)
     ends.flags.writeable = False
     return ends
@@ -181,35 +189,55 @@ def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
     if tuple(segmentation["size"]) != tuple(size):
         raise ValueError(f"the RLE is {tuple(segmentation['size'])} (h, w), its image {tuple(size)}")
     counts = segmentation["counts"]
-    if isinstance(counts, str | bytes):
-        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        rle = Rle(size=[int(n) for n in size], counts=text)
-        total = int(_run_ends(text)[-1]) if text else 0
-    else:
-        rle = _compressed(_check_counts(counts), size)
-        total = sum(counts)
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    runs = np.diff(_run_ends(text), prepend=0) if isinstance(text, str) else _check_counts(text)
+    total = int(runs.sum())
     if total != size[0] * size[1]:
         raise ValueError(f"the RLE covers {total} pixels of {size[0]} x {size[1]}")
-    return rle
+    if not runs[1:].all():
+        return _compressed(_without_empty(runs), size)
+    return Rle(size=[int(n) for n in size], counts=text) if isinstance(text, str) else _compressed(runs, size)
+
+
+def _without_empty(runs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same mask in runs of which only the first, of background, may be empty."""
+    kept = np.flatnonzero(runs)
+    starts = np.flatnonzero(np.diff(kept % 2, prepend=-1))  # neighbours of one value become one run
+    joined = np.add.reduceat(runs[kept], starts)
+    return np.concatenate([np.zeros(kept[0] % 2, np.int64), joined])
 
 
 def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
     if not polygons:
         return _compressed(np.array([size[0] * size[1]]), size)
-    for polygon in polygons:
-        if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon is a flat list of x, y of three points or more")
+    corners = [_check_corners(polygon, size) for polygon in polygons]
+    outline = sum(float(np.abs(np.diff(c, axis=0, append=c[:1])).max(axis=1).sum()) for c in corners)
+    allowed = _LONGEST_OUTLINE + _LONGEST_EDGE * sum(c.size for c in corners)
+    if outline > allowed:
+        raise ValueError(f"the outlines of the polygons are {outline:.0f} px long, which {allowed} px are enough for")
+    flat: list[Any] = [c.ravel().tolist() for c in corners]
+    return _text(coco_mask.merge(coco_mask.frPyObjects(flat, *size)))
+
+
+def _check_corners(polygon: object, size: Size) -> NDArray[np.float64]:
+    """(n, 2) x, y of the corners of a polygon."""
+    if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError("a polygon is a flat list of x, y of three points or more")
+    try:
         corners = np.asarray(polygon, np.float64)
-        if not np.isfinite(corners).all():
-            raise ValueError("a polygon has a coordinate that is not a finite number")
-        if np.abs(corners).max() > _FARTHEST * max(size):  # pycocotools walks along every edge
-            raise ValueError(f"a polygon has a coordinate far outside of an image of {size} (h, w), in px")
-    parts = coco_mask.frPyObjects([list(p) for p in polygons], *size)
-    return _text(coco_mask.merge(parts))
+    except OverflowError as error:
+        raise ValueError("a polygon has a coordinate that is not a finite number") from error
+    if corners.ndim != 1:
+        raise ValueError("a polygon is a flat list of x, y of three points or more")
+    if not np.isfinite(corners).all():
+        raise ValueError("a polygon has a coordinate that is not a finite number")
+    if np.abs(corners).max() > _FARTHEST * max(size):  # pycocotools walks along every edge
+        raise ValueError(f"a polygon has a coordinate far outside of an image of {size} (h, w), in px")
+    return corners.reshape(-1, 2)
 
 
-def _check_counts(counts: Sequence[int]) -> NDArray[np.int64]:
-    if any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
+def _check_counts(counts: Any) -> NDArray[np.int64]:
+    if not isinstance(counts, Sequence) or any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
         raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
     if sum(counts) > _MOST_PIXELS:
         raise ValueError("the counts of an RLE are more than it can hold (2**32 - 1 pixels)")

@@ -97,3 +97,11 @@ def test_a_type_that_cannot_hold_all_corners_is_refused(kind, longest):
     from_polygons([SQUARE.astype(kind)], (60, longest))
     with pytest.raises(ValueError, match=f"object 0: {np.dtype(kind)} cannot hold all coordinates"):
         from_polygons([SQUARE.astype(kind)], (60, longest + 1))
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 2))], ids=["list", "array"])
+def test_an_empty_part_may_be_anywhere(empty, refined):
+    for parts in ([empty, SQUARE], [SQUARE, empty]):
+        adapted = from_polygons([parts], SIZE)
+        assert np.array_equal(adapted.arrays[0], drawn([SQUARE]))
+        assert all(type(part) is type(SQUARE) for part in adapted.rebuild(refined[:1])[0])

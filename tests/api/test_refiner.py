@@ -66,8 +66,9 @@ def test_masks_equal_those_of_the_prediction_loop(segmenter, scene, tmp_path, ro
 
 
 def test_an_unknown_round_is_refused(segmenter):
-    with pytest.raises(ValueError, match="objekt"):
-        Refiner(segmenter, device="cpu", rounds=["objekt"])
+    for rounds in ("objekt", ["boundary", "objekt"]):
+        with pytest.raises(SettingError, match=r"^rounds must be among boundary, object, got 'objekt'$"):
+            Refiner(segmenter, device="cpu", rounds=rounds)
 
 
 def test_inputs_are_not_changed(refiner, scene):

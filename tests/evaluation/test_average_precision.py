@@ -38,7 +38,7 @@ class BoundaryEval(COCOeval):
 
     ratio = 0.02
 
-    def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803
+    def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803 (as pycocotools calls it)
         true, predicted = self._gts[imgId, catId], self._dts[imgId, catId]
         if not true or not predicted:
             return []

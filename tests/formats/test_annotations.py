@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -106,3 +107,12 @@ def test_ids_that_are_whole_floats_are_read_as_integers(tmp_path):
     read = read_annotations(tmp_path / "a.json")
     assert [*map(repr, (*read.images, *read.categories))] == ["3", "2"]
     assert read.images[3].truths[0].category == 2
+
+
+def test_a_gzipped_file_is_read(tmp_path):
+    content = {"images": [{"id": 1, "width": 30, "height": 20, "file_name": "a.jpg"}], "annotations": []}
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
+    assert read_annotations(tmp_path / "a.json.gz").images[1].size == (20, 30)
+    (tmp_path / "a.json.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(FormatError, match=r"a\.json\.gz: cannot be read"):
+        read_annotations(tmp_path / "a.json.gz")

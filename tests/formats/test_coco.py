@@ -7,9 +7,9 @@ import pytest
 from bpr import rle
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations, segmentation_rle
+from bpr.formats.detection import prediction_format
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
-from bpr.formats.predictions import prediction_format
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
@@ -45,16 +45,18 @@ def test_errors_in_results_name_file_and_entry(tmp_path, entry, message):
 def test_it_is_said_what_is_assumed_where_fields_are_missing(tmp_path, form):
     entries = [{"image_id": n, "category_id": 1.0, "score": 1, "segmentation": SQUARE} for n in ("a", 1.0, 2)]
     form.write(tmp_path / "r", entries, tmp_path)
-    assert form.read(tmp_path / "r", dict, None, Faults()).notes == ()
+    content = form.read(tmp_path / "r", dict, None, Faults())
+    assert len(content.entries) == 3
+    assert list(content.notes) == []
     del entries[0]["score"], entries[1]["category_id"]
     entries[1]["score"] = None
     form.write(tmp_path / "r", entries, tmp_path)
     content = form.read(tmp_path / "r", dict, None, Faults())
     assert list(content.entries) == entries
-    assert content.notes == (
+    assert list(content.notes) == [
         "1 predictions have no category_id: taken as one class",
         "2 predictions have no score: taken as 1",
-    )
+    ]
 
 
 def test_an_annotation_file_given_as_results_is_recognised(tmp_path):
@@ -129,14 +131,6 @@ def test_gzipped_results_are_results_too(tmp_path):
     assert gzip.decompress(path.read_bytes()).startswith(b"[")
     assert coco.read_results(path) == entries
     assert prediction_format(path).name == "coco"
-
-
-@pytest.mark.parametrize("depth", [100_000])
-def test_json_that_is_nested_too_deeply_is_an_error(tmp_path, depth):
-    path = write(tmp_path / "deep.json", "[" * depth)
-    for read in (coco.read_results, read_annotations):
-        with pytest.raises(FormatError, match=r"deep\.json: is not JSON"):
-            read(path)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -86,7 +87,11 @@ def test_all_but_changed_annotations_comes_back_byte_for_byte(tmp_path):
 def test_crowds_and_boxes_are_left_alone_and_counted(tmp_path):
     crowd, boxes = {**ALL, "iscrowd": 1, "segmentation": UNCOMPRESSED}, [ALL, {**ALL, "segmentation": []}]
     path = save(tmp_path, crowd, *boxes, {**ALL, "segmentation": POLYGON})
-    assert read_coco_annotations(path).notes == ("left as they are: 1 crowd regions and 2 annotations without a mask",)
+    (note,) = read_coco_annotations(path).notes
+    assert re.fullmatch(r"left as they are: 1 crowd regions \(.*crowds=true.*\) and 2 annotations without a mask", note)
+    with_crowds = read_predictions(path, crowds=True)
+    assert with_crowds.notes == ("left as they are: 2 annotations without a mask",)
+    assert [entry["annotation"] for entry in with_crowds.entries] == [0, 3]
     after, _ = rewrite(path, box(6, 5, 21, 22))
     assert after[:3] == [crowd, *boxes]
     assert after[3]["bbox"] == [6, 5, 15, 17]

@@ -1,8 +1,11 @@
 import gc
 import gzip
+import hashlib
 import io
 import json
 import multiprocessing
+import pickle
+from codecs import BOM_UTF8
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -13,6 +16,8 @@ from bpr.formats import coco
 from bpr.formats import entries as stored
 from bpr.formats.entries import StoredEntries, array_spans
 from bpr.formats.errors import FormatError
+from bpr.formats.faults import Faults
+from bpr.structures import OnError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.text()
 OBJECTS = st.dictionaries(st.text(), SCALARS | st.lists(SCALARS))
@@ -120,4 +125,28 @@ def test_nothing_is_left_of_a_gzipped_file_that_was_cut_off(tmp_path, monkeypatc
 def test_no_entries_are_a_sequence_too(tmp_path):
     (tmp_path / "r.json").write_text("[]")
     assert list(coco.open_results(tmp_path / "r.json")) == []
-    assert len(StoredEntries(tmp_path / "r.json", [])) == 0
+    assert len(StoredEntries(tmp_path / "r.json", lambda _: iter(()))) == 0
+
+
+def test_what_is_looked_at_first_and_left_is_checked_from_the_start(tmp_path):
+    entries = [{"image_id": n} for n in range(3)]
+    (tmp_path / "r.json").write_text(json.dumps(entries))
+    faults = Faults(OnError.keep)
+    stored = coco.open_results(tmp_path / "r.json", faults)
+    assert next(iter(stored)) == entries[0]
+    assert list(stored) == entries
+    assert [fault.position for fault in faults.found] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("before", [b"", BOM_UTF8])
+def test_the_digest_is_that_of_all_bytes(tmp_path, before):
+    content = before + json.dumps([{"image_id": 1, "segmentation": "x" * 3_000_000}] * 2).encode() + b" \n"
+    (tmp_path / "r.json").write_bytes(content)
+    found = coco.open_results(tmp_path / "r.json").content
+    assert found == hashlib.blake2b(content).hexdigest()
+    lines = before + b'{"image_id": 1, "segmentation": []}\n\n{"image_id": 2, "segmentation": []}'
+    (tmp_path / "r.jsonl").write_bytes(lines)
+    stored = coco.open_json_lines(tmp_path / "r.jsonl")
+    assert [entry["image_id"] for entry in stored] == [1, 2]
+    assert stored.content == hashlib.blake2b(lines).hexdigest()
+    assert pickle.loads(pickle.dumps(stored))[1]["image_id"] == 2

@@ -124,16 +124,6 @@ def test_images_are_found_by_name_and_folders(tmp_path, given):
             read(path, "val/a")
 
 
-@pytest.mark.parametrize("outside", ["../a.jpg", "/tmp/a.jpg", "x/../../a.jpg"])
-def test_an_image_path_that_leads_out_is_kept_and_never_followed(tmp_path, outside):
-    path = save(tmp_path / "in" / "x.json", POLYGON, imagePath=outside)
-    (tmp_path / "a.jpg").write_text("no image")
-    rewrite(path, disc(30, 30, 10))
-    assert json.loads(path.with_name("out.json").read_text())["imagePath"] == outside
-    with pytest.raises(FormatError, match="is none of the 1 images"):
-        read(path, "b")
-
-
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
@@ -170,3 +160,11 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(FormatError, match=r"x\.json: is (no labelme file|not JSON)"):
         read(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(("height", "width"), [(-3, 80), (60, 0)])
+def test_an_image_without_a_pixel_is_refused_by_its_fields(tmp_path, height, width):
+    path = save(tmp_path / "x.json", POLYGON, imageHeight=height, imageWidth=width)
+    message = rf"x\.json: imageHeight and imageWidth must be at least 1 px, got {height} and {width}"
+    with pytest.raises(FormatError, match=message):
+        read(path)

@@ -86,7 +86,7 @@ def test_overlaps_stay_with_the_instance_that_had_the_pixel(tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(FormatError, match="has no masks"):
         read_masks(tmp_path / "masks")
-    save(tmp_path / "masks" / "a.png", np.zeros((20, 30, 3), np.uint8))
+    save(tmp_path / "masks" / "a.png", np.full((20, 30, 3), 7, np.uint8))
     with pytest.raises(FormatError, match=r"a\.png: must have one channel"):
         read_masks(tmp_path / "masks")
     (tmp_path / "masks" / "a.png").unlink()

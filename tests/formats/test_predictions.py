@@ -3,13 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bpr import rle
 from bpr.formats import cityscapes, coco, mask_images, panoptic
 from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.predictions import ANY_CLASS, Predictions, prediction_format, read_predictions
+from bpr.formats.predictions import ANY_CLASS, Predictions, read_predictions
 from bpr.structures import TrueInstance
 
 CODE = rle.encode(np.ones((2, 3), bool))
@@ -31,11 +30,6 @@ def masks(*entries):
     return Predictions(Path("masks"), mask_images.FORMAT, entries)
 
 
-def save_mask(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
-
-
 def test_entries_without_class_and_score_have_the_only_class_and_score_1():
     given = Predictions(Path("r.json"), coco.FORMAT, [{"image_id": 5.0, "segmentation": CODE}])
     truth = annotated(3)
@@ -54,81 +48,6 @@ def test_entries_without_class_are_compared_without_classes_but_not_if_some_have
     assert {i.category for i in given.by_image(truth)[5]} == {ANY_CLASS}
     mixed = Predictions(Path("r.json"), coco.FORMAT, [*entries, ENTRY]).aligned(truth)
     assert mixed.comparable(truth) is truth
-
-
-def test_the_content_decides(tmp_path):
-    (tmp_path / "results").write_text(json.dumps([ENTRY]))
-    (tmp_path / "lines").write_text(json.dumps(ENTRY) + "\n" + json.dumps(ENTRY) + "\n")
-    (tmp_path / "annotations").write_text(json.dumps({"images": []}))
-    for name in ("city", "masks"):
-        save_mask(tmp_path / name / "a.png")
-    (tmp_path / "city" / "a_000000_000000_pred.txt").write_text("")
-    expected = {
-        "results": "coco",
-        "lines": "jsonl",
-        "annotations": "coco_annotations",
-        "city": "cityscapes",
-        "masks": "masks",
-    }
-    assert {name: prediction_format(tmp_path / name).name for name in expected} == expected
-    assert prediction_format(tmp_path / "city", "masks").name == "masks"
-
-
-@pytest.mark.parametrize("name", ["README.txt", "index.txt", "._a_000000_000000_pred.txt"])
-def test_a_stray_text_file_does_not_turn_masks_into_cityscapes(tmp_path, name):
-    save_mask(tmp_path / "a.png")
-    (tmp_path / name).write_text("about these masks")
-    assert prediction_format(tmp_path).name == "masks"
-
-
-def test_hidden_files_make_no_format(tmp_path):
-    (tmp_path / "._a.png").write_bytes(b"\x00\x05\x16")
-    with pytest.raises(FormatError, match="is in no known format"):
-        prediction_format(tmp_path)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".JPEG"])
-@pytest.mark.parametrize("name", [None, "masks"])
-def test_jpeg_masks_are_refused_with_the_reason_and_the_remedy(tmp_path, suffix, name):
-    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / f"a_1{suffix}", format="JPEG")
-    with pytest.raises(FormatError, match=rf", a_1{suffix}: JPEG masks are not read, .*; save the masks as PNG"):
-        read_predictions(tmp_path, name, lambda: {"a"})
-
-
-@pytest.mark.parametrize(
-    ("path", "name", "message"),
-    [
-        (".", "xml", "format=xml is not known; there are coco"),
-        ("nowhere", None, "no such file or folder"),
-        (".", None, r"is in no known format; taken are .*YOLO labels \(\.txt\).*format=NAME"),
-    ],
-)
-def test_what_is_no_format_is_refused(tmp_path, path, name, message):
-    with pytest.raises(FormatError, match=message):
-        prediction_format(tmp_path / path, name)
-
-
-@pytest.mark.parametrize("content", [b"hello", b"\xff\xd8\xff", b"<a/>", b"PK\x03\x04"])
-def test_a_file_of_another_kind_is_refused_with_what_is_taken(tmp_path, content):
-    (tmp_path / "x").write_bytes(content)
-    with pytest.raises(FormatError, match=r"x: is in no known format; taken are COCO results \(\.json, \.jsonl\)"):
-        read_predictions(tmp_path / "x")
-
-
-@pytest.mark.parametrize("content", ["{}", '{"a": 1}', '{"predictions": [], "categories": []}', "\ufeff{}"])
-def test_an_object_of_another_kind_is_refused_with_what_is_taken(tmp_path, content):
-    (tmp_path / "x.json").write_text(content)
-    with pytest.raises(
-        FormatError, match=r"x\.json: is in no known format; taken are COCO results \(\.json, \.jsonl\)"
-    ):
-        read_predictions(tmp_path / "x.json")
-
-
-@pytest.mark.parametrize("content", ['{"a": 1', '{"annotations": [', '{"categories": [], "images'])
-def test_an_object_that_is_cut_off_is_said_to_be_no_json(tmp_path, content):
-    (tmp_path / "x.json").write_text(content)
-    with pytest.raises(FormatError, match=r"x\.json: is not JSON .*was it cut off"):
-        read_predictions(tmp_path / "x.json")
 
 
 def test_only_formats_with_polygons_have_a_polygon_tolerance(tmp_path):
@@ -217,3 +136,9 @@ def test_cityscapes_classes_and_images_are_found_by_name():
     truth.categories[8] = "car"
     (found,) = Predictions(Path("p"), cityscapes.FORMAT, [entry]).aligned(truth).entries
     assert (found["image_id"], found["category_id"]) == (5, 8)
+
+
+def test_only_coco_annotations_have_crowds(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
+    with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no crowds"):
+        read_predictions(tmp_path / "r.json", crowds=True)

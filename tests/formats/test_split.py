@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -77,3 +78,10 @@ def test_a_wrong_share_or_expression_is_refused(toy_coco, tmp_path, capsys, opti
     assert main([str(toy_coco.annotations), *options, "--output", str(tmp_path / "o")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_gzipped_annotations_come_back_gzipped(toy_coco, tmp_path):
+    path = tmp_path / "instances.json.gz"
+    path.write_bytes(gzip.compress(toy_coco.annotations.read_bytes()))
+    assert main([str(path), "--holdout", "2", "--output", str(tmp_path / "o")]) == 0
+    assert len(json.loads(gzip.decompress((tmp_path / "o" / "holdout" / path.name).read_bytes()))["images"]) == 2

@@ -205,7 +205,7 @@ def test_a_broken_data_yaml_is_named(folder):
     ("row", "message"),
     [
         ("x 0 0 1 0 1 1", "expected 'CLASS X1 Y1 X2 Y2 ...', got 'x 0 0 1 0 1 1'"),
-        ("-1 0 0 1 0 1 1", "the class must be a whole number from 0 on, got -1"),
+        ("-1 0 0 1 0 1 1", "the class must be a whole number from 0 to 2147483647, got -1"),
         ("1.5 0 0 1 0 1 1", "the class must be a whole number"),
         ("1 0 0 1", "expected a class and at least 4 numbers, got 3"),
         ("1 0 0 20 0 1 1", "20 is outside of 0 to 1"),

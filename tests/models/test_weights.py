@@ -2,8 +2,8 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bpr.models import weights
 from bpr.models.segmenter import PatchSegmenter
-from bpr.models.weights import CheckpointError, load_segmenter, save_segmenter
+from bpr.models.weights import CheckpointError, load_segmenter, resolve_checkpoint, save_segmenter
 
 Released = Callable[[str], Path]
 Contents = dict[str, Any]
@@ -204,25 +205,6 @@ def test_a_truncated_checkpoint_is_refused(released: Released, tmp_path: Path) -
         load_segmenter(path)
 
 
-@dataclass
-class Intruder:
-    """Creates the folder ``trace`` when it is unpickled."""
-
-    trace: Path
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        """Return what pickle calls on reading."""
-        return os.mkdir, (str(self.trace),)
-
-
-def test_code_in_a_pickle_does_not_run(contents: Contents, tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    path = save({**contents, "meta": Intruder(trace)}, tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match=r"evil\.pth.*could run code"):
-        load_segmenter(path)
-    assert not trace.exists()
-
-
 def test_wrong_layout_names_missing_and_unexpected_entries(contents: Contents, tmp_path: Path) -> None:
     entries = contents["state_dict"]
     entries["auxiliary_head.weight"] = entries.pop("backbone.conv_mask.weight")
@@ -292,3 +274,16 @@ def test_trust_can_be_added_to_train_it_and_left_out(segmenter: PatchSegmenter, 
     left_out = load_segmenter(tmp_path / "with.safetensors", trust=False)
     assert not left_out.trust
     assert_same_weights(left_out, segmenter)
+
+
+def test_bundled_weights_are_those_that_were_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = resolve_checkpoint("hrnet18s").parent
+    for name in ("hrnet18s.safetensors", "SHA256SUMS"):
+        shutil.copy(shipped / name, tmp_path)
+    monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
+    assert resolve_checkpoint("hrnet18s") == tmp_path / "hrnet18s.safetensors"
+    with (tmp_path / "hrnet18s.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x5a")
+    with pytest.raises(CheckpointError, match=r"hrnet18s\.safetensors: is not the file that was shipped.*install bpr"):
+        resolve_checkpoint("hrnet18s")

@@ -15,9 +15,13 @@ from PIL import Image
 from pytorch_lightning import Trainer
 
 from bpr import rle
+from bpr.formats.coco import write_json_lines, write_results
+from bpr.formats.entries import StoredEntries
 from bpr.formats.errors import FormatError
 from bpr.models.trainer import capped_trainer, workers_ahead_of
+from bpr.refine import digest
 from bpr.refine.run import predict
+from bpr.report.outcome import show_outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -295,3 +299,34 @@ def test_a_damaged_shard_is_named_with_its_remedy(repeated, spoil, message):
     shard.write_text("\n".join([first, spoil(second), *rest]) + "\n")
     with pytest.raises(FormatError, match=message):
         repeated.finished()
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_predictions_are_read_three_times_with_scores_and_report(repeated, toy_coco, monkeypatch, form):
+    """To check and find them, to refine, and to write; scores, report and contact sheet take what was written."""
+    entries = json.loads(toy_coco.predictions.read_text())
+    predictions = repeated.output.with_name(f"given.{form}")
+    write = write_results if form == "json" else write_json_lines
+    write(predictions, entries)
+    parsed = []
+
+    def counted(read):
+        def wrapped(*args):
+            for entry in read(*args):
+                parsed.append(entry)
+                yield entry
+
+        return wrapped
+
+    for name in ("_first_pass", "take"):
+        monkeypatch.setattr(StoredEntries, name, counted(getattr(StoredEntries, name)))
+    monkeypatch.setattr(digest, "_content", lambda path: "" if path != predictions else pytest.fail("read once more"))
+    repeated.output = repeated.output.with_suffix(f".{form}")
+    options = f"predictions={predictions}", f"annotations={toy_coco.annotations}", "report=true"
+    finished = repeated.finished(*options)
+    said = "\n".join(show_outcome(finished, 0.02, contact_sheet=True, settings=""))
+    assert "Boundary AP" in said
+    assert "report:" in said
+    assert "before and after:" in said
+    assert len(entries) > 3
+    assert len(parsed) == 3 * len(entries) + 1  # whether there are classes is seen at the first one

@@ -57,10 +57,11 @@ def test_an_output_that_is_the_folder_one_is_in_gets_its_name(settings, tmp_path
     assert settings(*GIVEN, "output=..").output == tmp_path / "mine"
 
 
-def test_images_and_predictions_go_together(settings):
-    for one in GIVEN:
-        with pytest.raises(FormatError, match="give both, images=DIR and predictions=FILE"):
-            settings(one)
+def test_images_are_not_enough_but_predictions_are(settings):
+    images, predictions = GIVEN
+    with pytest.raises(FormatError, match="give both, images=DIR and predictions=FILE"):
+        settings(images)
+    assert settings(predictions).images is None
 
 
 def test_a_data_set_fills_in_what_is_not_given(settings, monkeypatch):

@@ -63,3 +63,9 @@ def test_the_command_draws_the_photographs_small_enough_for_a_readme(tmp_path, m
     assert main([str(picture)]) == 2
     assert capsys.readouterr().err.endswith("exists; give another `FILE.png`, or --overwrite to replace it\n")
     assert picture.read_bytes() == b"mine"
+
+
+def test_only_a_name_of_a_png_is_taken(tmp_path, capsys):
+    assert main([str(tmp_path / "x.jpg")]) == 2
+    assert "x.jpg: the picture is a PNG; let its name end in .png" in capsys.readouterr().err
+    assert not (tmp_path / "x.jpg").exists()

@@ -62,7 +62,7 @@ def _parts(number: int, given: Any) -> Parts:
 
 def _is_in_parts(given: Any) -> bool:
     """Whether an object is a list of polygons, not one polygon."""
-    return isinstance(given, list | tuple) and len(given) > 0 and np.ndim(given[0]) == 2
+    return isinstance(given, list | tuple) and any(np.ndim(one) == 2 for one in given)
 
 
 def _check_unit(parts: Parts, size: Size) -> None:
@@ -100,6 +100,6 @@ def _traced(mask: Mask, tolerance: float, whole: bool) -> Parts:
 
 def _in_form_of(given: Sequence[Any], part: NDArray[Any]) -> Any:
     """A copy of a polygon in the type of the object that was given: an array, a tensor or a list of points."""
-    like = given[0] if _is_in_parts(given) else given
+    like = next(one for one in given if np.ndim(one) == 2) if _is_in_parts(given) else given
     array = in_type_of(like, part.copy())
     return array.tolist() if isinstance(like, list | tuple) else array

@@ -38,12 +38,12 @@ class Refiner:
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
         rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
-            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object. None: those that
+            ``patch.size`` px, as in the paper; ``"object"`` with patches as large as the object. None: those that
             suit the weights (`PatchSegmenter.rounds`).
 
     Raises:
-        bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device or
-            backend, or the backend does not run on the device; a `ValueError`.
+        bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device,
+            backend or round, or the backend does not run on the device; a `ValueError`.
     """
 
     def __init__(
@@ -65,8 +65,7 @@ class Refiner:
             torch.set_num_threads(threads)
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
-        chosen = segmenter.rounds if rounds is None else [rounds] if isinstance(rounds, str) else rounds
-        passes = tuple(Round(one) for one in chosen)
+        passes = segmenter.rounds if rounds is None else _passes([rounds] if isinstance(rounds, str) else rounds)
         self._method = Method(self.patch, passes, segmenter.input_size)
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
@@ -244,3 +243,10 @@ class Refiner:
             if probabilities is not None and coarse.shape is not None:
                 probabilities = probabilities.reshape(coarse.shape)
             yield refined, probabilities
+
+
+def _passes(names: Sequence[Round | str]) -> tuple[Round, ...]:
+    known = [str(one) for one in Round]
+    if wrong := [name for name in names if name not in known]:
+        raise SettingError(f"rounds must be among {', '.join(known)}, got {wrong[0]!r}")
+    return tuple(Round(name) for name in names)

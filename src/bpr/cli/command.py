@@ -102,8 +102,13 @@ def user_problem(error: BaseException) -> str | None:
     return None
 
 
+def printable(text: str) -> str:
+    """Text, perhaps from a file, in which what is no character, or commands a terminal, is written as Python does."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))
 
 
 def _ratio(text: str) -> float:

@@ -33,7 +33,7 @@ def exit_at_signals() -> None:
 
     A process that Lightning has started beside the first one ignores them from here on: the first one ends it.
     """
-    handler = signal.SIG_IGN if _is_started_by_lightning() else _exit
+    handler = signal.SIG_IGN if is_started_by_lightning() else _exit
     for number in _SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, handler)
@@ -69,6 +69,11 @@ def exit_status(error: KeyboardInterrupt) -> int:
     return error.status if isinstance(error, Interruption) else 128 + signal.SIGINT
 
 
+def is_started_by_lightning() -> bool:
+    """Whether Lightning has started this process beside the first one of this machine."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
 def say(line: str) -> None:
     """Print a line on stderr, below a progress bar if there may be one."""
     print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr)
@@ -82,7 +87,3 @@ def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     for other in _ours:
         signal.signal(other, signal.SIG_IGN)  # nothing interrupts the end of the process
     raise Interruption(number)
-
-
-def _is_started_by_lightning() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ

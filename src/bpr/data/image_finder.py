@@ -9,10 +9,12 @@ from typing import Final
 
 from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import visible_files
+from bpr.formats.files import is_file, visible_files
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.structures import ExifUse, Size
 
+_MOST_DIGITS: Final = 255
+"""Of a number in the name of a file."""
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
@@ -71,18 +73,18 @@ class ImageFinder:
         `FormatError` if there is none or several; it names ``needed_by``, where the name, or the mask, stands.
         """
         path = self.folder / file_name  # the latter alone if it is absolute
-        if path.is_file():
+        if is_file(path):
             return self._count(path, "by file_name")
-        agreeing = self._by_name.find(file_name)
-        if len(agreeing) == 1 and (self.folder / agreeing[0]).is_file():
+        agreeing = [name for name in self._by_name.find(file_name) if is_file(self.folder / name)]
+        if len(agreeing) == 1:
             path = self.folder / agreeing[0]
             return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")
-        problem = "is missing"
+        problem = "is a link to a file that is missing" if path.is_symlink() else "is missing"
         if PurePosixPath(file_name).is_absolute() or PureWindowsPath(file_name).is_absolute():
             path, problem = Path(file_name), f"is missing, also by its last part below {self.folder}"
         if agreeing:
             problem = f"is not there, and fits {len(agreeing)} files below the folder ({_list_some(agreeing)})"
-        elif alike := self._by_name.alike(file_name):
+        elif not path.is_symlink() and (alike := self._by_name.alike(file_name)):
             problem = f"is missing, and in another folder are only {_list_some(alike)}"
         remedy = f"; `images` must name the folder that file names start from; it is needed by {needed_by}"
         raise FormatError(path, None, problem + remedy, Reason.image_missing)
@@ -99,7 +101,7 @@ class ImageFinder:
             found = [self.folder / one for one in self._by_name.find(name)]
             name = strip_suffix(name)
         if not found:
-            number = int(name) if name.isdecimal() else name
+            number = int(name) if name.isdecimal() and len(name) <= _MOST_DIGITS else name
             keys = [("path", name), ("direct stem", name), ("direct number", number)]
             keys += [("below stem", name), ("below number", number)]
             found = next((self._by_key[key] for key in keys if key in self._by_key), [])

@@ -113,7 +113,7 @@ def refinement_records(
 ) -> StoredRecords:
     """Records of all images that have predictions, in the order in which these first name them.
 
-    Every mask is checked here, and read again when its record is asked for.
+    Every mask is checked here, in one pass over the entries, and read again when its record is asked for.
 
     Without annotations an image is found by the ``file_name`` of its entries, else by its id: the file whose
     name without suffix is the id, or ends in it as a number (``000000000139.jpg`` for 139), see `ImageFinder`. With

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bpr.cli.command import add_overwrite, exit_code, parser
+from bpr.cli.command import add_overwrite, exit_code, parser, printable
 from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.evaluation.table import format_table
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         evaluation = evaluate(chosen.results, chosen.annotations, chosen.against, chosen.dilation_ratio)
         if chosen.json is not None:
             write_text(chosen.json, json.dumps(evaluation.as_dict(), indent=2, allow_nan=False) + "\n")
-        print(format_table(evaluation))
+        print(printable(format_table(evaluation)))
         if chosen.official:
             against = None if chosen.against is None else official_scores(chosen.against, chosen.annotations)
             print(format_official(official_scores(chosen.results, chosen.annotations), against))

@@ -37,7 +37,7 @@ def percent(score: float | None) -> str:
 
 def percents(before: float | None, after: float | None) -> list[str]:
     """A score before, after, and its change, in percent."""
-    change = ABSENT if before is None or after is None else f"{100 * (after - before):+.1f}"
+    change = ABSENT if before is None or after is None else f"{round(100 * (after - before), 1) + 0.0:+.1f}"
     return [percent(before), percent(after), change]
 
 

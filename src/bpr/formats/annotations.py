@@ -1,18 +1,21 @@
 """Annotation files: which images there are, and which objects are in them."""
 
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_fields import get_field, get_id, get_list, read_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
+
+_MOST_DIGITS: Final = 255
+"""Of a number in the name of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Annotations:
             if len(found) == 1:
                 return self._by_name[found[0]]
         last = strip_suffix(text).rpartition("/")[2]
-        return self._by_text.get(str(int(last)), image_id) if last.isdecimal() else image_id
+        number = last.isdecimal() and len(last) <= _MOST_DIGITS
+        return self._by_text.get(str(int(last)), image_id) if number else image_id
 
     @cached_property
     def _by_text(self) -> dict[str, int | str]:
@@ -200,7 +204,7 @@ def _area(path: Path, where: str, annotation: Mapping[str, Any]) -> float | None
     area = annotation.get("area")
     if area is None:
         return None
-    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area < math.inf:
+    if isinstance(area, bool) or not isinstance(area, int | float) or not 0 <= area <= sys.float_info.max:
         problem = f"'area' must be a number of px^2 >= 0, got {area!r:.60}; leave it out to count mask pixels"
         raise FormatError(path, where, problem)
     return float(area)

@@ -22,8 +22,8 @@ from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing, resolve_inside, visible_files, write_text
-from bpr.formats.mask_images import read_labels
+from bpr.formats.files import is_file, replacing, resolve_inside, visible_files, write_text
+from bpr.formats.label_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import OnError, TrueInstance
 
@@ -211,7 +211,7 @@ def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:
     """The mask that a line of the text file ``path`` names, relative to ``folder``; `FormatError` if it is missing."""
     try:
         mask_file = resolve_inside(name, path.parent.relative_to(folder))
-        if not (folder / mask_file).is_file():
+        if not is_file(folder / mask_file):
             raise ValueError(f"{folder / mask_file} is missing; put it there or take the line out")
     except ValueError as error:
         raise FormatError(path, f"line {number}", str(error), Reason.no_mask) from error

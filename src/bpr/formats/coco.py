@@ -4,31 +4,29 @@ They are checked entry by entry as a stream, and written back with every field o
 numbers or text; ``category_id`` and ``score`` may be missing.
 """
 
-import gzip
 import json
-import zlib
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, TypeAlias
 
 from bpr import rle as rle_codec
-from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans, is_gzip
+from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy, array_spans
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing
-from bpr.formats.json_fields import get_id, get_score, json_error, read_json
+from bpr.formats.files import UNREADABLE, is_gzip, open_unpacked, write_bytes
+from bpr.formats.json_fields import get_id, get_score, json_error, read_json, unreadable
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
 
-_Spans = Iterator[tuple[int, int]]
-_Check = Callable[[Path, IO[bytes], Faults, Counter[str]], _Spans]
+_Checked: TypeAlias = Iterator[tuple[int, int, Any]]
+_Check: TypeAlias = Callable[[Path, IO[bytes], Faults, Counter[str]], _Checked]
 _LONGEST_LINE: Final = 1 << 24
 
 
-def open_results(path: str | Path, faults: Faults | None = None) -> StoredEntries:
+def open_results(path: str | Path, faults: Faults | None = None) -> Sequence[Entry]:
     """Check a COCO results file as a stream: a list of ``image_id``, ``segmentation``, ``category_id``, ``score``.
 
     The last two may be missing. The entries stay in the file and come as they are (all fields, the masks still
@@ -36,28 +34,15 @@ def open_results(path: str | Path, faults: Faults | None = None) -> StoredEntrie
     are among them.
 
     Raises:
-        FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy.
+        FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy. When all
+            entries are first read, but for a file that cannot be opened.
     """
-    return _open_array(Path(path), faults or Faults(), Counter())
+    return _open(Path(path), _check_array, faults or Faults()).entries
 
 
-def _open_array(path: Path, faults: Faults, missing: Counter[str]) -> StoredEntries:
-    try:
-        return _open(path, _check_array, faults, missing)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise json_error(path, error) from error
-    except TypeError as error:
-        hint = (
-            " (this looks like an annotation file: format=coco_annotations)"
-            if isinstance(read_json(path), dict)
-            else ""
-        )
-        raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
-
-
-def open_json_lines(path: str | Path, faults: Faults | None = None) -> StoredEntries:
+def open_json_lines(path: str | Path, faults: Faults | None = None) -> Sequence[Entry]:
     """`open_results` of JSON Lines; empty lines are passed over."""
-    return _open(Path(path), _check_lines, faults or Faults(), Counter())
+    return _open(Path(path), _check_lines, faults or Faults()).entries
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -68,12 +53,12 @@ def read_results(path: str | Path) -> list[Entry]:
 def is_json_lines(path: Path) -> bool:
     """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing."""
     try:
-        with cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb") as file:
+        with open_unpacked(path) as file:
             first = json.loads(file.readline(_LONGEST_LINE))
     except (ValueError, RecursionError):
         return ".jsonl" in path.suffixes
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
     return isinstance(first, dict) and ("image_id" in first or ".jsonl" in path.suffixes)
 
 
@@ -107,43 +92,63 @@ def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> Non
 
     If it cannot be written, an older one is still whole.
     """
-    _write(Path(path), _list_of(entries))
+    write_bytes(Path(path), (text.encode() for text in _list_of(entries)))
 
 
 def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON Lines; else as `write_results`."""
-    _write(Path(path), (json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries))
+    write_bytes(Path(path), (json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries))
 
 
-def _open(path: Path, check: _Check, faults: Faults, missing: Counter[str]) -> StoredEntries:
-    """Count in ``missing`` the entries without a field that may be missing, by its name."""
+def _open(path: Path, check: _Check, faults: Faults) -> Content:
+    """The entries, and remarks on them, which are complete when all have been read."""
+    notes: list[str] = []
+
+    def scan(file: IO[bytes]) -> _Checked:
+        missing = Counter[str]()
+        try:
+            yield from check(path, file, faults, missing)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        notes[:] = _notes(missing)
+
     try:
         copy = UnpackedCopy(path) if is_gzip(path) else None
-        readable = path if copy is None else copy.path
-        with readable.open("rb") as file:
-            return StoredEntries(readable, check(path, file, faults, missing), copy)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    return Content(StoredEntries(path if copy is None else copy.path, scan, copy), notes)
 
 
-def _check_array(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Spans:
-    for number, (start, length, entry) in enumerate(array_spans(file)):
-        faults.attempt(partial(_check_entry, path, f"entry {number}", entry, missing), Reason.field, number)
-        yield start, length
+def _check_array(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Checked:
+    try:
+        for number, (start, length, entry) in enumerate(array_spans(file)):
+            faults.attempt(partial(_check_entry, path, f"entry {number}", entry, missing), Reason.field, number)
+            yield start, length, entry
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise json_error(path, error) from error
+    except TypeError as error:
+        hint = (
+            " (this looks like an annotation file: format=coco_annotations)"
+            if isinstance(read_json(path), dict)
+            else ""
+        )
+        raise FormatError(path, None, f"expected a COCO results file, a list of predictions{hint}") from error
 
 
-def _check_lines(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Spans:
-    position = 0
-    start = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
-    file.seek(start)
-    for number, line in enumerate(file, start=1):
+def _check_lines(path: Path, file: IO[bytes], faults: Faults, missing: Counter[str]) -> _Checked:
+    position = start = 0
+    for number, whole_line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+        if len(whole_line) > _LONGEST_LINE:
+            raise FormatError(path, f"line {number}", f"has more than {_LONGEST_LINE} bytes; is it one JSON list?")
+        line = whole_line.removeprefix(BOM_UTF8) if number == 1 else whole_line
+        start += len(whole_line) - len(line)
         if line.strip():
             try:
                 entry = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise FormatError(path, f"line {number}", f"is not JSON ({error}); was it cut off?") from error
             faults.attempt(partial(_check_entry, path, f"line {number}", entry, missing), Reason.field, position)
-            yield start, len(line)
+            yield start, len(line), entry
             position += 1
         start += len(line)
 
@@ -164,15 +169,6 @@ def _check_entry(path: Path, where: str, entry: object, missing: Counter[str]) -
         raise FormatError(path, where, problem, Reason.no_mask)
 
 
-def _write(path: Path, texts: Iterable[str]) -> None:
-    gzipped = path.suffix == ".gz"
-    with (
-        replacing(path) as unfinished,
-        cast(IO[bytes], gzip.open(unfinished, "wb")) if gzipped else unfinished.open("wb") as file,
-    ):
-        file.writelines(text.encode() for text in texts)
-
-
 def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     before = "["
     for entry in entries:
@@ -181,18 +177,12 @@ def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "[]\n" if before == "[" else "]\n"
 
 
-def _unreadable(path: Path, error: Exception) -> FormatError:
-    return FormatError(path, None, f"cannot be read ({error}); check the path, and whether it is whole")
-
-
 def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    missing = Counter[str]()
-    return Content(_open_array(path, faults, missing), _notes(missing))
+    return _open(path, _check_array, faults)
 
 
 def _read_lines(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    missing = Counter[str]()
-    return Content(_open(path, _check_lines, faults, missing), _notes(missing))
+    return _open(path, _check_lines, faults)
 
 
 def _notes(missing: Counter[str]) -> tuple[str, ...]:

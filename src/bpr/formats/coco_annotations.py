@@ -5,6 +5,7 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +22,11 @@ from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
 
 _NO_CLASS: Final = 1
+_CROWDS: Final = "iscrowd=1; CVAT, datumaro and supervision write masks so: crowds=true refines them"
 
 
-def read_coco_annotations(path: str | Path, faults: Faults | None = None) -> Content:
-    """Read the masks of a COCO annotation file.
+def read_coco_annotations(path: str | Path, faults: Faults | None = None, crowds: bool = False) -> Content:
+    """Read the masks of a COCO annotation file, those of crowd regions only with ``crowds``.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives, the masks as compressed RLE; ``file_name`` is that of the
@@ -38,20 +40,21 @@ def read_coco_annotations(path: str | Path, faults: Faults | None = None) -> Con
     path, faults = Path(path), faults or Faults()
     images, annotations = _read_lists(path)
     entries: list[Entry] = []
-    crowds = boxes = 0
+    left_crowds = boxes = 0
     for number, annotation in enumerate(annotations):
         checked = faults.attempt(partial(_check_fields, path, number, annotation, images), Reason.field)
         if checked is None:
             continue
-        if checked.get("iscrowd"):
-            crowds += 1
+        if checked.get("iscrowd") and not crowds:
+            left_crowds += 1
         elif not checked.get("segmentation"):
             boxes += 1
         else:
             image = images[checked["image_id"]]
             mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
             entries += [] if mask is None else [_entry(number, checked, image, mask)]
-    left = [f"{crowds} crowd regions"] * bool(crowds) + [f"{boxes} annotations without a mask"] * bool(boxes)
+    left = [f"{left_crowds} crowd regions ({_CROWDS})"] * bool(left_crowds)
+    left += [f"{boxes} annotations without a mask"] * bool(boxes)
     return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
 
 
@@ -161,6 +164,10 @@ def _read(path: Path, _sizes: object, _ignored: object, faults: Faults) -> Conte
     return read_coco_annotations(path, faults)
 
 
+def _read_crowds(path: Path, _sizes: object, _ignored: object, faults: Faults) -> Content:
+    return read_coco_annotations(path, faults, crowds=True)
+
+
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path, place_of(entry["annotation"])
 
@@ -168,3 +175,4 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
 FORMAT: Final = PredictionFormat(
     "coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True, has_polygons=True
 )
+WITH_CROWDS: Final = replace(FORMAT, read=_read_crowds)

@@ -13,6 +13,10 @@ from bpr.formats.errors import FormatError
 
 UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 """All of them are raised by Pillow for damaged files; OSError includes its UnidentifiedImageError."""
+_MOST_PIXELS: Final = 2**32 - 1
+"""Of an image: masks of larger ones have no run-length code."""
+_DENSEST_PNG: Final = 1032
+"""Bytes of pixels that a byte of a PNG can hold: the most that Deflate gives for one."""
 _OPENING: Final = Lock()
 
 
@@ -21,15 +25,29 @@ def opened_image(path: Path) -> Iterator[PillowImage.Image]:
     """An image to be decoded in the block; `FormatError` if it cannot be opened, or the block meets damage in it."""
     try:
         with _open(path) as image:
+            _check_claim(path, image)
             yield image
     except FormatError:
         raise
     except FileNotFoundError as error:
         raise FormatError(path, None, "is missing; check the path") from error
-    except (*UNDECODABLE, ModuleNotFoundError) as error:
+    except (*UNDECODABLE, ModuleNotFoundError, MemoryError) as error:
         # With Ultralytics imported, `PIL.Image.open` looks for pi_heif where a file is no image.
         reason = "cannot identify image file" if isinstance(error, ModuleNotFoundError) else error
+        reason = "there is not enough memory" if isinstance(error, MemoryError) else reason
         raise FormatError(path, None, f"cannot be decoded ({reason}); replace the file") from error
+
+
+def _check_claim(path: Path, image: PillowImage.Image) -> None:
+    """Refuse an image that says it is larger than it can be, before any memory is taken for it."""
+    pixels = image.width * image.height
+    bands = len(image.getbands())
+    at_least = pixels * bands if bands > 1 else pixels // 8  # bytes: one channel may have a bit for each pixel
+    too_short = image.format == "PNG" and at_least > _DENSEST_PNG * path.stat().st_size
+    if pixels > _MOST_PIXELS or too_short:
+        problem = f"claims to be {(image.height, image.width)} (h, w), "
+        problem += "for which it is too short" if too_short else "more pixels than a mask can have (2**32 - 1)"
+        raise FormatError(path, None, f"{problem}; it is cut off or damaged: replace the file")
 
 
 def _open(path: Path) -> PillowImage.Image:

@@ -4,30 +4,40 @@ A file of a million predictions costs twelve bytes for each of them in memory, w
 """
 
 import gzip
+import hashlib
+import io
 import json
 import os
-import shutil
+import re
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from array import array
 from codecs import BOM_UTF8
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar, overload
+from typing import IO, Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bpr.formats.files import replacing
+from bpr.formats.files import UNREADABLE, open_unpacked, write_bytes
 from bpr.structures import Rle
 
 Item = TypeVar("Item")
 Entry = dict[str, Any]
 """One entry of a results file, as it was read."""
 
+Scan: TypeAlias = Callable[[IO[bytes]], Iterator[tuple[int, int, Any]]]
+"""Finds the entries in a file: of each the offset and the length, bytes, and itself."""
+
 _CHUNK: Final = 1 << 20
-_SPACE: Final = " \t\r\n"
+_MOST_UNPACKED: Final = 1 << 30
+"""Bytes of a gzipped file, unpacked."""
+_MOST_TIMES: Final = 100
+"""How many times as large a gzipped file may become, beyond that."""
+_NO_SPACE: Final = re.compile(r"[^ \t\r\n]")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -54,53 +64,104 @@ class StoredEntries(LazySequence[Entry]):
 
     It keeps no open file, so that threads and processes (forked or spawned) may share it.
 
+    Where they are is found, and all are checked, when they are first read from the first to the last one; by whatever
+    needs their number or one of them, if nothing did before.
+
     Args:
         path: An uncompressed file, which must not change as long as this is used.
-        spans: Of each entry, the offset in the file and the length, bytes.
+        scan: Of each entry in the opened file, in order, the offset and the length, bytes, and itself; raises what is
+            wrong with the file. It reads to the end.
         owner: Kept alive as long as this; for a temporary file, what removes it.
     """
 
-    def __init__(self, path: Path, spans: Iterable[tuple[int, int]], owner: object = None) -> None:
-        starts, lengths = array("q"), array("l")
-        for start, length in spans:
-            starts.append(start)
-            lengths.append(length)
-        self._path, self._owner = path, owner
-        self._starts, self._lengths = np.array(starts, np.int64), np.array(lengths, np.int32)
+    def __init__(self, path: Path, scan: Scan, owner: object = None) -> None:
+        self._path, self._scan, self._owner = path, scan, owner
+        self._found: _Index | None = None
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._index.starts)
 
     def __iter__(self) -> Iterator[Entry]:
         """Parse all entries, in one pass over the file."""
-        return self.take(range(len(self)))
+        return self._first_pass() if self._found is None else self.take(range(len(self)))
 
     def take(self, numbers: Iterable[int]) -> Iterator[Entry]:
         """Parse the entries of these numbers (0-based), in this order; the file is opened once."""
+        index = self._index
         with self._path.open("rb") as file:
             for number in numbers:
-                file.seek(self._starts[number])
-                yield json.loads(file.read(int(self._lengths[number])))
+                file.seek(index.starts[number])
+                yield json.loads(file.read(int(index.lengths[number])))
+
+    @property
+    def content(self) -> str:
+        """Digest of all bytes of the file: BLAKE2b, hexadecimal."""
+        return self._index.content
+
+    @property
+    def _index(self) -> "_Index":
+        if self._found is None:
+            for _ in self._first_pass():
+                pass
+        assert self._found is not None
+        return self._found
+
+    def _first_pass(self) -> Iterator[Entry]:
+        starts, lengths = array("q"), array("l")
+        raw = _HashedFile(self._path)
+        with io.BufferedReader(raw, _CHUNK) as file:
+            for start, length, entry in self._scan(file):
+                starts.append(start)
+                lengths.append(length)
+                yield entry
+        self._found = _Index(np.array(starts, np.int64), np.array(lengths, np.int32), raw.hash.hexdigest())
 
     def _make(self, position: int) -> Entry:
         return next(self.take([position]))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_owner": None}  # the process that made the file removes it
+        """What other processes need; the one that made a temporary file removes it."""
+        return {"_path": self._path, "_found": self._index, "_scan": None, "_owner": None}
+
+
+class _Index(NamedTuple):
+    """Of each entry the offset in the file and the length, bytes; and the digest of the file."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    content: str
+
+
+class _HashedFile(io.FileIO):
+    """A file that is read once from its start to its end, and hashed on the way."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.hash = hashlib.blake2b()
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer) or 0
+        self.hash.update(memoryview(buffer)[:count])
+        return count
 
 
 class UnpackedCopy:
     """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
 
     Raises:
-        OSError, EOFError, zlib.error: If it is not gzipped, or cut off; nothing is left behind.
+        OSError, EOFError, zlib.error: If it is not gzipped, cut off, or far larger than such files are; nothing is left
+            behind.
     """
 
     def __init__(self, gzipped: Path) -> None:
         with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
             self.path = Path(copy.name)
             weakref.finalize(self, _remove, self.path, os.getpid())
-            shutil.copyfileobj(source, copy, _CHUNK)
+            most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
+            while chunk := source.read(_CHUNK):
+                copy.write(chunk)
+                if copy.tell() > most:
+                    raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
 
 
 def array_spans(file: IO[bytes], member: str | None = None) -> Iterator[tuple[int, int, object]]:
@@ -131,9 +192,18 @@ def first_member(path: Path, *members: str) -> str | None:
     What comes after it is not looked at.
     """
     try:
-        with path.open("rb") as file:
+        with open_unpacked(path) as file:
             return _Scanner(file).enter(*members)
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+    except (*UNREADABLE, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def first_item(path: Path) -> object:
+    """The first item of a file that is a JSON array; None if it has none, or is no such file."""
+    try:
+        with open_unpacked(path) as file:
+            return next(array_spans(file), (0, 0, None))[2]
+    except (*UNREADABLE, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -145,16 +215,24 @@ def masks_by_file(entries: Iterable[Mapping[str, Any]], file: str, place: str) -
     return found
 
 
-def rewrite_items(source: Path, target: Path, member: str, changed: Mapping[int, bytes]) -> None:
-    """Write a JSON file with other items in the array ``member``, by their number; all else is kept byte for byte."""
-    content = source.read_bytes()
-    with source.open("rb") as file, replacing(target) as unfinished, unfinished.open("wb") as output:
+def rewrite_items(source: Path, target: Path, member: str | None, changed: Mapping[int, bytes]) -> None:
+    """Write a JSON file with other items, by their number, in an array; all else is kept byte for byte.
+
+    The array is the ``member`` of an object or, without, the whole file. Both files are gzipped or not.
+    """
+
+    def parts() -> Iterator[bytes]:
         end = 0
-        for number, (start, length, _) in enumerate(array_spans(file, member)):
-            if number in changed:
-                output.write(content[end:start] + changed[number])
-                end = start + length
-        output.write(content[end:])
+        with open_unpacked(source) as file:
+            content = file.read()
+            file.seek(0)
+            for number, (start, length, _) in enumerate(array_spans(file, member)):
+                if number in changed:
+                    yield content[end:start] + changed[number]
+                    end = start + length
+        yield content[end:]
+
+    write_bytes(target, parts())
 
 
 class _Scanner:
@@ -171,10 +249,10 @@ class _Scanner:
     def peek(self) -> str:
         """The next non-whitespace character, not consumed; empty at the end."""
         while True:
-            while self._at < len(self._text):
-                if self._text[self._at] not in _SPACE:
-                    return self._text[self._at]
-                self._at += 1
+            if found := _NO_SPACE.search(self._text, self._at):
+                self._at = found.start()
+                return found[0]
+            self._at = len(self._text)
             if not self._more():
                 return ""
 
@@ -223,6 +301,8 @@ class _Scanner:
                 offset = self._before + problem.pos
                 if not self._more():
                     raise self.error(problem.msg, offset) from problem
+            except ValueError as problem:
+                raise self.error(str(problem)) from problem  # a number of more digits than Python reads
             else:
                 if end < len(self._text) or not self._more():  # a number may go on in the next chunk
                     end = min(end, len(self._text))
@@ -230,7 +310,7 @@ class _Scanner:
         span = self._text[self._at : end]
         start, self._at = self._before + self._at, end
         if not span.isascii():
-            parsed = json.loads(span.encode("latin-1").decode("utf-8"))
+            parsed = json.loads(span.encode("latin-1").decode("utf-8", "surrogatepass"))  # as `json.load` does
         return start, len(span), parsed
 
     def error(self, message: str, offset: int | None = None) -> json.JSONDecodeError:
@@ -251,12 +331,6 @@ class _Scanner:
         self._before += self._at
         self._text, self._at = self._text[self._at :] + chunk.decode("latin-1"), 0
         return bool(chunk)
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
 
 
 def _remove(path: Path, process: int) -> None:

@@ -1,6 +1,6 @@
 """Bad entries and images: each stops a run, or leaves its masks as they came, with the reason kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ class Faults:
 
     def __init__(self, on_error: OnError | None = None) -> None:
         self.on_error, self.found = on_error, list[Fault]()
+        self._positions = set[int]()
 
     @property
     def keeps(self) -> bool:
@@ -49,14 +50,16 @@ class Faults:
         return self.on_error is OnError.keep
 
     @property
-    def positions(self) -> frozenset[int]:
-        """The entries that are bad, of those that were read."""
-        return frozenset(fault.position for fault in self.found if fault.position is not None)
+    def positions(self) -> Set[int]:
+        """The entries that are bad, of those that have been read by now."""
+        return self._positions
 
     def attempt(
         self, work: Callable[[], Result], reason: Reason, position: int | None = None, masks: int = 1
     ) -> Result | None:
         """Do ``work`` on one entry or image: its result, or None where it is bad and left as it came.
+
+        An entry that was found bad before is not counted again.
 
         Args:
             work: Raises `FormatError` if the entry or image cannot be used.
@@ -75,5 +78,8 @@ class Faults:
             problem = error.problem or str(error)
             if not self.keeps:
                 raise FormatError(error.place, None, problem + _REMEDY, error.reason) from error
-            self.found.append(Fault(error.reason or reason, error.place, problem, masks, position))
+            if position is None or position not in self._positions:
+                self.found.append(Fault(error.reason or reason, error.place, problem, masks, position))
+            if position is not None:
+                self._positions.add(position)
             return None

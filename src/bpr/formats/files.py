@@ -1,14 +1,21 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
+import gzip
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Final
+from typing import IO, Final, cast
+
+from bpr.formats.errors import FormatError
+
+UNREADABLE: Final = (OSError, EOFError, zlib.error)
+"""What reading a file raises where it is missing, or gzipped and damaged."""
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
@@ -19,12 +26,29 @@ def visible_files(folder: Path) -> list[Path]:
 
     What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
     an image but is none.
+
+    Raises:
+        FormatError: If a folder cannot be read, so that nothing in it would be missed in silence.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        problem = f"cannot be read ({error.strerror}); make it readable, or move it out of the folder"
+        raise FormatError(str(error.filename), None, problem) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def files_in(path: Path, suffix: str) -> dict[str, Path]:
@@ -45,6 +69,17 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     if inside.parts[:1] in ((), ("..",)):
         raise ValueError(f"{given} leads out of the folder; put the file into it")
     return inside
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def open_unpacked(path: Path) -> IO[bytes]:
+    """Open a file to read what is in it, or in it gzipped; one of `UNREADABLE`, here or later, if that fails."""
+    return cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb")
 
 
 @contextmanager
@@ -79,6 +114,15 @@ def sweep(path: Path) -> None:
 def _prefix(path: Path) -> str:
     """How the names of `replacing` begin: with the name, which may be too long, and a digest of all of it."""
     return f"{path.name[:40]}.{hashlib.blake2b(os.fsencode(path.name), digest_size=4).hexdigest()}-"
+
+
+def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file by way of `replacing`, gzipped if its name ends in ``.gz``."""
+    with (
+        replacing(path) as unfinished,
+        cast(IO[bytes], gzip.open(unfinished, "wb")) if path.suffix == ".gz" else unfinished.open("wb") as file,
+    ):
+        file.writelines(parts)
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

@@ -6,33 +6,35 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import files_in
+from bpr.formats.files import UNREADABLE, files_in, open_unpacked
+
+_LARGEST: Final = 2**63 - 1
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; `FormatError` if it is missing or no JSON."""
+    """The content of a JSON file, gzipped or not; `FormatError` if it is missing or no JSON."""
     try:
-        with path.open("rb") as file:
+        with open_unpacked(path) as file:
             return json.load(file)
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read ({error.strerror}); check the path") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise json_error(path, error) from error
 
 
 def holds_object(path: Path) -> bool:
-    """Whether a UTF-8 file starts as a JSON object does; `OSError` if it cannot be read."""
-    with path.open("rb") as file:
+    """Whether a UTF-8 file, gzipped or not, starts as a JSON object does; one of `UNREADABLE` if it cannot be read."""
+    with open_unpacked(path) as file:
         return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
 def may_be_json(path: Path) -> bool:
-    """Whether a UTF-8 file is empty or starts as a JSON array or object does; `OSError` if it cannot be read."""
-    with path.open("rb") as file:
+    """The same of a file that is empty or starts as a JSON array or object does."""
+    with open_unpacked(path) as file:
         start = file.read(4096).removeprefix(BOM_UTF8).lstrip()
     return not start or start.startswith((b"[", b"{"))
 
@@ -46,6 +48,12 @@ def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) 
         else:
             faults.attempt(partial(read_json, file), Reason.mask)
     return chosen
+
+
+def unreadable(path: Path, error: Exception) -> FormatError:
+    """The error that a file is missing, or gzipped and damaged."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return FormatError(path, None, f"cannot be read ({reason}); check the path, and whether it is whole")
 
 
 def json_error(path: Path, error: Exception) -> FormatError:
@@ -63,22 +71,24 @@ def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[typ
     if not isinstance(value, kinds) or isinstance(value, bool):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise FormatError(path, where, f"'{name}' must be {expected}, got {value!r:.60}")
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise FormatError(path, where, f"'{name}' must be a number of 64 bits, got {value!r:.60}")
     return value
 
 
 def get_id(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...] = (int, str)) -> Any:
     """A field such as of `get_field`; a float that is a whole number counts as one."""
     value = entry.get(name) if isinstance(entry, dict) else None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST:
         return int(value)
     return get_field(path, where, entry, name, kinds)
 
 
-def get_score(path: Path, where: str, entry: Mapping[str, Any]) -> float:
-    """The field ``score``, a finite number; `FormatError` if it is missing or anything else."""
-    value: float = get_field(path, where, entry, "score", (int, float))
+def get_score(path: Path, where: str, entry: Mapping[str, Any], name: str = "score") -> float:
+    """The field ``score``, or that of another ``name``, a finite number; `FormatError` if it is missing or else."""
+    value: float = get_field(path, where, entry, name, (int, float))
     if isinstance(value, float) and not math.isfinite(value):
-        raise FormatError(path, where, f"score must be a finite number, got {value}")
+        raise FormatError(path, where, f"{name} must be a finite number, got {value}")
     return value
 
 

@@ -137,13 +137,18 @@ def _locate(
 ) -> tuple[str, Size]:
     """Name and (h, w) of the image of a file."""
     image = images.only(name_from(name, content["imagePath"]), file, "imagePath")
-    return image, _size(content) or sizes[image]
+    return image, _size(file, content) or sizes[image]
 
 
-def _size(content: Mapping[str, Any]) -> Size | None:
-    """(h, w) of the image, if it is known."""
+def _size(file: Path, content: Mapping[str, Any]) -> Size | None:
+    """(h, w) of the image, if it is known; `FormatError` if there is no such image."""
     height, width = content.get("imageHeight"), content.get("imageWidth")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    if not isinstance(height, int) or not isinstance(width, int):
+        return None
+    if height < 1 or width < 1:
+        problem = f"imageHeight and imageWidth must be at least 1 px, got {height} and {width}"
+        raise FormatError(file, None, f"{problem}; take them out to have the size of the image")
+    return height, width
 
 
 def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:

@@ -27,8 +27,9 @@ def draw(file: Path, number: int, shape: Mapping[str, Any], size: Size) -> Rle:
             raise ValueError("the points must be finite numbers")
         if shape.get("shape_type") != "mask":
             return rle_codec.from_segmentation([points.ravel().tolist()], size)
-        (x1, y1), (x2, y2) = points.astype(int).tolist()
-        return rle_codec.encode(_decode_crop(shape.get("mask")), (x1, y1, x2 + 1, y2 + 1), size)
+        (x1, y1), (x2, y2) = [[int(value) for value in point] for point in points.tolist()]
+        window = (x1, y1, x2 + 1, y2 + 1)
+        return rle_codec.encode(_decode_crop(shape.get("mask"), window, size), window, size)
     except (TypeError, OverflowError, *UNDECODABLE) as error:
         raise FormatError(file, place_of(number), f"has no mask in an image of {size} (h, w): {error}") from error
 
@@ -56,13 +57,19 @@ def place_of(number: int) -> str:
     return f"shapes[{number}]"
 
 
-def _decode_crop(text: object) -> Mask:
-    """The (h, w) mask in a PNG in base64."""
+def _decode_crop(text: object, window: Window, size: Size) -> Mask:
+    """The mask in a PNG in base64, which must have the extent of its window, inside of an image of ``size`` (h, w)."""
     if not isinstance(text, str):
         raise ValueError(f"'mask' must be a PNG in base64, got {type(text).__name__}")
+    x1, y1, x2, y2 = window
     try:
         with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+            if (image.height, image.width) != (y2 - y1, x2 - x1) or not (x2 <= size[1] and y2 <= size[0]):
+                found = f"a mask of {(image.height, image.width)} does not fit window {window} of {size}"
+                raise ValueError(f"{found} (h, w)")
             return np.asarray(image.convert("L"), np.bool_)
+    except (PillowImage.DecompressionBombError, MemoryError) as error:
+        raise ValueError(f"it is too large ({error})") from error
     except ModuleNotFoundError as error:  # see `bpr.formats.decoding.opened_image`
         raise ValueError("cannot identify image file") from error
 

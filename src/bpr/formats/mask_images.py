@@ -1,6 +1,5 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -9,21 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
-from bpr.formats.decoding import opened_image
+from bpr.formats import sam_metadata
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing, visible_files
+from bpr.formats.files import copy_file, visible_files
+from bpr.formats.label_images import VOC_VOID, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.structures import Rle
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
-VOC_VOID: Final = 255
-"""Value of the outlines of objects in the label images of PASCAL VOC."""
 _LOSSY_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
 
 
@@ -51,7 +49,8 @@ def read_mask_images(
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
-        and ``score`` are 1; ``mask_file`` is the file, ``value`` the value in it (None for a file with one mask).
+        is 1, and ``score`` that of `bpr.formats.sam_metadata` or 1; ``mask_file`` is the file, ``value`` the value in
+        it (None for a file with one mask).
         Notes on soft masks and on what looks like void.
 
     Raises:
@@ -62,6 +61,7 @@ def read_mask_images(
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
     files = _mask_files(folder)
+    scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
         found = faults.attempt(partial(_read_file, path, name, images, ignore_label), Reason.mask)
@@ -70,7 +70,7 @@ def read_mask_images(
         image, masks, remarkable = found
         (soft if None in masks else void).extend([name] if remarkable else [])
         for value, mask in masks.items():
-            entry = {"image_id": image, "category_id": 1, "score": 1.0, "segmentation": rle_codec.encode(mask)}
+            entry = {"image_id": image, "category_id": 1, "score": scores.get(path, 1.0), "segmentation": mask}
             entries.append({**entry, "mask_file": name, "value": value})
     if not files:
         refuse_lossy_masks(folder)
@@ -91,41 +91,45 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
     to the last one in the order of the values. Values that are no instance stay as they are; files without one, or that
-    were bad, are copied.
+    were bad, are copied. SAM's ``metadata.csv`` comes along, with area and box of the masks that changed.
     ``source`` is the folder that they were read from; ``folder`` is made if it is missing.
     """
     source, per_file = Path(source), defaultdict[str, list[Mapping[str, Any]]](list)
     for entry in entries:
         per_file[entry["mask_file"]].append(entry)
-    for path in _mask_files(source):
+    folder, changed = Path(folder), defaultdict[Path, dict[str, Rle]](dict)
+    files = _mask_files(source)
+    for path in files:
         name = path.relative_to(source).as_posix()
         of_file = per_file[name]
         if not of_file:
-            with replacing(Path(folder) / name) as unfinished:
-                shutil.copyfile(path, unfinished)
+            copy_file(path, folder / name)
             continue
         before, whole = read_labels(path), of_file[0]["value"] is None
         painted = _mask_image(before, of_file) if whole else _label_image(before, of_file)
-        _save_like(path, painted, Path(folder) / name)
-
-
-def read_labels(path: Path) -> NDArray[Any]:
-    """(h, w): the values of an image with one channel, of a palette image the indices; else `FormatError`."""
-    with opened_image(path) as image:
-        array = np.asarray(image)
-    if array.ndim != 2:
-        problem = f"must have one channel, got shape {array.shape}; colours are no labels, save a grey or palette image"
-        raise FormatError(path, None, problem)
-    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+        save_like(path, painted, folder / name)
+        if whole and not np.array_equal(painted, before):
+            changed[path.parent][path.name] = of_file[0]["segmentation"]
+    for parent in {path.parent for path in files}:
+        metadata = parent / sam_metadata.NAME
+        if metadata.is_file():
+            sam_metadata.write_metadata(folder / metadata.relative_to(source), changed[parent], metadata)
 
 
 def _mask_files(folder: Path) -> list[Path]:
     return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
 
 
+def _scores(files: Iterable[Path]) -> dict[Path, float]:
+    """By mask file, where SAM's ``metadata.csv`` beside it has one."""
+    folders = {path.parent for path in files}
+    known = ((parent, sam_metadata.read_scores(parent / sam_metadata.NAME)) for parent in folders)
+    return {parent / name: score for parent, scores in known for name, score in scores.items()}
+
+
 def _read_file(
     path: Path, name: str, images: ImageNames, ignore_label: int | None
-) -> tuple[str, dict[int | None, NDArray[np.bool_]], bool]:
+) -> tuple[str, dict[int | None, Rle], bool]:
     """The image of a file, its masks by value, and whether to remark on it: as soft, or for what may be void."""
     image, labelled = _image_of(path, name, images)
     values = read_labels(path)
@@ -133,7 +137,7 @@ def _read_file(
         masks = _split_labels(path, values, ignore_label)
         return image, masks, ignore_label is None and _looks_like_void(values.dtype, masks)
     mask, is_soft = _threshold(path, values)
-    return image, {None: mask}, is_soft
+    return image, {None: rle_codec.encode(mask)}, is_soft
 
 
 def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
@@ -155,11 +159,21 @@ def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
     raise FormatError(path, None, problem, Reason.image_id)
 
 
-def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, NDArray[np.bool_]]:
+def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, Rle]:
+    """The mask of each label, of which only its own box is looked at: there may be tens of thousands."""
+    from scipy.ndimage import find_objects  # a tenth of a second
+
     if not np.issubdtype(values.dtype, np.integer):
         raise FormatError(path, None, f"is a label image of {values.dtype}, but labels are integers; save it as such")
-    labels = (int(value) for value in np.unique(values))
-    return {label: values == label for label in labels if label not in (0, ignore_label)}
+    labels, numbers = np.unique(values, return_inverse=True)
+    numbers = numbers.reshape(values.shape) + 1
+    masks: dict[int | None, Rle] = {}
+    for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
+        label = int(labels[number - 1])
+        if label not in (0, ignore_label):
+            window = columns.start, rows.start, columns.stop, rows.stop
+            masks[label] = rle_codec.encode(numbers[rows, columns] == number, window, values.shape)
+    return masks
 
 
 def _looks_like_void(dtype: np.dtype[Any], labels: Iterable[int | None]) -> bool:
@@ -210,18 +224,6 @@ def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> 
         painted[mask & (before == value)] = value
     painted[ignored] = before[ignored]
     return painted
-
-
-def _save_like(original: Path, values: NDArray[Any], target: Path) -> None:
-    """Write values with the mode and palette of the original."""
-    image = PillowImage.fromarray(values)
-    with opened_image(original) as opened:
-        if opened.mode == "P":
-            image.putpalette(opened.getpalette() or [])
-        elif opened.mode == "1":
-            image = PillowImage.fromarray(values != 0)
-    with replacing(target) as unfinished:
-        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
 
 
 def _read(path: Path, image_sizes: Callable[[], ImageSizes], ignore_label: int | None, faults: Faults) -> Content:

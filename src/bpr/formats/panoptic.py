@@ -21,7 +21,7 @@ from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry, array_spans
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import replacing, resolve_inside, write_text
+from bpr.formats.files import is_file, replacing, resolve_inside, write_text
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
 
@@ -110,7 +110,7 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
         png = _png_folder(source) / inside
         if not of_file[name]:
             annotations.append(annotation)
-            if png.is_file():
+            if is_file(png):
                 with replacing(_png_folder(path) / inside) as unfinished:
                     shutil.copyfile(png, unfinished)
             continue

@@ -11,10 +11,10 @@ from bpr.structures import Size
 
 
 class Content(NamedTuple):
-    """What was read: an entry for each prediction, and remarks for the user, a line each."""
+    """An entry for each prediction, and remarks for the user, a line each; all are there once the entries were read."""
 
     entries: Sequence[Entry]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 ImageSizes = Mapping[str, Size]

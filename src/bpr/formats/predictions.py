@@ -7,43 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
+from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry, first_member, is_gzip
+from bpr.formats.detection import FORMATS, prediction_format
+from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import files_in, visible_files
-from bpr.formats.json_fields import holds_object, may_be_json, read_json
+from bpr.formats.files import visible_files
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import Prediction, Rle, Size
 
 _log = logging.getLogger(__name__)
 
-FORMATS: Final = {
-    form.name: form
-    for form in (
-        coco.FORMAT,
-        coco.JSON_LINES,
-        coco_annotations.FORMAT,
-        cityscapes.FORMAT,
-        panoptic.FORMAT,
-        yolo.FORMAT,
-        labelme.FORMAT,
-        sam.FORMAT,
-        mask_images.FORMAT,
-    )
-}
-"""By name."""
 ANY_CLASS: Final = 1
 """Class of predictions of a format without classes."""
-
-
-_TAKEN: Final = (
-    "taken are COCO results (.json, .jsonl), annotation, panoptic, labelme and SAM files (.json), and folders "
-    "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp); "
-    "force one with format=NAME"
-)
 
 
 @dataclass(frozen=True)
@@ -54,14 +32,14 @@ class Predictions:
         path: File or folder.
         format: Of it.
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
-        notes: Remarks on what was read, a line each.
+        notes: Remarks on what was read, a line each; all are there once the entries were read.
         assumed_class: Category id of entries without one.
     """
 
     path: Path
     format: PredictionFormat
     entries: Sequence[Entry]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     assumed_class: int = ANY_CLASS
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
@@ -109,6 +87,11 @@ class Predictions:
             image = annotations.image(image_id, *self.place(number, entry))
             found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
+
+    @property
+    def content(self) -> str | None:
+        """Digest of the file, where it was taken while the entries were read."""
+        return self.entries.content if isinstance(self.entries, StoredEntries) else None
 
     def files(self) -> list[Path]:
         """All files that belong to the predictions, sorted; of a folder all that are in it but the hidden ones."""
@@ -163,11 +146,13 @@ class Predictions:
 
 def read_predictions(
     path: str | Path,
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002 (as the setting is called)
     image_sizes: Callable[[], ImageSizes] = dict,
     ignore_label: int | None = None,
     polygon_tolerance: float = 0.0,
     faults: Faults | None = None,
+    crowds: bool = False,
+    check: bool = True,
 ) -> Predictions:
     """Read predictions in any format.
 
@@ -180,18 +165,29 @@ def read_predictions(
         polygon_tolerance: px by which polygons that are written may leave the outline of a mask.
         faults: What becomes of bad entries; by default they are errors. Those that it keeps are among the entries only
             if they have a `bpr.formats.faults.Fault.position`.
+        crowds: Whether the crowd regions of COCO annotations are read too.
+        check: Whether to check `StoredEntries` now; else when they are first read from the first to the last one.
 
     Raises:
         FormatError: If it is missing, wrong or in no known format, or has no label images that could have
-            an ``ignore_label``, or no polygons for a ``polygon_tolerance``; names file, entry and remedy.
+            an ``ignore_label``, no polygons for a ``polygon_tolerance``, or no ``crowds``; names file, entry and
+            remedy.
     """
     path = Path(path)
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
+    if crowds:
+        if found is not coco_annotations.FORMAT:
+            raise FormatError(
+                path, None, f"has format {found.name}, which knows no crowds; they are of coco_annotations"
+            )
+        found = coco_annotations.WITH_CROWDS
     content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
+    if check:
+        len(content.entries)
     if not found.suffix and path.is_file():
-        found = replace(found, suffix=path.suffix)
+        found = replace(found, suffix=Path(path.name.removesuffix(".gz")).suffix)
     if polygon_tolerance:
         if not found.has_polygons:
             having = ", ".join(form.name for form in FORMATS.values() if form.has_polygons)
@@ -210,61 +206,12 @@ def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
     return found.aligned(annotations)
 
 
-def prediction_format(path: Path, name: str | None = None) -> PredictionFormat:
-    """The format of a file or folder: that of `FORMATS` which is named, or else by its content, else `FormatError`."""
-    if name is not None:
-        if name not in FORMATS:
-            raise FormatError(path, None, f"format={name} is not known; there are {', '.join(FORMATS)}")
-        return FORMATS[name]
-    if not path.exists():
-        raise FormatError(path, None, "cannot be read (no such file or folder); check the path")
-    return _folder_format(path) if path.is_dir() else _file_format(path)
-
-
 def files_of(path: Path) -> list[Path]:
     """All files that predictions are read from; only ``path`` itself if it is in no known format."""
     try:
         return [path, *Predictions(path, prediction_format(path), ()).files()]
     except FormatError:
         return [path]  # whoever reads it says what is wrong
-
-
-def _file_format(path: Path) -> PredictionFormat:
-    if (found := _format_of_one_image(path)) is not None:
-        return found
-    if panoptic.is_panoptic(path):
-        return panoptic.FORMAT
-    if coco.is_json_lines(path):
-        return coco.JSON_LINES
-    if not is_gzip(path) and not may_be_json(path):
-        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
-    if not holds_object(path):
-        return coco.FORMAT
-    if first_member(path, "images", "annotations") is None:
-        read_json(path)  # says so if it is no JSON at all
-        raise FormatError(path, None, f"is in no known format; {_TAKEN}")
-    return coco_annotations.FORMAT
-
-
-def _format_of_one_image(path: Path) -> PredictionFormat | None:
-    """The format of a JSON file that is of one image."""
-    if labelme.is_labelme_file(path):
-        return labelme.FORMAT
-    return sam.FORMAT if sam.is_sam_file(path) else None
-
-
-def _folder_format(path: Path) -> PredictionFormat:
-    if yolo.is_label_folder(path):
-        return yolo.FORMAT
-    for file in files_in(path, ".json").values():
-        if (found := _format_of_one_image(file)) is not None:
-            return found
-    if cityscapes.is_prediction_folder(path):
-        return cityscapes.FORMAT
-    if mask_images.is_mask_folder(path):
-        return mask_images.FORMAT
-    mask_images.refuse_lossy_masks(path)
-    raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 
 
 def _image_name(file_name: str) -> str:

@@ -126,13 +126,13 @@ def is_own(path: Path) -> bool:
 
 def _parents(path: Path) -> set[Path]:
     """All folders that a name is in; where it is a link, also those of what it points to."""
-    beside = path.parent.resolve()
-    return {beside, *beside.parents, *path.resolve().parents}
+    beside, itself = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))  # not `resolve`, which raises
+    return {beside, *beside.parents, *itself.parents}  # a RuntimeError where links run in circles
 
 
 def _identity(path: Path) -> _Identity | None:
     try:
-        found = path.resolve().stat()  # resolved: `new/../file` is `file`, though there is no `new` yet
+        found = os.stat(os.path.realpath(path))  # `new/../file` is `file`, though there is no `new` yet
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -1,6 +1,8 @@
-"""Masks of SAM as SA-1B has them: JSON with ``image`` and ``annotations``, one file an image; one file, or a folder.
+"""Masks of SAM, a JSON file an image; one file, or a folder of them.
 
-Only annotations whose mask changed are written anew; all else comes back byte for byte.
+A file is an object with ``image`` and ``annotations``, as in SA-1B; or the list of the automatic mask generator alone,
+as SAM's ``amg.py`` writes it, and is then named after its image. Only annotations whose mask changed are written anew;
+all else comes back byte for byte.
 """
 
 import json
@@ -11,7 +13,7 @@ from typing import Any, Final
 
 from bpr.formats.annotations import segmentation_rle
 from bpr.formats.coco_annotations import place_of, rewritten
-from bpr.formats.entries import Entry, first_member, masks_by_file, rewrite_items
+from bpr.formats.entries import Entry, first_item, first_member, masks_by_file, rewrite_items
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, files_in
@@ -25,7 +27,10 @@ _NO_CLASS: Final = 1
 
 
 def is_sam_file(path: Path) -> bool:
-    """Whether a JSON file is of one image and its masks, by its members."""
+    """Whether a JSON file is of one image and its masks, by its members or the fields of its first mask."""
+    first = first_item(path)
+    if isinstance(first, dict):
+        return {"segmentation", "predicted_iou"} <= first.keys() and "image_id" not in first
     found = first_member(path, "image", "images", "shapes", "annotations", "categories")
     return found == "image" or (
         found == "annotations" and first_member(path, "image", "images", "categories") == "image"
@@ -71,7 +76,9 @@ def read_sam(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = 
             }
             entries.append({**entry, "mask_file": name, "annotation": number})
     if not files and not faults.found:
-        problem = "is no file of SAM, nor a folder of them; they are JSON with an 'image' and its 'annotations'"
+        problem = (
+            "is no file of SAM, nor a folder of them; they are JSON with an 'image' and its 'annotations', or a list"
+        )
         raise FormatError(path, None, problem)
     return Content(entries)
 
@@ -91,30 +98,40 @@ def write_sam(path: str | Path, entries: Iterable[Mapping[str, Any]], source: st
         _, size, annotations = _read_content(file)
         changed = {}
         for number, mask in masks[name].items():
-            before = segmentation_rle(file, place_of(number), annotations[number], size)
+            before = _mask_of(file, number, annotations[number], size)
             new = rewritten(annotations[number], before, mask, place_of(number), Losses())
             if new is not None:
                 changed[number] = json.dumps(new).encode()
-        rewrite_items(file, target, "annotations", changed)
+        rewrite_items(file, target, "annotations" if size else None, changed)
 
 
-def _read_content(file: Path) -> tuple[str, Size, list[Any]]:
-    """Name and size of the image, and annotations as they are."""
+def _read_content(file: Path) -> tuple[str, Size | None, list[Any]]:
+    """Name and, unless the file is a list, size of the image, and annotations as they are."""
     content = read_json(file)
+    if isinstance(content, list):
+        return file.name, None, content
     image = get_field(file, "image", content, "image", (dict,))
     file_name = get_field(file, "image", image, "file_name", (str,))
     size = get_field(file, "image", image, "height", (int,)), get_field(file, "image", image, "width", (int,))
     return file_name, size, get_list(file, content, "annotations")
 
 
-def _mask_of(file: Path, number: int, annotation: Any, size: Size) -> Rle:
-    """The mask of an annotation, of which all fields that are used here are checked."""
+def _mask_of(file: Path, number: int, annotation: Any, size: Size | None) -> Rle:
+    """The mask of an annotation, of which all fields that are used here are checked; without ``size``, of its own."""
     where = place_of(number)
     mask = get_field(file, where, annotation, "segmentation", (dict,))
     get_field(file, where, mask, "counts", (str, list))
     if "predicted_iou" in annotation:
-        get_score(file, where, {"score": annotation["predicted_iou"]})
-    return segmentation_rle(file, where, annotation, size)
+        get_score(file, where, annotation, "predicted_iou")
+    return segmentation_rle(file, where, annotation, size or _size_of(file, where, mask))
+
+
+def _size_of(file: Path, where: str, mask: Mapping[str, Any]) -> Size:
+    """(h, w) of an RLE."""
+    size = get_field(file, where, mask, "size", (list,))
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise FormatError(file, where, f"'size' of the RLE must be [height, width], px, got {size!r:.60}")
+    return size[0], size[1]
 
 
 def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:

@@ -15,7 +15,7 @@ from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
+from bpr.formats.files import write_bytes
 from bpr.formats.json_fields import read_json
 from bpr.formats.protection import Inputs
 
@@ -102,8 +102,7 @@ def split(
             "images": [image for image in content["images"] if image["id"] in kept],
             "annotations": [a for a in content.get("annotations", []) if a["image_id"] in kept],
         }
-        with replacing(folder / annotations.name) as unfinished:
-            unfinished.write_text(json.dumps(part), encoding="utf-8")
+        write_bytes(folder / annotations.name, [json.dumps(part).encode()])
         for file_name, entries in results.items():
             coco.write_results(
                 folder / file_name, [entry for entry in entries if annotated.id_of(entry["image_id"]) in kept]

@@ -21,6 +21,7 @@ from bpr.formats.yolo_rows import LabelRow
 from bpr.structures import Size
 
 _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
+_MOST_BRACKETS: Final = 1000
 _BOX: Final = "box"
 """What is read of a row that is one."""
 
@@ -150,12 +151,16 @@ def _class_names(folder: Path) -> dict[int, str]:
     if path is None:
         return {}
     try:
-        content = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_bytes()
+        if max(map(text.count, (b"[", b"{"))) > _MOST_BRACKETS:  # each costs its parser a thousand steps
+            raise ValueError(f"it has more than {_MOST_BRACKETS} brackets; write a line for each name")
+        content = yaml.safe_load(text)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise FormatError(path, None, f"cannot be read as YAML ({' '.join(str(error).split())})") from error
     names = content.get("names") if isinstance(content, dict) else None
     pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
-    return {number: str(name) for number, name in pairs if isinstance(number, int)}
+    plain = str | int | float  # of nested ones, which aliases may make very long, none is a name
+    return {number: str(name) for number, name in pairs if isinstance(number, int) and isinstance(name, plain)}
 
 
 def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:

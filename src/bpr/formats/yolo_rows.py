@@ -13,6 +13,7 @@ from bpr.formats.polygons import Losses, trace_joined
 from bpr.structures import Rle, Size
 
 _BOX: Final = 4
+_LAST_CLASS: Final = 2**31 - 1
 _TOLERANCE: Final = 0.01
 """By which coordinates may lie outside of the image, as a part of its size; Ultralytics allows the same."""
 _DECIMALS: Final = 7
@@ -50,10 +51,9 @@ class LabelRow:
         except ValueError as error:
             problem = f"expected 'CLASS X1 Y1 X2 Y2 ...', got {text.decode(errors='replace').strip()!r:.60}"
             raise FormatError(path, where, problem) from error
-        if category < 0 or not category.is_integer():
-            raise FormatError(
-                path, where, f"the class must be a whole number from 0 on, got {category:g}", Reason.field
-            )
+        if not 0 <= category <= _LAST_CLASS or not category.is_integer():
+            problem = f"the class must be a whole number from 0 to {_LAST_CLASS}, got {category:g}"
+            raise FormatError(path, where, problem, Reason.field)
         if len(values) < _BOX:
             raise FormatError(path, where, f"expected a class and at least {_BOX} numbers, got {len(values)}")
         outside = [value for value in values if not -_TOLERANCE <= value <= 1 + _TOLERANCE]

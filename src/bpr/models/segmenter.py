@@ -13,6 +13,8 @@ from bpr.structures import Round
 STRIDE: Final = 32
 """Input sizes are multiples of this: the stride of HRNet's coarsest scale."""
 
+_LARGEST_INPUT: Final = 1 << 14
+
 PIXEL_MEAN: Final = (123.675, 116.28, 103.53)
 PIXEL_STD: Final = (58.395, 57.12, 57.375)
 
@@ -202,7 +204,9 @@ class MultiScaleHead(nn.Module):
 
 
 def check_input_size(input_size: int) -> None:
-    """Raise ValueError unless ``input_size`` is a positive multiple of 32."""
+    """Raise ValueError unless ``input_size`` is a positive multiple of 32, and no more than 16,384."""
+    if not isinstance(input_size, int) or input_size > _LARGEST_INPUT:
+        raise ValueError(f"input_size must be a whole number up to {_LARGEST_INPUT}, got {input_size!r:.60}")
     if input_size <= 0 or input_size % STRIDE:
         below = max(STRIDE, input_size // STRIDE * STRIDE)
         raise ValueError(

@@ -3,6 +3,7 @@
 Nothing in a file is ever executed: pickles are read with ``weights_only=True``.
 """
 
+import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ def resolve_checkpoint(name: str | Path) -> Path:
     """The file of a checkpoint that is given by its path, or by the name of bundled weights.
 
     Raises:
-        CheckpointError: If it is neither.
+        CheckpointError: If it is neither, or the bundled file is not the one that was shipped.
     """
     path = Path(name)
     if path.is_file():
@@ -58,12 +59,21 @@ def resolve_checkpoint(name: str | Path) -> Path:
     bundled = bundled_weights()
     if str(name) not in bundled:
         raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")
+    _check_sum(bundled[str(name)])
     return bundled[str(name)]
 
 
 def bundled_weights() -> dict[str, Path]:
     """The files of the weights that come with the package, by name."""
     return {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
+
+
+def _check_sum(path: Path) -> None:
+    """Raise CheckpointError unless bundled weights have their sum in ``SHA256SUMS``."""
+    with path.open("rb") as file:
+        line = f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}"
+    if line not in (path.parent / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
+        raise CheckpointError(f"{path}: is not the file that was shipped, by its SHA-256; install bpr again")
 
 
 def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:
@@ -224,9 +234,14 @@ def _check_finite(path: Path, entries: Mapping[str, Tensor]) -> None:
 def _entries(path: Path, contents: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, or of a bare state dict, by name."""
     entries = contents.get("state_dict", contents)
-    if not isinstance(entries, Mapping) or not all(isinstance(value, Tensor) for value in entries.values()):
+    if not isinstance(entries, Mapping) or not all(map(_is_plain, entries.values())):
         raise CheckpointError(f"{path}: no state_dict of tensors in it; give a .ckpt, .pth or .safetensors file")
     return {str(name): value for name, value in entries.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor with memory of its own: neither sparse, quantised nor without values."""
+    return isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_quantized or value.is_meta)
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any]:
@@ -238,8 +253,9 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
             f"{path}: not a checkpoint, or one that holds more than tensors and plain values; it is not "
             "read, since that could run code. Save it again with its state_dict only"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a file of torch.save, or cut off ({error}); copy it again") from error
+    except Exception as error:  # torch checks little of what a damaged file says
+        problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise CheckpointError(f"{path}: not a file of torch.save, or cut off ({problem}); copy it again") from error
     if not isinstance(contents, Mapping):
         raise CheckpointError(f"{path}: expected a dict with a state_dict, got {type(contents).__name__}")
     return contents
@@ -252,7 +268,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = opened.metadata() or {}
             entries = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         config = json.loads(metadata.get(METADATA_KEY, "null"))
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file, or cut off ({error}); copy it again") from error
     if not isinstance(config, dict):
         raise CheckpointError(f'{path}: no network config in its metadata ("{METADATA_KEY}"); use save_segmenter')

@@ -32,14 +32,20 @@ def what_counts(
     """
     beside = given.predictions.path.parent
     return {
-        "predictions": [(path.relative_to(beside).as_posix(), _content(path)) for path in given.predictions.files()],
+        "predictions": [
+            (path.relative_to(beside).as_posix(), given.predictions.content or _content(path))
+            for path in given.predictions.files()
+        ],
         "ckpt": _content(checkpoint),
         "images": [str(path.resolve()) for path in given.records.paths],
         "format": given.predictions.format.name,
         "backend": backend,
         "rounds": rounds,
         "precision": precision,
-        **{name: getattr(settings, name) for name in ("ignore_label", "exif", "input_size", "trust", "threshold")},
+        **{
+            name: getattr(settings, name)
+            for name in ("ignore_label", "crowds", "exif", "input_size", "trust", "threshold")
+        },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }
 

@@ -22,6 +22,7 @@ from bpr.formats.errors import FormatError
 from bpr.models.backends import choose_backend
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
+from bpr.models.watch import Watch
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, image_state, what_counts
@@ -194,7 +195,13 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     checkpoint = resolve_checkpoint(settings.ckpt)
     paths = settings.images, settings.predictions, settings.annotations
     given = read_input(
-        *paths, settings.format, settings.exif, settings.ignore_label, settings.polygon_tolerance, settings.on_error
+        *paths,
+        settings.format,
+        settings.exif,
+        settings.ignore_label,
+        settings.polygon_tolerance,
+        settings.on_error,
+        settings.crowds,
     )
     inputs = given.inputs(checkpoint)
     output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
@@ -224,7 +231,9 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     """
     settings, shards = run.settings, run.shards
     writer = RefinementWriter(shards.folder, shards.digest, paths_of(run.left))
-    trainer = capped_trainer(partial(make_trainer, callbacks=[writer], use_distributed_sampler=False), len(run.left))
+    watch = Watch(shards.folder, lambda: f"{run.kept()}; {run.resuming()}")
+    options = {"callbacks": [writer, watch], "use_distributed_sampler": False}
+    trainer = capped_trainer(partial(make_trainer, **options), len(run.left))
     if not run.left and not is_spread(trainer):
         return True
     if settings.threads:
@@ -236,10 +245,12 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     workers = settings.num_workers
     workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers
     datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers, settings.on_error)
-    try:
-        trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
-    except FormatError as error:
-        remedy = f"{run.resuming()}, with the image repaired or with on_error=keep"
-        raise FormatError(f"{error}. {run.kept()}; {remedy}") from error
-    trainer.strategy.barrier()
+    with watch.during(trainer):
+        try:
+            trainer.predict(refiner, datamodule=datamodule, return_predictions=False)
+        except FormatError as error:
+            remedy = f"{run.resuming()}, with the image repaired or with on_error=keep"
+            raise FormatError(f"{error}. {run.kept()}; {remedy}") from error
+        watch.wait()
+        trainer.strategy.barrier()
     return bool(trainer.is_global_zero)

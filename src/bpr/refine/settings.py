@@ -29,7 +29,7 @@ class RefineSettings:
         cache: For what backends keep.
     """
 
-    images: Path
+    images: Path | None
     predictions: Path
     annotations: Path | None
     output: Path | None
@@ -38,6 +38,7 @@ class RefineSettings:
     format: str | None
     ignore_label: int | None
     polygon_tolerance: float
+    crowds: bool
     exif: ExifUse
     on_error: OnError
     ckpt: str
@@ -89,7 +90,7 @@ class RefineSettings:
 
         Raises:
             SettingError: If a value is out of its range.
-            FormatError: If only one of images and predictions is given.
+            FormatError: If images are given without predictions.
         """
         given = dict(values)
         source, cache = given.pop("data"), Path(given.pop("paths")["cache"])
@@ -107,11 +108,10 @@ class RefineSettings:
             paths["images"] = paths["images"] or source.images
             paths["predictions"] = paths["predictions"] or source.predictions[0]
             paths["annotations"] = paths["annotations"] or (source.annotations if nothing_given else None)
-        if paths["images"] is None or paths["predictions"] is None:
-            one = Path(paths["images"] or paths["predictions"])
-            raise FormatError(one, None, "give both, images=DIR and predictions=FILE")
+        if paths["predictions"] is None:
+            raise FormatError(Path(paths["images"]), None, "give both, images=DIR and predictions=FILE")
         return cls(
-            images=Path(paths["images"]),
+            images=None if paths["images"] is None else Path(paths["images"]),
             predictions=Path(paths["predictions"]),
             annotations=None if paths["annotations"] is None else Path(paths["annotations"]),
             output=None if output is None else _named(Path(output)),

@@ -123,6 +123,9 @@ def discard_shards(folder: Path, but: str | None = None) -> None:
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)
     _begun(folder).unlink(missing_ok=True)
+    for path in folder.glob("rank*.*") if but is None else ():  # of `bpr.models.watch`, in processes that were killed
+        if path.suffix in (".alive", ".done"):
+            path.unlink(missing_ok=True)
     with suppress(OSError):  # it is not empty, or not there
         folder.rmdir()
 

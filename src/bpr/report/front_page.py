@@ -20,7 +20,7 @@ from bpr.api.refiner import Refiner
 from bpr.cli.command import add_overwrite, exit_code
 from bpr.drawing import COLOURS, outline, write_png
 from bpr.formats.protection import Inputs
-from bpr.structures import Image, Mask, Window
+from bpr.structures import Image, Mask, SettingError, Window
 from bpr.synthetic.example import example_photograph, read_example
 
 SHOWN: Final = ("astronaut.png", "coffee.png")
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
 
     def work() -> None:
+        if chosen.picture.suffix.lower() != ".png":
+            raise SettingError(f"{chosen.picture}: the picture is a PNG; let its name end in .png")
         Inputs.of([Path(chosen.ckpt)]).check_file(chosen.picture, chosen.overwrite, "FILE.png")
         refiner = Refiner.from_pretrained(chosen.ckpt)
         picture = draw_front_page([_refined(refiner, name) for name in SHOWN])

@@ -1,0 +1,60 @@
+"""Where images and masks are in the folders that data sets and tools make of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bpr.data.image_finder import IMAGE_SUFFIXES
+from bpr.formats.detection import prediction_format
+from bpr.formats.errors import FormatError
+from bpr.formats.files import visible_files
+from bpr.formats.label_images import VOC_VOID
+
+_VOC_IMAGES: Final = "JPEGImages"
+_VOC_MASKS: Final = "SegmentationObject"
+_WITH_IMAGES: Final = frozenset({"yolo", "labelme", "sam"})
+"""Formats whose folders may hold the images too; in others, images are masks."""
+
+
+class Layout(NamedTuple):
+    """Folder of images, predictions, the ``ignore_label`` of these, and remarks on what was chosen, a line each."""
+
+    images: Path
+    predictions: Path
+    ignore_label: int | None
+    notes: tuple[str, ...] = ()
+
+
+def find_layout(images: Path | None, predictions: Path, form: str | None, ignore_label: int | None) -> Layout:
+    """What is meant where ``images`` is None, or ``predictions`` a whole PASCAL VOC (``VOCdevkit/VOC2012``).
+
+    Of VOC, ``SegmentationObject`` and, unless another folder is given, ``JPEGImages`` are taken, and 255 is void. Else,
+    images are in a folder ``images`` in or beside the predictions or their folder, or beside the file itself.
+
+    Raises:
+        FormatError: If images are not given, and there are none in these places.
+    """
+    if all((predictions / name).is_dir() for name in (_VOC_IMAGES, _VOC_MASKS)):
+        own = images is None or images.resolve() == predictions.resolve()
+        folder = predictions / _VOC_IMAGES if images is None or own else images
+        void = VOC_VOID if ignore_label is None else ignore_label
+        note = f"PASCAL VOC: masks of {_VOC_MASKS}, images of {folder}, void {void}"
+        return Layout(folder, predictions / _VOC_MASKS, void, (note,))
+    if images is not None:
+        return Layout(images, predictions, ignore_label)
+    places = list(dict.fromkeys(_places(predictions, form)))
+    for place in places:
+        if any(file.suffix.lower() in IMAGE_SUFFIXES for file in visible_files(place)):
+            return Layout(place, predictions, ignore_label, (f"images are taken from {place}",))
+    looked = ", ".join(map(str, places))
+    raise FormatError(predictions, None, f"no images were found in {looked}; give images=DIR")
+
+
+def _places(predictions: Path, form: str | None) -> Iterator[Path]:
+    folder = predictions if predictions.is_dir() else predictions.parent
+    yield folder / "images"
+    yield folder.resolve().parent / "images"
+    if predictions.is_dir():
+        yield folder.resolve().parents[min(1, len(folder.resolve().parents) - 1)] / "images"
+    if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
+        yield folder

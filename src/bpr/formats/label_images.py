@@ -1,0 +1,76 @@
+"""One label image: an integer for each pixel, as grey values, as indices of a palette, or as colours of PASCAL VOC."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from bpr.formats.decoding import opened_image
+from bpr.formats.errors import FormatError
+from bpr.formats.files import replacing
+
+VOC_VOID: Final = 255
+"""Value of the outlines of objects in the label images of PASCAL VOC."""
+
+
+def _voc_colours() -> NDArray[np.uint8]:
+    """(256, 3): the colour of each value, whose bits are dealt out to red, green and blue, the highest bits first."""
+    values = np.arange(256)[:, None]
+    channels = np.arange(3)
+    return sum(((values >> (3 * bit + channels) & 1) << (7 - bit) for bit in range(8)), np.zeros((256, 3), int)).astype(
+        np.uint8
+    )
+
+
+VOC_COLOURS: Final = _voc_colours()
+"""(256, 3) uint8, RGB, by value; as the devkit of PASCAL VOC (Everingham et al., 2010) has them in its palette."""
+
+
+def read_labels(path: Path) -> NDArray[Any]:
+    """(h, w): the values of an image with one channel, of a palette image the indices; else `FormatError`.
+
+    An image in `VOC_COLOURS` alone has the values of these, as CVAT and datumaro write label images.
+    """
+    with opened_image(path) as image:
+        array = np.asarray(image)
+    if array.ndim != 2:
+        values = _values_of(array)
+        if values is not None:
+            return values
+        problem = (
+            f"must have one channel, got shape {array.shape}; colours are no labels, unless they are those of PASCAL"
+        )
+        raise FormatError(path, None, f"{problem} VOC: save a grey or palette image")
+    return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def save_like(original: Path, values: NDArray[Any], target: Path) -> None:
+    """Write (h, w) values with the mode and palette of the original."""
+    image = PillowImage.fromarray(values)
+    with opened_image(original) as opened:
+        if opened.mode == "P":
+            image.putpalette(opened.getpalette() or [])
+        elif opened.mode == "RGB":
+            image = PillowImage.fromarray(VOC_COLOURS[values])
+        elif opened.mode == "1":
+            image = PillowImage.fromarray(values != 0)
+    with replacing(target) as unfinished:
+        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
+
+
+def _values_of(colours: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """(h, w) values of an (h, w, 3) uint8 image in `VOC_COLOURS`; None if it is another one."""
+    if colours.dtype != np.uint8 or colours.shape[2:] != (3,):
+        return None
+    codes, known = (_coded(each) for each in (colours, VOC_COLOURS))
+    order = np.argsort(known)
+    places = np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)
+    values = order[places].astype(np.uint8)
+    return values if np.array_equal(known[values], codes) else None
+
+
+def _coded(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+    return np.asarray(red << 16 | green << 8 | blue)

@@ -1,0 +1,1 @@
+"""Services that refine masks inside of other programs."""

@@ -1,0 +1,143 @@
+"""Arguments of the scripts, made ready for Hydra and checked in people's terms before it sees them."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, ValidationError
+
+from bpr.structures import SettingError
+
+_INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
+_PATHS: Final = frozenset({"images", "predictions", "annotations", "output", "ckpt", "path", "root", "dir"})
+"""Settings that are paths, by the last part of their names; those of ``paths`` are too."""
+_LIST: Final = "a list"
+_KINDS: Final = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "bool": "true or false",
+    "ListConfig": _LIST,
+    "not Optional": "a value",
+}
+"""What people call the kinds that OmegaConf's errors name."""
+_GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
+"""What may be chosen beside the settings of a schema."""
+
+
+def prepared(arguments: Sequence[str], schema: type) -> list[str]:
+    """Arguments of a script for Hydra, which is stricter than people expect.
+
+    Paths are quoted where Hydra's grammar needs it (``images=dir (1)``), and ``experiment=null`` becomes
+    ``~experiment``: Hydra takes null for a group in files, but not on the command line.
+
+    Args:
+        arguments: Of the command line.
+        schema: `bpr.config.RefineConf` or `TrainConf`.
+
+    Raises:
+        SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.
+    """
+    sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
+    result = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and re.fullmatch(r"[\w.]+", key):
+            _check_value(argument, _check_known(key, schema))
+        if argument in ("experiment=null", "debug=null"):
+            result.append(f"~{key}")
+        elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
+            text = _INTERPOLATION.sub(r"\1\1\\${", value) if Path(value).exists() else value
+            result.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
+        else:
+            result.append(argument)
+    return result
+
+
+def without_run_folder(arguments: Sequence[str]) -> list[str]:
+    """Arguments of ``refine.py`` for Hydra, so that it makes no folder of the run where ``output`` is given.
+
+    Nor does it write settings and log then. A sweep and who gives ``hydra.run.dir`` get their folders.
+    """
+    result = list(arguments)
+    given = [number for number, argument in enumerate(result) if re.match(r"\+*output=(?!null$)", argument)]
+    asked = ("-m", "--multirun", "hydra.run.dir=", "hydra.mode=", "hydra.output_subdir=", "hydra/job_logging=")
+    if given and not any(argument.startswith(asked) for argument in result):
+        here = given[-1] + 1  # beside the other settings: Hydra takes none after a flag that they stand before
+        result[here:here] = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+    return result
+
+
+def _is_path(key: str) -> bool:
+    *before, last = key.lstrip("+").split(".")
+    return last in _PATHS or before == ["paths"]
+
+
+def _needs_quotes(argument: str, path: Path, sweeps: bool) -> bool:
+    """Whether Hydra would not take the value of an argument for the path that it is."""
+    value = argument.partition("=")[2]
+    if _INTERPOLATION.search(value) and path.exists():
+        return True
+    try:
+        override = OverridesParser.create().parse_override(argument)
+        taken = None if override.is_sweep_override() else override.value()
+    except HydraException:
+        return True
+    if override.is_sweep_override():
+        return not sweeps or path.exists()
+    if taken is None or taken == value:
+        return False
+    return path.exists() or isinstance(taken, bool | int | float) or taken == value.strip()
+
+
+def _check_known(key: str, schema: type) -> DictConfig | None:
+    """What a dotted name is a setting of; None where a schema does not know what there is.
+
+    `SettingError` if it leads to nothing.
+    """
+    node: Any = OmegaConf.structured(schema)
+    parts = key.split(".")
+    for number, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or (number == 0 and part in _GROUPS):
+            return None
+        known = [str(name) for name in node if name != "_target_"]
+        if part not in known:
+            near = difflib.get_close_matches(part, known, 1)
+            meant = f"did you mean {'.'.join([*parts[:number], near[0]])}?" if near else "--cfg job prints all"
+            raise SettingError(f"{key} is not a setting: {meant}")
+        parent, node = node, None if OmegaConf.is_missing(node, part) else node[part]
+    return None if isinstance(node, DictConfig) else parent
+
+
+def _check_value(argument: str, parent: DictConfig | None) -> None:
+    """`SettingError` if the value of ``KEY=VALUE`` is none that ``parent``, a part of a schema, takes for it."""
+    key, _, text = argument.partition("=")
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return
+    if parent is None or _is_path(key) or override.is_sweep_override():
+        return
+    name, value = key.rpartition(".")[2], override.value()
+    if (problem := _problem(parent, name, value)) is not None:
+        if problem == _LIST:
+            items = _problem(parent, name, [value])
+            problem = f"a list, {key}=[{text}]," if items is None else f"a list in brackets, each {items},"
+        optional = " or null" if value is not None and _problem(parent, name, None) is None else ""
+        raise SettingError(f"{key} must be {problem}{optional}, got {text}".replace(",,", ","))
+
+
+def _problem(parent: DictConfig, name: str, value: object) -> str | None:
+    """What a setting must be that cannot have this value, for people; None if it can."""
+    try:
+        parent.copy()[name] = value
+    except ValidationError as error:
+        text = str(error).split("\n")[0]
+        if names := re.search(r"expected one of \[(.*)\]", text):
+            return f"one of {names[1]}"
+        return next((words for kind, words in _KINDS.items() if kind in text), f"of another kind ({text})")
+    return None

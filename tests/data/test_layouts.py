@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr.data.layouts import Layout, find_layout
+from bpr.formats.errors import FormatError
+from bpr.refine.inputs import read_input
+
+FROM_TOOLS = Path(__file__).parents[1] / "formats" / "from_tools"
+
+
+def save(path, pixels=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ones((20, 30), np.uint8) if pixels is None else pixels).save(path)
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def annotations(file_name):
+    image = {"id": 1, "width": 30, "height": 20, "file_name": file_name}
+    polygon = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[2, 2, 20, 2, 20, 15]]}
+    return {"images": [image], "annotations": [polygon], "categories": [{"id": 1, "name": "a"}]}
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """``VOCdevkit/VOC2012`` with an object in a void ring, and what else is there."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    labels = np.zeros((20, 30), np.uint8)
+    labels[3:15, 3:20], labels[4:14, 4:19] = 255, 1
+    save(root / "SegmentationObject" / "2007_000032.png", labels)
+    save(root / "SegmentationClass" / "2007_000032.png", labels)
+    save(root / "JPEGImages" / "2007_000032.jpg")
+    save(root / "JPEGImages" / "2007_000033.jpg")
+    write(root / "Annotations" / "2007_000032.xml", "<annotation/>")
+    return root
+
+
+@pytest.mark.parametrize("images", ["none", "root", "folder"])
+def test_a_whole_pascal_voc_is_taken_with_its_void(voc, images):
+    folder = {"none": None, "root": voc, "folder": voc / "JPEGImages"}[images]
+    given = read_input(folder, voc)
+    (entry,) = given.predictions.entries
+    assert (entry["mask_file"], entry["value"]) == ("2007_000032.png", 1)
+    assert given.records.paths == [voc / "JPEGImages" / "2007_000032.jpg"]
+    assert given.notes[0] == f"PASCAL VOC: masks of SegmentationObject, images of {voc / 'JPEGImages'}, void 255"
+
+
+def test_other_images_and_another_void_of_pascal_voc_are_taken_as_given(voc, tmp_path):
+    save(tmp_path / "others" / "2007_000032.jpg")
+    layout = find_layout(tmp_path / "others", voc, None, 7)
+    assert layout[:3] == (tmp_path / "others", voc / "SegmentationObject", 7)
+
+
+@pytest.mark.parametrize(
+    ("labels", "image", "file_name", "expected"),
+    [
+        ("annotations/instances_default.json", "images/sub/a.jpg", "sub/a.jpg", "images"),  # CVAT
+        ("train/_annotations.coco.json", "train/a_jpg.rf.0.jpg", "a_jpg.rf.0.jpg", "train"),  # Roboflow
+        ("instances.json", "images/a.jpg", "a.jpg", "images"),
+    ],
+)
+def test_the_images_of_annotations_are_found_beside_them(tmp_path, labels, image, file_name, expected):
+    save(tmp_path / image)
+    given = read_input(None, write(tmp_path / labels, annotations(file_name)))
+    assert given.records.paths == [tmp_path / image]
+    assert given.notes[0] == f"images are taken from {tmp_path / expected}"
+
+
+@pytest.mark.parametrize("predictions", [".", "labels", "labels/train"])
+def test_the_images_of_a_data_set_of_ultralytics_are_found(tmp_path, predictions):
+    save(tmp_path / "images" / "train" / "a.jpg")
+    write(tmp_path / "labels" / "train" / "a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    write(tmp_path / "data.yaml", "names: [b]\ntrain: images/train\n")
+    given = read_input(None, tmp_path / predictions)
+    assert given.images == tmp_path / "images"
+    assert given.predictions.entries[0]["class_name"] == "b"
+    assert given.records.paths == [tmp_path / "images" / "train" / "a.jpg"]
+
+
+def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path):
+    save(tmp_path / "a.png")
+    shape = {"label": "x", "points": [[2, 2], [20, 2], [20, 15]], "shape_type": "polygon"}
+    write(tmp_path / "a.json", {"shapes": [shape], "imagePath": "a.png", "imageHeight": 20, "imageWidth": 30})
+    assert find_layout(None, tmp_path, None, None) == Layout(
+        tmp_path, tmp_path, None, (f"images are taken from {tmp_path}",)
+    )
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(FormatError, match=r"no images were found in .*; give images=DIR"):
+        find_layout(None, tmp_path, None, None)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "images"),
+    [
+        ("datumaro_coco/annotations/instances_default.json", "datumaro_coco/images"),
+        ("datumaro_voc", "datumaro_voc/JPEGImages"),
+    ],
+)
+def test_the_images_of_what_datumaro_wrote_are_found(predictions, images):
+    given = read_input(None, FROM_TOOLS / predictions)
+    assert given.images == FROM_TOOLS / images
+    assert [path.name for path in given.records.paths] == ["disc.jpg"]

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from bpr.formats.errors import FormatError
+from bpr.formats.label_images import VOC_COLOURS, read_labels, save_like
+
+
+def test_the_colours_of_pascal_voc():
+    """As its devkit prints them for the background, an aeroplane, a bicycle, a tv monitor and the void."""
+    expected = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
+    assert {value: tuple(VOC_COLOURS[value].tolist()) for value in expected} == expected
+    assert len(np.unique(VOC_COLOURS, axis=0)) == 256
+
+
+def test_colours_of_pascal_voc_are_labels_and_come_back(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    Image.fromarray(VOC_COLOURS[values]).save(tmp_path / "a.png")
+    assert (read_labels(tmp_path / "a.png") == values).all()
+    save_like(tmp_path / "a.png", values[::-1], tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as image:
+        assert (np.asarray(image) == VOC_COLOURS[values[::-1]]).all()
+
+
+@pytest.mark.parametrize("colour", [(128, 0, 1), (255, 255, 255), (1, 2, 3)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_other_colours_are_no_labels(tmp_path, colour, mode):
+    image = Image.new("RGB", (4, 4))
+    image.putpixel((2, 1), colour)
+    image.convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(FormatError, match="must have one channel"):
+        read_labels(tmp_path / "a.png")

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from bpr.config import RefineConf, TrainConf, register_schemas
+from bpr.overrides import prepared, without_run_folder
+from bpr.structures import SettingError
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@pytest.fixture
+def composed():
+    register_schemas()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda name, *overrides: compose(name, list(overrides), return_hydra_config=False)
+    GlobalHydra.instance().clear()
+
+
+def test_a_recipe_can_be_left_out_on_the_command_line(composed):
+    assert prepared(["experiment=null", "seed=1", "debug=null"], TrainConf) == ["~experiment", "seed=1", "~debug"]
+    cfg = composed("train", *prepared(["experiment=null"], TrainConf))
+    assert cfg.trainer.max_steps == 160000
+    assert cfg.optim.optimizer._target_ == "torch.optim.SGD"
+
+
+NAMES = [
+    "dir (1), ä=b",
+    "a,b",
+    "[x]",
+    "it's",
+    'a"b',
+    "a#b",
+    "{a}",
+    "日本",
+    "1e3",
+    "2017",
+    "true",
+    "a\\",
+    " a ",
+    "a b",
+    "a&b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_of_any_characters_arrive_as_they_are(composed, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    inside = str(tmp_path / name / "masks.json")
+    given = prepared([f"images={name}", f"predictions={inside}", f"output={name}.json", "seed=1"][:3], RefineConf)
+    cfg = composed("refine", *given)
+    assert (cfg.images, cfg.predictions, cfg.output) == (name, inside, f"{name}.json")
+    assert prepared(given, RefineConf) == given  # as Lightning hands them to further processes
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "images=null",
+        "images='a b'",
+        "ckpt=${oc.env:HOME}",
+        "rounds=[boundary]",
+        "data.train.0.predictions=[a.json,b.json]",
+        "hydra.run.dir=${paths.outputs}/${now:%Y}",
+        "+patch.new=(1)",
+        "--cfg",
+    ],
+)
+def test_other_arguments_are_left_to_hydra(given):
+    assert prepared([given], TrainConf if given.startswith("data") else RefineConf) == [given]
+
+
+def test_sweeps_over_paths_stay_sweeps_unless_there_is_such_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = ["-m", "ckpt=a.ckpt,b.ckpt"]
+    assert prepared(given, RefineConf) == given
+    Path("a.ckpt,b.ckpt").touch()
+    assert prepared(given, RefineConf) == ["-m", "ckpt='a.ckpt,b.ckpt'"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "argument", "message"),
+    [
+        (RefineConf, "prediction=a.json", r"^prediction is not a setting: did you mean predictions\?$"),
+        (RefineConf, "patch.sise=3", r"^patch\.sise is not a setting: did you mean patch\.size\?$"),
+        (RefineConf, "xyz=3", "^xyz is not a setting: --cfg job prints all$"),
+        (TrainConf, "data.batchsize=3", r"did you mean data\.batch_size\?$"),
+        (TrainConf, "data.simulation.spil=3", r"did you mean data\.simulation\."),
+    ],
+)
+def test_misspelt_settings_name_their_nearest_neighbour_in_one_line(schema, argument, message):
+    with pytest.raises(SettingError, match=message):
+        prepared([argument], schema)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["experiment=hrnet18s_128", "data=coco", "hydra.job.num=1", "model.net.pretrained=false", "paths.data=/x"],
+)
+def test_settings_and_groups_that_are_there_pass(argument):
+    assert prepared([argument], TrainConf) == [argument]
+
+
+@pytest.mark.parametrize(
+    ("schema", "argument", "message"),
+    [
+        (
+            RefineConf,
+            "rounds=objects",
+            "rounds must be a list in brackets, each one of boundary, object, or null, got objects",
+        ),
+        (RefineConf, "rounds=boundary", "rounds must be a list, rounds=[boundary], or null, got boundary"),
+        (RefineConf, "rounds=[objects]", "rounds must be one of boundary, object or null, got [objects]"),
+        (RefineConf, "on_error=skip", "on_error must be one of stop, keep, got skip"),
+        (RefineConf, "on_error=null", "on_error must be a value, got null"),
+        (RefineConf, "threads=two", "threads must be a whole number or null, got two"),
+        (RefineConf, "threshold=low", "threshold must be a number, got low"),
+        (RefineConf, "trust=maybe", "trust must be true or false, got maybe"),
+        (RefineConf, "patch.size=x", "patch.size must be a whole number, got x"),
+        (TrainConf, "seed=x", "seed must be a whole number, got x"),
+        (TrainConf, "data.coarse=x", "data.coarse must be one of cached, simulated, both, got x"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_line_that_says_what_is_allowed(schema, argument, message):
+    with pytest.raises(SettingError) as error:
+        prepared([argument], schema)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "threads=null",
+        "rounds=null",
+        "report=yes",
+        "trainer.devices=4",
+        "patch=default",
+        "threads=1,2",
+        "threshold=1e-1",
+    ],
+)
+def test_values_of_the_right_kind_pass(argument):
+    assert prepared([argument], RefineConf) == [argument]
+
+
+NO_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["output=a.json", "--cfg", "job"], ["output=a.json", *NO_FOLDER, "--cfg", "job"]),
+        (["+output=a.json"], ["+output=a.json", *NO_FOLDER]),
+        (["output=a.json", *NO_FOLDER], ["output=a.json", *NO_FOLDER]),  # a process that Lightning starts beside
+        (["output=null"], ["output=null"]),
+        (["paths.outputs=a"], ["paths.outputs=a"]),
+        (["output=a.json", "hydra.run.dir=b"], ["output=a.json", "hydra.run.dir=b"]),
+        (["-m", "output=a.json,b.json"], ["-m", "output=a.json,b.json"]),
+    ],
+)
+def test_the_folder_of_the_run_is_left_out_where_the_output_is_given(arguments, expected):
+    assert without_run_folder(arguments) == expected
+
+
+def test_hydra_takes_what_leaves_the_folder_out(composed):
+    assert composed("refine", *without_run_folder(["output=a.json"])).output == "a.json"

@@ -1,0 +1,48 @@
+"""Run a script as if only the required packages were installed: ``python without_extras.py SCRIPT ARGUMENTS``."""
+
+import runpy
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def required(package, extras=frozenset()):
+    """Names of a package and all that it requires, in turn, in this environment."""
+    found, left = set(), [(package, extras)]
+    while left:
+        name, extras = left.pop()
+        if (name, extras) in found:
+            continue
+        found.add((name, extras))
+        try:
+            needs = [Requirement(text) for text in requires(name) or ()]
+        except PackageNotFoundError:
+            continue
+        for need in needs:
+            if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                left.append((canonicalize_name(need.name), frozenset(need.extras)))
+    return {name for name, _ in found}
+
+
+class Absent(MetaPathFinder):
+    """Refuses modules by the name of their package."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named '{fullname}'", name=fullname)
+
+
+if __name__ == "__main__":
+    there = required("bpr")
+    owners = {module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()}
+    absent = {module for module, names in owners.items() if not names & there}
+    print("as if absent:", *sorted(absent))
+    sys.meta_path.insert(0, Absent(absent))
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
