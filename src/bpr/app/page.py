@@ -59,7 +59,8 @@ class Page:
         view = None
         with TemporaryDirectory(dir=self.folder) as folder, _told(folder, gr.Warning):
             for upload in _uploads(image):
-                view = _view(upload.path, image_sizes(upload.path)[1], ExifUse.apply)
+                picture = upload.copy_to(Path(folder, "view"))  # so that errors give its name
+                view = _view(picture, image_sizes(picture)[1], ExifUse.apply)
                 if masks:
                     job = Job.of_uploads(Path(folder), upload, _uploads(masks))
                     view = outlines(_view_of(job), job.rles, COLOURS["coarse"])
@@ -104,7 +105,7 @@ class Page:
         if image is None:
             raise FormatError("image", None, "is missing; drop one")
         (upload,) = _uploads(image)
-        size = image_sizes(upload.path)[1]
+        size = image_sizes(upload.copy_to(folder / "view"))[1]
         layers = [] if drawing is None else self.editor.preprocess(EditorData(**drawing))["layers"]
         painted = [layer[..., 3] > 128 * _OPACITY for layer in layers]
         drawn = [PillowImage.fromarray(binary_fill_holes(one)).resize(size[::-1]) for one in painted if one.any()]
