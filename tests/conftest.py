@@ -3,10 +3,12 @@
 import json
 import os
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,11 @@ from bpr import rle
 from bpr.config import register_schemas
 
 ROOT = Path(__file__).parents[1]
+
+BROWSER_FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update"),
+    *("--disable-background-networking", "--disable-sync", "--window-size=1280,1600"),
+]
 
 settings.register_profile("bpr", deadline=None)  # first calls import and compile; machines of CI are slow
 settings.load_profile("bpr")
@@ -102,6 +109,28 @@ def toy_coco(tmp_path: Path) -> ToyCoco:
     (folder / "instances.json").write_text(json.dumps(truth))
     (folder / "coarse.json").write_text(json.dumps(results))
     return ToyCoco(folder, folder / "images", folder / "instances.json", folder / "coarse.json")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """Chromium that records its console and its network, and downloads into ``tmp_path/downloads``."""
+    from selenium import webdriver
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        reason = "chromium and chromedriver are not installed (Debian: chromium, chromium-driver)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*BROWSER_FLAGS, f"--user-data-dir={tmp_path / 'profile'}"]:
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "downloads")})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
 import runpy
 import sys
-from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from typing import ClassVar
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -27,15 +28,20 @@ def required(package, extras=frozenset()):
     return {name for name, _ in found}
 
 
-class Absent(MetaPathFinder):
-    """Refuses modules by the name of their package."""
+class Present(PathFinder):
+    """Finds packages and modules only of what is required."""
 
-    def __init__(self, names):
-        self.names = names
+    required: ClassVar[set[str]] = set()
+    absent: ClassVar[set[str]] = set()
 
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named '{fullname}'", name=fullname)
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        return None if fullname.partition(".")[0] in cls.absent else super().find_spec(fullname, path, target)
+
+    @classmethod
+    def find_distributions(cls, *context):
+        found = super().find_distributions(*context)
+        return [one for one in found if canonicalize_name(one.metadata["Name"]) in cls.required]
 
 
 if __name__ == "__main__":
@@ -43,6 +49,7 @@ if __name__ == "__main__":
     owners = {module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()}
     absent = {module for module, names in owners.items() if not names & there}
     print("as if absent:", *sorted(absent))
-    sys.meta_path.insert(0, Absent(absent))
+    Present.required, Present.absent = there, absent
+    sys.meta_path[:] = [Present if finder is PathFinder else finder for finder in sys.meta_path]
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 COMMANDS = {
     "refine": ("refine.py", "refine the masks of any segmenter (alone: a demo)"),
+    "app": ("bpr.app.__main__", "draw or load masks on a page, and refine them"),
     "train": ("train.py", "train a patch segmenter"),
     "evaluate": ("bpr.evaluation.__main__", "score a results file"),
     "export": ("bpr.models.export", "write a network as ONNX"),

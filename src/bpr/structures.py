@@ -99,7 +99,7 @@ class Round(StrEnum):
     """One pass of the network over the boundaries of all masks; the next starts from the masks that it made.
 
     ``boundary``: patches of ``PatchSpec.size`` px, as in the paper; ``object``: the side of an instance's patches is
-    the geometric mean of the sides of its box, so that they show more of a large object.
+    half of the geometric mean of the sides of its box, so that they show more of a large object.
     """
 
     boundary = "boundary"

@@ -129,3 +129,13 @@ def test_a_data_set_without_predictions_is_for_simulation(toy_coco, tmp_path):
 
 def test_without_a_validation_set_there_is_none(toy_coco, tmp_path):
     assert datamodule(toy_coco, tmp_path, val=[]).val_dataloader() == []
+
+
+def test_a_training_that_goes_on_draws_from_its_epoch_before_lightning_says_which(toy_coco, tmp_path):
+    """Workers draw as soon as there is an iterator."""
+    module = datamodule(toy_coco, tmp_path)
+    module.load_state_dict({"batches_seen": 0, "epoch": 2})
+    resumed = module.train_dataloader().sampler
+    whole = module.train_dataloader().sampler
+    whole.set_epoch(2)
+    assert [group.seed for group in resumed] == [group.seed for group in whole]

@@ -116,3 +116,11 @@ def test_a_gzipped_file_is_read(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(FormatError, match=r"a\.json\.gz: cannot be read"):
         read_annotations(tmp_path / "a.json.gz")
+
+
+def test_annotations_without_a_mask_are_no_objects_and_said(tmp_path, caplog):
+    boxed = [{"image_id": 1, "category_id": 2, "bbox": [1, 1, 3, 3], "segmentation": s} for s in ([], SQUARE, [])]
+    (tmp_path / "a.json").write_text(json.dumps({"images": [IMAGE], "annotations": boxed}))
+    (truth,) = read_annotations(tmp_path / "a.json").images[1].truths
+    assert rle.area(truth.rle) == 9
+    assert "a.json: 2 annotations have no mask; they count as no objects" in caplog.text

@@ -23,6 +23,15 @@ def printed(capsys, *trainers):
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    """Two checkpoints are there, by their relative names."""
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "a" / "last.ckpt", tmp_path / "a b" / "last.ckpt", tmp_path / "a" / "step3.ckpt"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+
 def test_the_first_and_the_last_validation_are_printed_below_the_coarse_masks(capsys):
     lines = printed(capsys, trainer_at(0, 0.6), trainer_at(10, 0.4), trainer_at(20, 0.7))
     assert lines[1:] == [
@@ -39,7 +48,7 @@ def test_a_check_of_some_batches_is_no_validation_but_one_of_all_is(capsys):
     assert ["step", "0", *["20.00"] * 3] in printed(capsys, every, trainer_at(5, 0.3))
 
 
-def test_the_checkpoint_and_the_command_that_uses_it_are_printed(capsys):
+def test_the_checkpoint_and_the_command_that_uses_it_are_printed(capsys, in_folder):
     summary = TrainingSummary()
     summary.on_fit_end(trainer_at(5, 0.3, checkpoint_callback=SimpleNamespace(last_model_path="a/last.ckpt")), None)
     assert capsys.readouterr().out.splitlines()[0] == "checkpoint: a/last.ckpt"
@@ -65,6 +74,10 @@ def test_a_single_validation_is_one_row():
             "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 'ckpt=a b/last.ckpt' resumes\n",
         ),
         (
+            {"checkpoint_callback": SimpleNamespace(last_model_path="not/yet.ckpt", best_model_path="a/step3.ckpt")},
+            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 ckpt=a/step3.ckpt resumes\n",
+        ),
+        (
             {"ckpt_path": "old"},
             "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 ckpt=old resumes\n",
         ),
@@ -73,7 +86,9 @@ def test_a_single_validation_is_one_row():
         ({"global_step": 0}, ""),
     ],
 )
-def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(capsys, monkeypatch, attributes, said):
+def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(
+    capsys, monkeypatch, in_folder, attributes, said
+):
     given = OmegaConf.create({"hydra": {"overrides": {"task": ["data.train=[{a: b}]", "ckpt=old", "seed=1"]}}})
     monkeypatch.setattr(HydraConfig.instance(), "cfg", given)
     TrainingSummary().on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())

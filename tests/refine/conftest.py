@@ -48,7 +48,9 @@ class Repeated:
     def finished(self, *overrides):
         run, make = self.open(*overrides)
         assert predict(run, make)
-        return run.finish()
+        finished = run.finish()
+        run.shards.close()
+        return finished
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def refine_identity(images: Path, coarse: Path, output: Path, devices: int = 1, 
         trainer.strategy.barrier()
     if trainer.is_global_zero:
         run.finish(given)
+        run.close()
 
 
 if __name__ == "__main__":

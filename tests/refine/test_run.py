@@ -36,6 +36,7 @@ def test_an_interrupted_run_is_resumed_and_gives_the_same(repeated):
     assert not repeated.output.exists()
     assert predict(run, make)
     assert run.finish().summary.images == 4
+    run.shards.close()
     assert repeated.output.read_bytes() == whole
     assert not run.shards.folder.exists()
 
@@ -104,6 +105,7 @@ def test_after_kill_9_and_a_repeat_only_the_results_are_there(repeated, toy_coco
     assert not run.left
     assert predict(run, make)
     run.finish()
+    run.shards.close()
     assert {path.relative_to(output.parent).as_posix() for path in output.parent.rglob("*")} == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 from bpr import rle
 from bpr.formats.errors import FormatError
 from bpr.refine.merging import merge_shards
-from bpr.refine.shards import RefinedImage, ShardWriter, discard_shards, read_shards
+from bpr.refine.shards import RefinedImage, ShardWriter, discard_shards, end_output, read_shards
 
 CODE = rle.encode(np.eye(4, dtype=bool))
 OTHER = rle.encode(np.ones((4, 4), bool))
@@ -89,9 +89,10 @@ def test_discarding_removes_shards_and_nothing_else(tmp_path):
     notes = folder / "rank0-notes.jsonl"
     notes.write_text("the user's")
     discard_shards(folder)
+    end_output(folder)
     assert list(folder.iterdir()) == [notes]
     notes.unlink()
-    discard_shards(folder)
+    end_output(folder)
     assert not folder.exists()
 
 

@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import cv2
@@ -20,6 +20,8 @@ import psutil
 
 from bpr import rle
 from bpr.formats.coco import new_entry
+from bpr.refine.run import RefinementRun
+from bpr.refine.shards import RefinedImage, ShardWriter
 
 SCRIPT = Path(__file__).parents[1] / "refine" / "identity_run.py"
 SIZE = 48, 64
@@ -46,16 +48,33 @@ def generate(folder: Path, images: int, masks: int) -> Path:
     return path
 
 
+def pretend(coarse: Path, refined: Path) -> None:
+    """Write the progress of a run that was interrupted before it merged: every mask as it came."""
+    run = RefinementRun(refined, {})
+    shard = ShardWriter(run.folder, run.digest)
+    with coarse.open() as file:
+        entries = enumerate(map(json.loads, file))
+        for image, group in groupby(entries, lambda numbered: numbered[1]["image_id"]):
+            shard.write(RefinedImage(image, {number: entry["segmentation"] for number, entry in group}, 0, 0))
+    shard.close()
+
+
+def shared_memory(pid: int) -> float:
+    """What a process has in use of memory that belongs to no file, such as batches from the workers, MB."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["RssShmem"].split()[0]) / 1024
+
+
 def look(process: psutil.Popen) -> dict[str, dict[int, float]]:
-    """Memory (MB), open files and threads by process id, of a process and all below it; shared memory (MB) of all."""
+    """Memory and shared memory (MB), open files and threads, by process id, of a process and all below it."""
     found: dict[str, dict[int, float]] = {name: {} for name in TITLES}
     for one in [process, *process.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied), one.oneshot():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied, OSError, KeyError), one.oneshot():
             pid = one.pid
             found["memory"][pid] = one.memory_info().rss / 1e6
             found["files"][pid] = one.num_fds()
             found["threads"][pid] = one.num_threads()
-            found["shared"][0] = found["shared"].get(0, 0) + one.memory_info().shared / 1e6
+            found["shared"][pid] = shared_memory(pid)
     return found
 
 
@@ -88,7 +107,8 @@ def check(coarse: Path, refined: Path) -> int:
 
 def growth(seen: list[dict]) -> dict[str, tuple[float, float]]:
     """Of all processes together: the mean in the second fifth of the work, and in the last."""
-    at_work = [look for look in seen if look["written"]]
+    most = max(look["written"] for look in seen)
+    at_work = [look for look in seen if 0 < look["written"] < most]
     fifth = max(1, len(at_work) // 5)
     parts = at_work[fifth : 2 * fifth], at_work[-fifth:]
     return {name: tuple(float(np.mean([sum(x[name].values()) for x in part])) for part in parts) for name in TITLES}
@@ -117,16 +137,21 @@ def main() -> None:
     options.add_argument("--masks", type=int, default=1, help="in each image")
     options.add_argument("--processes", type=int, default=2)
     options.add_argument("--workers", type=int, default=1, help="of the loader, for each process")
+    options.add_argument(
+        "--merge", action="store_true", help="only read and merge, as if all images were refined before"
+    )
     options.add_argument("--every", type=float, default=5, help="seconds between two looks")
     options.add_argument("--plot", type=Path)
     chosen = options.parse_args()
     coarse = generate(chosen.folder, chosen.images, chosen.masks)
+    if chosen.merge:
+        pretend(coarse, chosen.folder / "refined.jsonl")
     seen = run(chosen.folder, coarse, chosen.processes, chosen.workers, chosen.every)
     (chosen.folder / "seen.json").write_text(json.dumps(seen))
     count = check(coarse, chosen.folder / "refined.jsonl")
     print(f"{chosen.images} images, {count} predictions, all in place; {seen[-1]['seconds'] / 60:.1f} minutes")
     print(f"highest memory of one process: {max(max(one['memory'].values()) for one in seen):.0f} MB")
-    grown = growth(seen)
+    grown = {} if chosen.merge else growth(seen)
     for name, (early, late) in grown.items():
         print(f"{TITLES[name]}: {early:.1f} in the second fifth, {late:.1f} in the last")
     if chosen.plot:

@@ -38,7 +38,7 @@ class Refiner:
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
         rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
-            ``patch.size`` px, as in the paper; ``"object"`` with patches as large as the object. None: those that
+            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object. None: those that
             suit the weights (`PatchSegmenter.rounds`).
 
     Raises:

@@ -49,6 +49,7 @@ def refine_workload(
     given = read_input(workload.images, workload.predictions)
     run = _refine_images(refiner, given.records, device, output)
     _, summary = run.finish(given)
+    run.close()
     return summary, perf_counter() - start
 
 

@@ -57,7 +57,7 @@ def exit_code(work: Callable[[], None], *also: type[Exception]) -> int:
     try:
         work()
     except Exception as error:
-        problem = _one_line(error) if isinstance(error, also) else _user_problem(error)
+        problem = _one_line(error) if isinstance(error, also) else user_problem(error)
         if problem is None:
             raise
         print(f"error: {problem}", file=sys.stderr)
@@ -82,7 +82,7 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(128 + signal.SIGTERM)
         raise
     except Exception as error:
-        problem = _user_problem(error)
+        problem = user_problem(error)
         if problem is None:
             raise
         sys.exit(f"error: {problem}")
@@ -90,7 +90,7 @@ def one_line_errors() -> Iterator[None]:
         exit_at_signals_again()
 
 
-def _user_problem(error: BaseException) -> str | None:
+def user_problem(error: BaseException) -> str | None:
     """What a user can mend, in one line; None if the error is a bug."""
     elsewhere = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
     if isinstance(error, (SettingError, ModuleNotFoundError, OSError, *elsewhere)):
@@ -98,7 +98,7 @@ def _user_problem(error: BaseException) -> str | None:
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
         cause = error.__cause__
         if cause is not None:
-            return _one_line(cause) if type(cause) is ValueError else _user_problem(cause)
+            return _one_line(cause) if type(cause) is ValueError else user_problem(cause)
     return None
 
 

@@ -51,7 +51,7 @@ class PatchDataModule(pl.LightningDataModule):
         self._data, self._spec, self._augmentation = data, spec, augmentation
         self._groups_per_batch = data.batch_size // data.patches_per_image
         self._sets: dict[str, _PatchSet] = {}
-        self._batches_seen = 0
+        self._epoch = self._batches_seen = 0
 
     def prepare_data(self) -> None:
         """Build the index once, before the other processes start."""
@@ -81,6 +81,7 @@ class PatchDataModule(pl.LightningDataModule):
                 f"{len(sampler)} groups of {data.patches_per_image} patches do not fill one batch of "
                 f"{data.batch_size}: lower data.batch_size or add images"
             )
+        sampler.set_epoch(self._epoch)  # workers draw before Lightning, resuming, sets it
         sampler.skip_once(self._batches_seen * self._groups_per_batch)
         self._batches_seen = 0
         return self._loader("train", sampler, self._augmentation)
@@ -92,14 +93,15 @@ class PatchDataModule(pl.LightningDataModule):
         return self._loader("val", self._sampler("val", self._data.val_patches_per_instance, 0, shuffle=False))
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of the current epoch were trained on."""
+        """Which epoch goes on, and how many batches of it were trained on."""
         assert self.trainer is not None
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"batches_seen": 0 if progress.is_last_batch else progress.current.ready}
+        epoch = self.trainer.current_epoch + progress.is_last_batch
+        return {"batches_seen": 0 if progress.is_last_batch else progress.current.ready, "epoch": epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next training loader skip the batches that were seen."""
-        self._batches_seen = state_dict["batches_seen"]
+        self._batches_seen, self._epoch = state_dict["batches_seen"], state_dict.get("epoch", 0)
 
     def _records(self, source: Source, split: str) -> list[ImageRecord]:
         """Read and join the files of a data set, and simulate what is to be simulated."""

@@ -1,5 +1,6 @@
 """Annotation files: which images there are, and which objects are in them."""
 
+import logging
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
 _MOST_DIGITS: Final = 255
 """Of a number in the name of a file."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def read_annotations(path: str | Path) -> Annotations:
     """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
 
     Of a COCO file, ``annotations`` and ``categories`` may be missing; polygons and uncompressed RLE become compressed
-    RLE. LVIS files, whose images have a ``coco_url`` instead of a ``file_name``, are read too.
+    RLE; annotations whose ``segmentation`` is empty are no objects. LVIS files, whose images have a ``coco_url``
+    instead of a ``file_name``, are read too.
 
     Raises:
         FormatError: If it is missing or wrong; names file, entry and remedy.
@@ -159,18 +162,24 @@ def _read_coco(path: Path) -> Annotations:
 def _objects(
     path: Path, annotations: Sequence[object], images: Mapping[int | str, AnnotatedImage]
 ) -> dict[int | str, list[TrueInstance]]:
-    """The objects of each image that has some."""
+    """The objects of each image that has some; annotations without a polygon, which are boxes, are none, and logged."""
     objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
+    boxes = 0
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
         image_id = get_id(path, where, annotation, "image_id")
         assert isinstance(annotation, dict)
         if image_id not in images:
             raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
+        if annotation.get("segmentation") == []:
+            boxes += 1
+            continue
         rle = segmentation_rle(path, where, annotation, images[image_id].size)
         category = get_id(path, where, annotation, "category_id", (int,))
         crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
         objects[image_id].append(TrueInstance(rle, category, crowd, area))
+    if boxes:
+        _log.warning("%s: %d annotations have no mask; they count as no objects", path, boxes)
     return objects
 
 

@@ -1,5 +1,6 @@
 """List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -19,6 +20,24 @@ UNREADABLE: Final = (OSError, EOFError, zlib.error)
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FullDiskError(OSError):
+    """There is no room to write a file; the message names it, and says how much is free."""
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """While ``path``, or what will be it, is written in the block, have a lack of room told by a `FullDiskError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, FullDiskError):
+            raise
+        free = shutil.disk_usage(path.parent).free / 2**20
+        problem = f"cannot be written ({error.strerror}, {free:.1f} MiB are free); make room, and repeat the command"
+        raise FullDiskError(f"{path}: {problem}") from error
 
 
 def visible_files(folder: Path) -> list[Path]:
@@ -87,13 +106,14 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
 
     The folder is made if it is missing. The name is unique on all hosts that share the folder. If anything fails, an
-    older ``path`` is still whole; what a killed process leaves is found by `sweep`.
+    older ``path`` is still whole; what a killed process leaves is found by `sweep`. Raises `FullDiskError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{_prefix(path)}{uuid.uuid4().hex}.tmp")  # not mkstemp, which ignores the umask
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with room_for(path):
+            yield unfinished
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,18 +11,52 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr.cli.signals import raise_at_signals, say
+from bpr.models.checkpoints import continue_figures, keep_figures
 
 _FIGURES = ("iou", "boundary_f", "accuracy")
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Saves the newest state every so many steps and at the last step, whether or not that is a multiple of them."""
+    """Saves the newest state every so many steps and at the last step, whether or not that is a multiple of them.
+
+    A training that is resumed from a checkpoint logs what one that was never interrupted does: see
+    `bpr.models.checkpoints`. Where a step is validated, its checkpoint comes after the validation, as Lightning resumes
+    behind it. In the folder of the checkpoint, those that come after it are replaced.
+    """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save where due; before `on_train_end`, in which a moving average would replace the weights."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        fit = trainer.fit_loop
+        if not fit.epoch_loop._should_check_val_fx(fit._data_fetcher):  # type: ignore[arg-type]
+            self._save_where_due(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save where due."""
+        super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking:
+            self._save_where_due(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note which figures come before it."""
+        keep_figures(trainer, checkpoint)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the figures that come before it."""
+        continue_figures(trainer, checkpoint)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what is known of the checkpoints in this folder, if the resumed one is there."""
+        super().load_state_dict(state_dict)
+        self._enable_version_counter = self.dirpath != state_dict.get("dirpath")
+
+    def _save_where_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_batch_end(trainer, pl_module, None, None, 0)
         if trainer.global_step == trainer.max_steps and self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -93,8 +128,9 @@ def is_partial_check(trainer: pl.Trainer) -> bool:
 
 
 def _checkpoint(trainer: pl.Trainer) -> str:
-    """Path of the last checkpoint, or an empty string."""
-    return str(getattr(trainer.checkpoint_callback, "last_model_path", ""))
+    """Path of the last checkpoint that is there, or an empty string."""
+    known = (getattr(trainer.checkpoint_callback, name, "") for name in ("last_model_path", "best_model_path"))
+    return next((str(path) for path in known if path and Path(path).is_file()), "")
 
 
 def format_figures(first: ValidationFigures, last: ValidationFigures) -> str:

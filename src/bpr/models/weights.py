@@ -56,7 +56,7 @@ def resolve_checkpoint(name: str | Path) -> Path:
         return path
     if path.is_dir():
         raise CheckpointError(f"{name}: is a folder; give a file in it")
-    bundled = {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
+    bundled = bundled_weights()
     if str(name) not in bundled:
         raise CheckpointError(f"{name}: no such file, and no bundled weights of that name; there are {[*bundled]}")
     _check_sum(bundled[str(name)])
@@ -69,6 +69,11 @@ def _check_sum(path: Path) -> None:
         line = f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}"
     if line not in (path.parent / "SHA256SUMS").read_text(encoding="utf-8").splitlines():
         raise CheckpointError(f"{path}: is not the file that was shipped, by its SHA-256; install bpr again")
+
+
+def bundled_weights() -> dict[str, Path]:
+    """The files of the weights that come with the package, by name."""
+    return {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
 
 
 def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:

@@ -16,7 +16,7 @@ from bpr.structures import Boxes, Image, Mask, PatchSpec, Round, Size
 
 Value = TypeVar("Value", bound=np.generic)
 
-OBJECT_SIDES: Final = (32, 512)
+OBJECT_SIDES: Final = (32, 256)
 """Smallest and largest side of the patches of `Round.object`, px."""
 OBJECT_NMS_IOU: Final = 0.1
 """The highest ``PatchSpec.nms_iou`` in `Round.object`: the round after it looks at every boundary again."""
@@ -73,10 +73,10 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
 
 
 def object_side(mask: Mask) -> int:
-    """Side of the patches of `Round.object`: the geometric mean of the box's sides, even, in `OBJECT_SIDES`."""
+    """Side of the patches of `Round.object`: half of the geometric mean of the box's sides, even, in `OBJECT_SIDES`."""
     x1, y1, x2, y2 = bounding_box(mask)
-    mean = math.sqrt((x2 - x1) * (y2 - y1))
-    return min(max(2 * round(mean / 2), OBJECT_SIDES[0]), OBJECT_SIDES[1])
+    half = math.sqrt((x2 - x1) * (y2 - y1)) / 2
+    return min(max(2 * round(half / 2), OBJECT_SIDES[0]), OBJECT_SIDES[1])
 
 
 def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:

@@ -14,8 +14,8 @@ def choose_output(output: Path | None, given: RefinementInput, folder: Path, ove
     """Where refined predictions go, known to be free to be written.
 
     By default, that is ``refined`` in the ``folder`` of the run, with the suffix of the format. What exists there is
-    only replaced with ``overwrite``, and none of the ``inputs`` ever. A folder which an interrupted run was writing to
-    is written to again.
+    only replaced with ``overwrite``, and none of the ``inputs`` ever. What an interrupted run was writing to is written
+    to again.
 
     Raises:
         FormatError: If something would be lost, or the output is of the wrong kind or suffix.
@@ -23,15 +23,15 @@ def choose_output(output: Path | None, given: RefinementInput, folder: Path, ove
     form = given.predictions.format
     gzipped = ".gz" if given.predictions.path.suffix == ".gz" else ""
     path = folder / f"refined{form.suffix}{gzipped}" if output is None else output
-    overwrite_folder = overwrite or has_begun_output(parts_folder(path))
+    overwrite = has_begun_output(parts_folder(path)) or overwrite
     if not form.suffix:
-        inputs.check_folder(path, overwrite_folder)
+        inputs.check_folder(path, overwrite)
         return path
     inputs.check_file(path, overwrite)
     if output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
         raise FormatError(path, None, f"has another suffix than what is written; let `output` end in {form.suffix}")
     if form.png_folder is not None:
-        inputs.check_folder(form.png_folder(path), overwrite_folder)
+        inputs.check_folder(form.png_folder(path), overwrite)
     return path
 
 

@@ -19,6 +19,7 @@ from bpr.data.datamodule import RefinementDataModule
 from bpr.data.records import StoredRecords
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
+from bpr.formats.files import FullDiskError
 from bpr.models.backends import choose_backend
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
@@ -30,7 +31,16 @@ from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.merging import merge_shards
 from bpr.refine.outputs import check_companions, choose_output, sweep_outputs
 from bpr.refine.settings import RefineSettings
-from bpr.refine.shards import begin_output, count_images, discard_shards, other_run, parts_folder, read_shards
+from bpr.refine.shards import (
+    begin_output,
+    count_images,
+    discard_shards,
+    end_output,
+    lock_file,
+    other_run,
+    parts_folder,
+    read_shards,
+)
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, OnError, Round, SettingError
@@ -42,7 +52,7 @@ def paths_of(records: StoredRecords) -> dict[int | str, Path]:
 
 
 class RefinementRun:
-    """Keeps the shards of a run in ``OUTPUT.parts`` until its results file is written.
+    """Keeps the shards of a run in ``OUTPUT.parts`` until all that it writes is there.
 
     Repeating an interrupted run with the same predictions, images, weights and settings does the images that are
     left; with others it is refused, so that no file can mix two runs.
@@ -56,7 +66,7 @@ class RefinementRun:
         self.output = output
         self.folder = parts_folder(output)
         self.digest = digest(settings)
-        self._lock = FileLock(f"{self.folder}.lock")
+        self._lock = FileLock(lock_file(self.folder))
 
     def claim(self) -> None:
         """Lock the output against other runs until this process ends or the run is finished.
@@ -81,6 +91,7 @@ class RefinementRun:
     def discard_others(self) -> None:
         """Remove the shards of other interrupted runs with the same output; safe in all ranks at once."""
         discard_shards(self.folder, but=self.digest)
+        end_output(self.folder)
 
     def remaining(self, records: StoredRecords, keeps: bool = True) -> StoredRecords:
         """The images that are not in a shard yet, in their order; ``keeps``: whether some may have been bad.
@@ -100,7 +111,7 @@ class RefinementRun:
         return records.without(done)
 
     def finish(self, given: RefinementInput, keep: bool = False) -> tuple[list[tuple[Entry, Entry]], RefinementSummary]:
-        """Merge the shards in the order of the input, which is read once, write the results file, remove the shards.
+        """Merge the shards in the order of the input, which is read once, and write the results file.
 
         Gives coarse and refined entries, in order, if they are to be kept, and what the run did. `FormatError` if an
         image has not been refined.
@@ -118,11 +129,18 @@ class RefinementRun:
 
         begin_output(self.folder)
         notes = given.predictions.write(self.output, refined())
+        return kept, replace(summary, notes=notes)
+
+    def close(self) -> None:
+        """Remove the shards and the lock, once nothing is left to be written.
+
+        Last goes the note that the output is our own: until then, a repeat may write it again.
+        """
         discard_shards(self.folder)
         if self._lock.is_locked:
             self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        return kept, replace(summary, notes=notes)
+            lock_file(self.folder).unlink(missing_ok=True)
+        end_output(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +165,8 @@ class OpenRun:
             if interruption(error) is not None:
                 self._say_what_is_kept()
             raise
+        except FullDiskError as error:
+            raise FullDiskError(f"{error}. {self.kept()}; {self.resuming()}") from error
 
     @rank_zero_only
     def _say_what_is_kept(self) -> None:

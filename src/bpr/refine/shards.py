@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Fault
+from bpr.formats.files import room_for
 from bpr.structures import Rle
 
 LAYOUT: Final = "bpr-shard-5"
@@ -45,23 +46,28 @@ class RefinedImage:
 
 
 class ShardWriter:
-    """Appends refined images to a new shard of the process ``rank``; ``digest`` is that of `bpr.refine.digest`."""
+    """Appends refined images to a new shard of the process ``rank``; ``digest`` is that of `bpr.refine.digest`.
+
+    `bpr.formats.files.FullDiskError` if there is no room, also when it is closed.
+    """
 
     def __init__(self, folder: Path, digest: str, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         taken = [number for of, number in map(_shard_order, _shards(folder)) if of == rank]
-        self._file = (folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl").open(
-            "x", buffering=1, encoding="utf-8"
-        )
-        self._file.write(json.dumps(_header(digest)) + "\n")
+        self._path = folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl"
+        with room_for(self._path):
+            self._file = self._path.open("x", buffering=1, encoding="utf-8")
+            self._file.write(json.dumps(_header(digest)) + "\n")
 
     def write(self, image: RefinedImage) -> None:
         """Append one image, and hand it to the operating system before returning, as the file is line-buffered."""
-        self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
+        with room_for(self._path):
+            self._file.write(json.dumps(asdict(image), separators=(",", ":")) + "\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with room_for(self._path):
+            self._file.close()
 
 
 class ShardLine(NamedTuple):
@@ -118,21 +124,23 @@ def parse_image(content: Mapping[str, Any]) -> RefinedImage:
 
 
 def discard_shards(folder: Path, but: str | None = None) -> None:
-    """Remove the shards in a folder, except those of the run of digest ``but``; and the folder if it is empty then."""
+    """Remove the shards in a folder, except those of the run of digest ``but``."""
     for path in _shards(folder):
         if but is None or not _is_of(path, but):
             path.unlink(missing_ok=True)
-    _begun(folder).unlink(missing_ok=True)
     for path in folder.glob("rank*.*") if but is None else ():  # of `bpr.models.watch`, in processes that were killed
         if path.suffix in (".alive", ".done"):
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # it is not empty, or not there
-        folder.rmdir()
 
 
 def parts_folder(output: Path) -> Path:
     """Where the shards of the run with an output are: beside it."""
     return output.with_name(output.name + ".parts")
+
+
+def lock_file(folder: Path) -> Path:
+    """The lock of the run whose shards are in a folder."""
+    return folder.with_name(folder.name + ".lock")
 
 
 def begin_output(folder: Path) -> None:
@@ -141,8 +149,21 @@ def begin_output(folder: Path) -> None:
     _begun(folder).touch()
 
 
+def end_output(folder: Path) -> None:
+    """Undo `begin_output`, and remove the folder if it is empty then."""
+    _begun(folder).unlink(missing_ok=True)
+    with suppress(OSError):  # it is not empty, or not there
+        folder.rmdir()
+
+
 def has_begun_output(folder: Path) -> bool:
-    """Whether a run was interrupted after `begin_output`: what is at its output is its own."""
+    """Whether a run was interrupted after `begin_output`: what is at its output is its own.
+
+    The empty folder of a run that was killed when all else was done is removed.
+    """
+    if not lock_file(folder).exists():
+        with suppress(OSError):  # it is not empty, or not there
+            folder.rmdir()
     return _begun(folder).is_file()
 
 

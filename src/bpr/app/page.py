@@ -1,0 +1,229 @@
+"""The page: what stands on it, and what happens when it is used. Needs Gradio."""
+
+import html
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import Any, Final
+
+import gradio as gr
+import numpy as np
+from gradio.components.image_editor import EditorData
+from PIL import Image as PillowImage
+from scipy.ndimage import binary_fill_holes
+
+from bpr.api.refiner import Refiner
+from bpr.app.job import Job, Upload
+from bpr.cli.command import user_problem
+from bpr.data.images import image_sizes, read_image
+from bpr.drawing import COLOURS, outlines, write_png
+from bpr.formats.errors import FormatError
+from bpr.models.weights import bundled_weights, load_segmenter, resolve_checkpoint
+from bpr.structures import ExifUse, Round, Size
+from bpr.synthetic.example import example_photograph, read_example
+
+_SIDE: Final = 800
+"""Longer side of pictures, px."""
+_HEIGHT: Final = 480
+"""Of pictures on the page, px."""
+_OPACITY: Final = 0.6
+"""Of the brush."""
+_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in ((Round.object, Round.boundary), (Round.boundary,))}
+_FORMS: Final = ("PNG files", "COCO JSON")
+_INTRODUCTION: Final = """# Boundary Patch Refinement
+Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the page does. Files come as the browser names them, in dicts: Gradio would change their names.
+
+    Attributes:
+        folder: All files are below it.
+        weights: Files, by their names on the page.
+        editor: What is drawn with.
+    """
+
+    folder: Path
+    weights: Mapping[str, Path]
+    editor: gr.ImageEditor
+
+    def show(self, image: Any, masks: Any) -> tuple[Any, ...]:
+        """The image to draw on, with the outlines of its masks, and no result; a warning says what is wrong."""
+        view = None
+        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, gr.Warning):
+            for upload in _uploads(image):
+                view = _view(upload.path, image_sizes(upload.path)[1], ExifUse.apply)
+                if masks:
+                    job = Job.of_uploads(Path(folder), upload, _uploads(masks))
+                    view = outlines(_view_of(job), job.rles, COLOURS["coarse"])
+        return view, None, "", gr.DownloadButton(value=None, interactive=False)
+
+    def refine(
+        self,
+        image: Any,
+        masks: Any,
+        drawing: Any,
+        weights: str,
+        rounds: str,
+        trust: bool,
+        threshold: float,
+        form: str,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        """Pictures before and after, what was done, and the file; `gr.Error` says what is wrong."""
+        start = time.perf_counter()
+        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, _stop):
+            job = self._job(Path(folder), image, masks, drawing, form)
+            coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
+
+            def tell(masks: int, patches: int, of: int) -> None:
+                progress((patches, of), desc=f"{masks} of {len(coarse)} masks are done", unit="patches")
+
+            refined = job.refine(refiner, threshold, tell)
+            written, notes = job.write(refined)
+            kept = shutil.move(written, mkdtemp(dir=self.folder))
+            for line in (*job.predictions.notes, *notes):
+                gr.Info(html.escape(line))
+            for line in job.left:
+                gr.Warning(html.escape(line.replace(f"{folder}/", "")), None)
+            view = _view_of(job)
+        pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
+        changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
+        done = f"**{changed} of {len(refined)} masks changed**, {time.perf_counter() - start:.1f} s"
+        return pair, done, gr.DownloadButton(value=kept, interactive=True)
+
+    def _job(self, folder: Path, image: Any, masks: Any, drawing: Any, form: str) -> Job:
+        """What is drawn, if anything is, or else what is loaded; `FormatError` if there is nothing to refine."""
+        if image is None:
+            raise FormatError("image", None, "is missing; drop one")
+        (upload,) = _uploads(image)
+        size = image_sizes(upload.path)[1]
+        layers = [] if drawing is None else self.editor.preprocess(EditorData(**drawing))["layers"]
+        painted = [layer[..., 3] > 128 * _OPACITY for layer in layers]
+        drawn = [PillowImage.fromarray(binary_fill_holes(one)).resize(size[::-1]) for one in painted if one.any()]
+        if drawn and masks:
+            gr.Info("The drawn masks are refined, not the loaded ones.")
+        if drawn:
+            return Job.of_drawing(folder, upload, [np.asarray(one) for one in drawn], form == _FORMS[1])
+        if not masks:
+            raise FormatError("masks", None, "are missing; load a file, or draw them on the image")
+        return Job.of_uploads(folder, upload, _uploads(masks))
+
+
+def build(ckpt: str, folder: Path) -> gr.Blocks:
+    """The page, with ``ckpt`` for its first weights; all files are below ``folder``.
+
+    Raises:
+        bpr.models.weights.CheckpointError: If there are no such weights.
+    """
+    weights = {ckpt: resolve_checkpoint(ckpt), **bundled_weights()}
+    examples = _make_examples(folder / "examples")
+    first = next(iter(examples))
+    with gr.Blocks(title="bpr", analytics_enabled=False, fill_width=True) as blocks:
+        gr.Markdown(_INTRODUCTION)
+        with gr.Row(equal_height=True):
+            image = gr.File(examples[first][0], label="Image", height=100, elem_id="image")
+            masks = gr.File(examples[first][1], file_count="multiple", label="Rough masks", height=100, elem_id="masks")
+            example = gr.Radio([*examples], value=first, label="Examples")
+        with gr.Row():
+            with gr.Column():  # the editor centres its image in the width that it has at first
+                editor = _editor()
+            with gr.Column():
+                slider = gr.ImageSlider(
+                    label="Rough | refined", interactive=False, height=_HEIGHT, max_height=_HEIGHT, elem_id="slider"
+                )
+        with gr.Row():
+            status = gr.Markdown()
+            download = gr.DownloadButton("Download", interactive=False)
+            button = gr.Button("Refine", variant="primary")
+        settings = _settings(weights, ckpt)
+        page, results = Page(folder, weights, editor), [slider, status, download]
+        shown = {"fn": page.show, "inputs": [image, masks], "outputs": [editor, *results], "preprocess": False}
+        example.input(examples.get, example, [image, masks]).then(**shown)
+        image.upload(lambda: (None, None), None, [masks, example]).then(**shown)
+        gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
+        button.click(page.refine, [image, masks, editor, *settings], results, preprocess=False)
+    return blocks
+
+
+def _editor() -> gr.ImageEditor:
+    return gr.ImageEditor(
+        label="Or draw: outline or fill each object in a layer of its own",
+        sources=(),
+        transforms=(),
+        brush=gr.Brush(colors=[("#00dcff", _OPACITY)], color_mode="fixed"),
+        layers=gr.LayerOptions(layers=["Object 1", "Object 2", "Object 3"]),
+        buttons=[],
+        height=_HEIGHT,
+        elem_id="editor",
+    )
+
+
+def _settings(weights: Mapping[str, Path], ckpt: str) -> list[gr.Component]:
+    """As `Page.refine` takes them, from ``weights`` on."""
+    own = " + ".join(load_segmenter(weights[ckpt]).rounds)
+    with gr.Row(equal_height=True):
+        return [
+            gr.Dropdown([*weights], value=ckpt, label="Weights"),
+            gr.Radio([*_ROUNDS], value=own, label="Rounds"),
+            gr.Checkbox(True, label="Trust", info="Leave masks alone that look right"),
+            gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold"),
+            gr.Radio([*_FORMS], value=_FORMS[0], label="Download drawn masks as"),
+        ]
+
+
+def _make_examples(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """The files of each photograph with hand-drawn outlines, by its name."""
+    content, examples = read_example(), {}
+    for image in content["images"]:
+        path = folder / image["file_name"]
+        write_png(PillowImage.fromarray(example_photograph(path.name)), path)
+        drawn = [outline for outline in content["annotations"] if outline["image_id"] == image["id"]]
+        text = json.dumps({**content, "images": [image], "annotations": drawn})
+        path.with_suffix(".json").write_text(text, encoding="utf-8")
+        examples[path.stem] = str(path), [str(path.with_suffix(".json"))]
+    return examples
+
+
+def _uploads(files: Any) -> list[Upload]:
+    given: Sequence[Any] = files if isinstance(files, list) else [] if files is None else [files]
+    return [Upload(Path(file["path"]), file["orig_name"] or Path(file["path"]).name) for file in given]
+
+
+def _view_of(job: Job) -> PillowImage.Image:
+    return _view(job.record.path, job.record.size, job.record.exif)
+
+
+def _view(path: Path, size: Size, exif: ExifUse) -> PillowImage.Image:
+    """A picture whose longer side is `_SIDE` px of an image; arguments as of `bpr.data.images.read_image`."""
+    zoom = _SIDE / max(size)
+    height, width = (max(round(zoom * side), 1) for side in size)
+    return PillowImage.fromarray(read_image(path, size, exif)).resize((width, height))
+
+
+@lru_cache(2)
+def _refiner(weights: Path, rounds: tuple[Round, ...], trust: bool) -> Refiner:
+    return Refiner.from_pretrained(weights, trust=trust, rounds=rounds)
+
+
+def _stop(problem: str, duration: float | None, title: str) -> None:
+    raise gr.Error(problem, duration, title=title, print_exception=False)
+
+
+@contextmanager
+def _told(folder: str, tell: Any) -> Iterator[None]:
+    """Tell in one line what is wrong; files in ``folder`` are named from there. Bugs keep their traceback."""
+    try:
+        yield
+    except Exception as error:
+        problem = user_problem(error)
+        if problem is None:
+            raise
+        tell(html.escape(problem.replace(f"{folder}/", "")), duration=None, title="Error")
