@@ -45,7 +45,7 @@ TRIANGLE = [0, 0, SIDE, 0, SIDE, SIDE]
 WORST = {
     "a list in a list": ("coco", 0, lambda: b"[" * 100_000),
     "a list that never ends": ("coco", 0, lambda: b"[" + b"{}," * 33_000),
-    "blanks": ("jsonl", 0, lambda: gzip.compress(b" " * (90 << 20))),
+    "blanks": ("jsonl", 0, lambda: gzip.compress(b" " * (18 << 20))),
     "one digit after the other": ("coco", 0, lambda: b"[" + b"9" * 99_000),
     "lines": ("jsonl", 0, lambda: b"{}\n" * 33_000),
     "many runs": ("annotations", 0, lambda: annotations({"size": [200, 200], "counts": [1] * 33_000}, side=200)),

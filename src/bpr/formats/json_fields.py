@@ -27,16 +27,23 @@ def read_json(path: Path) -> Any:
 
 
 def holds_object(path: Path) -> bool:
-    """Whether a UTF-8 file, gzipped or not, starts as a JSON object does; one of `UNREADABLE` if it cannot be read."""
-    with open_unpacked(path) as file:
-        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+    """Whether a UTF-8 file, gzipped or not, starts as a JSON object does; `FormatError` if it cannot be read."""
+    return _start(path, 64).startswith(b"{")
 
 
 def may_be_json(path: Path) -> bool:
     """The same of a file that is empty or starts as a JSON array or object does."""
-    with open_unpacked(path) as file:
-        start = file.read(4096).removeprefix(BOM_UTF8).lstrip()
+    start = _start(path, 4096)
     return not start or start.startswith((b"[", b"{"))
+
+
+def _start(path: Path, length: int) -> bytes:
+    """What comes first in a file but for a byte order mark and blanks."""
+    try:
+        with open_unpacked(path) as file:
+            return file.read(length).removeprefix(BOM_UTF8).lstrip()
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) -> dict[str, Path]:
