@@ -64,18 +64,18 @@ def ended(process, seconds=600):
     return process.returncode, printed, errors
 
 
-def at_work(output, rank):
-    """Wait until a process has an image in its shard; gives its id."""
+def at_work(output, rank, name="LOCAL_RANK"):
+    """Wait until a process has an image in its shard; gives its id, by the variable that has its rank."""
     shard = output.with_name(f"{output.name}.parts") / f"rank{rank}-0.jsonl"
     deadline = time.monotonic() + 300
     while (not shard.exists() or shard.read_text().count("\n") < 2) and time.monotonic() < deadline:
         time.sleep(0.05)
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            command, environment = ((folder / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+            command, environment = ((folder / file).read_bytes().split(b"\0") for file in ("cmdline", "environ"))
         except OSError:
             continue
-        if f"output={output}".encode() in command and (rank == 0 or f"LOCAL_RANK={rank}".encode() in environment):
+        if f"output={output}".encode() in command and (rank == 0 or f"{name}={rank}".encode() in environment):
             return int(folder.name)
     raise AssertionError(f"no process {rank} is at work")
 
@@ -130,10 +130,7 @@ def test_two_nodes_of_torchrun(options, tmp_path, refine, expected, stopped):
     arguments = [*options, f"output={output}", "trainer.num_nodes=2", *several(2), f"hydra.run.dir={tmp_path / 'run'}"]
     nodes = [start(arguments, *launcher) for _ in range(2)]
     if stopped:
-        shard = f"{output}.parts/rank3-0.jsonl"
-        at_work(output, 3 - 2)  # by its number on its node
-        holders = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if holds(pid, shard)]
-        os.kill(holders[0], signal.SIGSTOP)
+        os.kill(at_work(output, 3, "RANK"), signal.SIGSTOP)
     results = [ended(node) for node in nodes]
     if stopped:
         assert all(status for status, _, _ in results)
@@ -143,13 +140,6 @@ def test_two_nodes_of_torchrun(options, tmp_path, refine, expected, stopped):
         assert [status for status, _, _ in results] == [0, 0], results
         assert sum("8 images, 67 instances" in printed for _, printed, _ in results) == 1
         assert output.read_bytes() == expected
-
-
-def holds(pid, path):
-    try:
-        return any(os.readlink(f"/proc/{pid}/fd/{number}") == path for number in os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return False
 
 
 @pytest.mark.campaign
