@@ -118,15 +118,16 @@ def test_a_page_of_this_program_is_replaced_and_one_of_the_user_is_not(tmp_path,
         ("bpr.models.export", ["hrnet18s", "{mine}"]),
         ("bpr.models.averaging", ["hrnet18s", "hrnet18s", "{mine}"]),
         ("bpr.formats.split", ["{truth}", "--holdout", "1", "--output", "{folder}"]),
-        ("bpr.report.front_page", ["{mine}"]),
+        ("bpr.report.front_page", ["{picture}"]),
     ],
 )
 def test_no_command_replaces_a_file_that_it_was_not_told_to(toy_coco, tmp_path, capsys, module, arguments):
-    mine = tmp_path / "holdout" / toy_coco.annotations.name
+    mine, picture = (tmp_path / "holdout" / name for name in (toy_coco.annotations.name, "mine.png"))
     mine.parent.mkdir()
     mine.write_text("mine")
+    picture.write_text("mine")
     names = {"coarse": toy_coco.predictions, "truth": toy_coco.annotations, "images": toy_coco.images}
-    given = [argument.format(mine=mine, folder=tmp_path, **names) for argument in arguments]
+    given = [argument.format(mine=mine, picture=picture, folder=tmp_path, **names) for argument in arguments]
     assert importlib.import_module(module).main(given) != 0
-    assert mine.read_text() == "mine"
+    assert mine.read_text() == picture.read_text() == "mine"
     assert "or --overwrite to replace it" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def build(ckpt: str, folder: Path) -> gr.Blocks:
         page, results = Page(folder, weights, editor), [slider, status, download]
         shown = {"fn": page.show, "inputs": [image, masks], "outputs": [editor, *results], "preprocess": False}
         example.input(examples.get, example, [image, masks]).then(**shown)
-        image.upload(lambda: (None, None), None, [masks, example]).then(**shown)
+        image.upload(None, None, [masks, example], js="() => [null, null]").then(**shown)
         gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
         button.click(page.refine, [image, masks, editor, *settings], results, preprocess=False)
     return blocks
