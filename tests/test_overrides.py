@@ -167,3 +167,21 @@ def test_the_folder_of_the_run_is_left_out_where_the_output_is_given(arguments, 
 
 def test_hydra_takes_what_leaves_the_folder_out(composed):
     assert composed("refine", *without_run_folder(["output=a.json"])).output == "a.json"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["photos", "labels.json"], "photos is no setting: write its name before it, NAME=photos"),
+        (["images=photos", "--output", "a.json"], "--output is not taken: settings have no dashes, write output=VALUE"),
+        (["--on-error=keep"], "--on-error=keep is not taken: settings have no dashes, write on_error=VALUE"),
+    ],
+)
+def test_settings_given_as_to_other_programs_are_explained(arguments, problem):
+    with pytest.raises(SettingError, match=f"^{problem}$"):
+        prepared(arguments, RefineConf)
+
+
+def test_flags_of_hydra_and_their_values_are_left_to_it():
+    arguments = ["--cfg", "job", "-m", "threads=1,2", "--config-dir", "more", "--help", "~seed"]
+    assert prepared(arguments, RefineConf) == arguments

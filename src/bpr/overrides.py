@@ -44,8 +44,10 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     """
     sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
     result = []
-    for argument in arguments:
+    for argument, before in zip(arguments, ["", *arguments], strict=False):
         key, equals, value = argument.partition("=")
+        if not before.startswith("-"):
+            _check_form(argument, schema)
         if equals and re.fullmatch(r"[\w.]+", key):
             _check_value(argument, _check_known(key, schema))
         if argument in ("experiment=null", "debug=null"):
@@ -70,6 +72,15 @@ def without_run_folder(arguments: Sequence[str]) -> list[str]:
         here = given[-1] + 1  # beside the other settings: Hydra takes none after a flag that they stand before
         result[here:here] = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     return result
+
+
+def _check_form(argument: str, schema: type) -> None:
+    """`SettingError` if a setting is given without its name, or as other programs take it: ``--output FILE``."""
+    name, equals, _ = argument.removeprefix("--").partition("=")
+    if argument.startswith("--") and name.replace("-", "_") in [*OmegaConf.structured(schema)]:
+        raise SettingError(f"{argument} is not taken: settings have no dashes, write {name.replace('-', '_')}=VALUE")
+    if argument and not equals and not argument.startswith(("-", "~")):
+        raise SettingError(f"{argument} is no setting: write its name before it, NAME={argument}")
 
 
 def _is_path(key: str) -> bool:

@@ -75,7 +75,8 @@ def test_refined_entries_keep_every_field_and_update_box_and_area():
     entry = {"image_id": 1, "segmentation": SQUARE, "bbox": [0, 0, 1, 1], "area": 1, "extra": {"a": [1]}, "score": 0.5}
     refined = coco.refined_entry(entry, rle.encode(mask))
     assert refined["bbox"] == [2.0, 1.0, 4.0, 3.0]
-    assert refined["area"] == 12.0
+    assert repr(refined["area"]) == "12"
+    assert repr(coco.refined_entry({**entry, "area": 1.5}, rle.encode(mask))["area"]) == "12.0"
     assert (refined["extra"], refined["score"]) == ({"a": [1]}, 0.5)
     assert list(refined) == list(entry)
     assert entry["bbox"] == [0, 0, 1, 1]

@@ -228,7 +228,7 @@ def test_a_folder_without_labels_and_labels_without_an_image_are_refused(folder)
 @pytest.mark.parametrize("text", ["1 2 3 4 5 6 7", "mask.png 26 0.5", "cat", ""])
 def test_other_text_files_make_no_labels(folder, text):
     save(folder, text, "a.txt")
-    with pytest.raises(FormatError, match="is in no known format"):
+    with pytest.raises(FormatError, match="text files without a row of YOLO labels; if they are, give format=yolo"):
         read_predictions(folder)
 
 

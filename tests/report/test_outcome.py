@@ -3,7 +3,7 @@ import pytest
 from bpr.evaluation.table import format_table
 from bpr.formats.errors import FormatError
 from bpr.formats.protection import Inputs
-from bpr.refine.outputs import check_companions, report_path
+from bpr.refine.outputs import check_companions, contact_sheet_path, report_path
 from bpr.report.outcome import show_outcome
 
 
@@ -59,5 +59,7 @@ def test_a_photograph_is_never_replaced_by_a_sheet(tmp_path, toy_coco):
 
 def test_the_page_never_replaces_the_results(tmp_path):
     assert report_path(tmp_path / "a.b.json") == tmp_path / "a.b.html"
+    assert report_path(tmp_path / "a.jsonl.gz") == tmp_path / "a.html"
+    assert contact_sheet_path(tmp_path / "a.json.gz") == tmp_path / "a_contact_sheet.png"
     with pytest.raises(FormatError, match="another suffix"):
         check_companions(tmp_path / "refined.html", Inputs.of([]), True, report=True)

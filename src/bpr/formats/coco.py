@@ -83,7 +83,8 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
     if "bbox" in entry:
         refined["bbox"] = xywh(rle)
     if "area" in entry:
-        refined["area"] = float(rle_codec.area(rle))
+        area = rle_codec.area(rle)
+        refined["area"] = area if isinstance(entry["area"], int) else float(area)
     return refined
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.entries import first_member
 from bpr.formats.errors import FormatError
-from bpr.formats.files import files_in
+from bpr.formats.files import files_in, visible_files
 from bpr.formats.json_fields import holds_object, may_be_json, read_json
 from bpr.formats.prediction_format import PredictionFormat
 
@@ -83,6 +83,8 @@ def _folder_format(path: Path) -> PredictionFormat:
     _refuse_coco_in(path, files)
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
+    if any(file.suffix.lower() == ".txt" for file in visible_files(path)):
+        raise FormatError(path, None, "has text files without a row of YOLO labels; if they are, give format=yolo")
     mask_images.refuse_lossy_masks(path)
     raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 

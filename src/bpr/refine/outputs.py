@@ -56,9 +56,13 @@ def sweep_outputs(output: Path, form: PredictionFormat) -> None:
 
 def report_path(output: Path) -> Path:
     """Where the page for a results file goes: beside it, with the same stem."""
-    return output.with_suffix(".html")
+    return _unzipped(output).with_suffix(".html")
 
 
 def contact_sheet_path(output: Path) -> Path:
     """Where the contact sheet for a results file goes: beside it."""
-    return output.with_name(f"{output.stem}_contact_sheet.png")
+    return output.with_name(f"{_unzipped(output).stem}_contact_sheet.png")
+
+
+def _unzipped(output: Path) -> Path:
+    return output.with_suffix("") if output.suffix == ".gz" else output
