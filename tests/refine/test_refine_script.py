@@ -97,7 +97,7 @@ def test_two_runs_do_not_write_to_one_output(toy_coco, tmp_path, refine):
     assert not list(tmp_path.glob("*.lock"))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.campaign), 2])
 def test_nothing_is_written_to_the_current_folder_where_the_output_is_given(toy_coco, tmp_path, weights, devices):
     command = [sys.executable, ROOT / "refine.py", f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
     command += [f"ckpt={weights}", f"output={tmp_path / 'made' / 'refined.json'}", "patch.size=32", "threads=1"]
@@ -109,8 +109,15 @@ def test_nothing_is_written_to_the_current_folder_where_the_output_is_given(toy_
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["refined.json"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    [
+        (signal.SIGINT, 1),
+        (signal.SIGTERM, 2),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.campaign),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.campaign),
+    ],
+)
 def test_a_run_ends_at_a_signal_and_says_once_what_is_kept(toy_coco, tmp_path, weights, number, devices):
     entries = json.loads(toy_coco.predictions.read_text())
     many = tmp_path / "many.json"  # so many that it is still at work when the signal comes
