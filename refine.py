@@ -18,8 +18,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.cli.command import one_line_errors, printable
-from bpr.config import RefineConf, build, refine_text, refine_values, register_schemas
-from bpr.overrides import prepared, without_run_folder
+from bpr.config.overrides import prepared, without_run_folder
+from bpr.config.schemas import RefineConf, build, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

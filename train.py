@@ -13,8 +13,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from bpr.cli.command import one_line_errors
-from bpr.config import TrainConf, build, register_schemas
-from bpr.overrides import prepared
+from bpr.config.overrides import prepared
+from bpr.config.schemas import TrainConf, build, register_schemas
 
 register_schemas()
 

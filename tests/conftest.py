@@ -21,7 +21,7 @@ from omegaconf import DictConfig, open_dict
 from PIL import Image
 
 from bpr import rle
-from bpr.config import register_schemas
+from bpr.config.schemas import register_schemas
 
 ROOT = Path(__file__).parents[1]
 

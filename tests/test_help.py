@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from bpr.config import register_schemas
+from bpr.config.schemas import register_schemas
 
 ROOT = Path(__file__).parents[1]
 

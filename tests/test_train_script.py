@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
-from bpr.config import register_schemas
+from bpr.config.schemas import register_schemas
 from bpr.formats.errors import FormatError
 from bpr.models.callbacks import StepCheckpoint
 from bpr.models.refiner import PatchRefiner, load_refiner

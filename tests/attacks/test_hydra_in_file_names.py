@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from bpr.config import RefineConf, register_schemas
-from bpr.overrides import prepared
+from bpr.config.overrides import prepared
+from bpr.config.schemas import RefineConf, register_schemas
 
 CONF = Path(__file__).parents[2] / "conf"
 NAMES = [

@@ -9,7 +9,7 @@ from bpr import __main__ as bpr_command
 from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.benchmark import stress
-from bpr.evaluation.stress import INPUTS
+from bpr.benchmark.stress_scores import INPUTS
 from bpr.formats.annotations import read_annotations
 
 

@@ -17,7 +17,7 @@ from tiny import Shifting, ShiftingRefiner
 
 import bpr.models.trainer
 import bpr.refine.run
-from bpr.config import register_schemas
+from bpr.config.schemas import register_schemas
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["threads=1", "trainer.accelerator=cpu", "trainer.devices=1"]

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 from pytorch_lightning import Callback
 
-from bpr.config import build, refine_values
+from bpr.config.schemas import build, refine_values
 from bpr.models.trainer import build_trainer
 from bpr.refine.run import open_run, predict
 from bpr.refine.settings import RefineSettings

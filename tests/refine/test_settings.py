@@ -1,6 +1,6 @@
 import pytest
 
-from bpr.config import refine_values
+from bpr.config.schemas import refine_values
 from bpr.formats.errors import FormatError
 from bpr.refine.settings import RefineSettings
 from bpr.structures import Backend, ExifUse, PatchSpec, SettingError

@@ -18,10 +18,7 @@ from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.benchmark.measure import add_network_options
 from bpr.benchmark.plots import check_plot, new_figure, write_figure
-from bpr.cli.command import add_overwrite, at_least, exit_code
-from bpr.data.image_finder import ImageFinder
-from bpr.data.images import read_image
-from bpr.evaluation.stress import (
+from bpr.benchmark.stress_scores import (
     INPUTS,
     InputScores,
     Sample,
@@ -31,6 +28,9 @@ from bpr.evaluation.stress import (
     format_scores,
     score_inputs,
 )
+from bpr.cli.command import add_overwrite, at_least, exit_code
+from bpr.data.image_finder import ImageFinder
+from bpr.data.images import read_image
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing

@@ -13,9 +13,10 @@ from typing import Any, Final
 from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
-from bpr.formats.entries import Entry, rewrite_items
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
+from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import get_id, get_score, holds_object, read_json
 from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat

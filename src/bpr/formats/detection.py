@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
-from bpr.formats.entries import first_member
 from bpr.formats.errors import FormatError
 from bpr.formats.files import files_in, visible_files
+from bpr.formats.json_arrays import first_member
 from bpr.formats.json_fields import holds_object, may_be_json, read_json
 from bpr.formats.prediction_format import PredictionFormat
 

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from bpr.formats.entries import Entry, first_member, masks_by_file, rewrite_items
+from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, files_in
+from bpr.formats.json_arrays import first_member, rewrite_items
 from bpr.formats.json_fields import chosen_files, get_field, get_list, read_json
 from bpr.formats.labelme_shapes import REFINED, draw, place_of, rewritten
 from bpr.formats.name_matching import ImageNames, name_from

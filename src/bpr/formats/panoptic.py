@@ -18,10 +18,11 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
-from bpr.formats.entries import Entry, array_spans
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import is_file, replacing, resolve_inside, write_text
+from bpr.formats.json_arrays import array_spans
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat
 

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from bpr.formats.annotations import segmentation_rle
 from bpr.formats.coco_annotations import place_of, rewritten
-from bpr.formats.entries import Entry, first_item, first_member, masks_by_file, rewrite_items
+from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, files_in
+from bpr.formats.json_arrays import first_item, first_member, rewrite_items
 from bpr.formats.json_fields import chosen_files, get_field, get_list, get_score, read_json
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses

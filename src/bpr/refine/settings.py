@@ -83,7 +83,7 @@ class RefineSettings:
 
     @classmethod
     def from_config(cls, values: Mapping[str, Any], folder: str | Path) -> Self:
-        """The settings of a composed configuration, from `bpr.config.refine_values`, of a run in ``folder``.
+        """The settings of a composed configuration, from `bpr.config.schemas.refine_values`, of a run in ``folder``.
 
         What is not given of images, predictions and annotations comes from the data set that ``data=NAME`` names, or
         else from the embedded example and demo (`make_tour`), which are made unless they are there.

@@ -18,7 +18,7 @@ from bpr import rle
 from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations
-from bpr.formats.entries import rewrite_items
+from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import read_json
 from bpr.formats.polygons import trace
 from bpr.formats.protection import Inputs

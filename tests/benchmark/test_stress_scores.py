@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bpr.evaluation.stress import (
+from bpr.benchmark.stress_scores import (
     INPUTS,
     Errors,
     InputScores,

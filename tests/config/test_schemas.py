@@ -2,27 +2,17 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 
-from bpr.config import build, register_schemas
+from bpr.config.schemas import build
 from bpr.data.settings import TrainingData
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
 from bpr.structures import PatchSpec, SettingError
 from bpr.synthetic import demo
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-
-
-@pytest.fixture
-def composed():
-    register_schemas()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda name, *overrides: compose(name, list(overrides), return_hydra_config=False)
-    GlobalHydra.instance().clear()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -1,22 +1,10 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from bpr.config import RefineConf, TrainConf, register_schemas
-from bpr.overrides import prepared, without_run_folder
+from bpr.config.overrides import prepared, without_run_folder
+from bpr.config.schemas import RefineConf, TrainConf
 from bpr.structures import SettingError
-
-CONF = Path(__file__).parents[1] / "conf"
-
-
-@pytest.fixture
-def composed():
-    register_schemas()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda name, *overrides: compose(name, list(overrides), return_hydra_config=False)
-    GlobalHydra.instance().clear()
 
 
 def test_a_recipe_can_be_left_out_on_the_command_line(composed):

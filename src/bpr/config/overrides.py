@@ -37,7 +37,7 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
 
     Args:
         arguments: Of the command line.
-        schema: `bpr.config.RefineConf` or `TrainConf`.
+        schema: `bpr.config.schemas.RefineConf` or `TrainConf`.
 
     Raises:
         SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.

@@ -1,0 +1,1 @@
+"""Hydra: the schemas of all settings, and the arguments of the scripts."""
