@@ -225,10 +225,18 @@ def test_a_folder_without_labels_and_labels_without_an_image_are_refused(folder)
         read(save(folder, f"1 {BOX}\n", "labels/c.txt"))
 
 
-@pytest.mark.parametrize("text", ["1 2 3 4 5 6 7", "mask.png 26 0.5", "cat", ""])
+@pytest.mark.parametrize("text", ["1 2 3 4 5 6 7", "mask.png 26 0.5", "cat"])
 def test_other_text_files_make_no_labels(folder, text):
     save(folder, text, "a.txt")
-    with pytest.raises(FormatError, match="text files without a row of YOLO labels; if they are, give format=yolo"):
+    with pytest.raises(FormatError, match="is in no known format"):
+        read_predictions(folder)
+
+
+def test_a_data_set_without_an_object_has_nothing_to_refine(folder):
+    save(folder, "", "labels/a.txt")
+    (folder / "images").mkdir()
+    (folder / "images" / "a.jpg").write_bytes(b"")
+    with pytest.raises(FormatError, match="nothing to refine: its 1 text files are empty, as YOLO labels without"):
         read_predictions(folder)
 
 

@@ -83,8 +83,10 @@ def _folder_format(path: Path) -> PredictionFormat:
     _refuse_coco_in(path, files)
     if mask_images.is_mask_folder(path):
         return mask_images.FORMAT
-    if any(file.suffix.lower() == ".txt" for file in visible_files(path)):
-        raise FormatError(path, None, "has text files without a row of YOLO labels; if they are, give format=yolo")
+    texts = [file for file in visible_files(path) if file.suffix.lower() == ".txt"]
+    if texts and not any(file.stat().st_size for file in texts):
+        problem = f"has nothing to refine: its {len(texts)} text files are empty, as YOLO labels without an object"
+        raise FormatError(path, None, problem)
     mask_images.refuse_lossy_masks(path)
     raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 
