@@ -9,7 +9,6 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from bpr import PatchSpec, Refiner
-from bpr.api import hub
 from bpr.api.hub import is_hub_name
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
@@ -49,7 +48,7 @@ def stored(monkeypatch, saved):
             raise LocalEntryNotFoundError("not in the cache,\nand the hub is unreachable")
         return str(saved / file)
 
-    monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     return asked
 
 
@@ -190,19 +189,19 @@ def test_a_name_without_organisation_is_no_name_of_the_hub():
 
 
 def test_what_is_pushed_is_what_is_saved(refiner, saved, monkeypatch):
-    monkeypatch.setattr(hub, "HfApi", uploads := Uploads())
+    monkeypatch.setattr("huggingface_hub.HfApi", uploads := Uploads())
     assert refiner.push_to_hub("org/my.model-1.0") == "https://hub/org/my.model-1.0/commit/1"
     assert uploads.files == {path.name: path.read_bytes() for path in saved.iterdir()}
 
 
 def test_options_of_a_push_reach_the_hub(refiner, monkeypatch):
-    monkeypatch.setattr(hub, "HfApi", uploads := Uploads())
+    monkeypatch.setattr("huggingface_hub.HfApi", uploads := Uploads())
     refiner.push_to_hub("org/name", private=True, token="secret", commit_message="First", revision="v1")
     assert (uploads.name, uploads.private, uploads.token) == ("org/name", True, "secret")
     assert uploads.options == {"commit_message": "First", "revision": "v1"}
 
 
 def test_a_model_card_on_the_hub_is_kept(refiner, monkeypatch):
-    monkeypatch.setattr(hub, "HfApi", uploads := Uploads(present=["README.md"]))
+    monkeypatch.setattr("huggingface_hub.HfApi", uploads := Uploads(present=["README.md"]))
     refiner.push_to_hub("org/name")
     assert uploads.files.keys() == {"config.json", "model.safetensors"}

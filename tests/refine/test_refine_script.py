@@ -23,8 +23,8 @@ from bpr.structures import SettingError
 ROOT = Path(__file__).parents[2]
 
 
-def refine_process(toy, folder, *overrides, check=True):
-    command = [sys.executable, ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}"]
+def refine_process(toy, folder, *overrides, check=True, start=()):
+    command = [sys.executable, *start, ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}"]
     command += ["patch.size=32", f"output={folder / 'refined.json'}", f"hydra.run.dir={folder / 'run'}", "threads=1"]
     command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(folder / "cache")}
@@ -256,6 +256,14 @@ def test_lenient_ids_and_unusual_paths_are_refined_scored_and_kept(toy_coco, tmp
     refined = json.loads(output.read_text())
     for before, after in zip(coarse, refined, strict=True):
         assert repr({**after, "bbox": 0, "segmentation": 0}) == repr({**before, "bbox": 0, "segmentation": 0})
+
+
+def test_a_refinement_imports_nothing_that_only_training_needs(toy_coco, tmp_path, weights):
+    script = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__'); print('imported', *sys.modules)"
+    done = refine_process(toy_coco, tmp_path, f"ckpt={weights}", start=["-c", f"import sys; del sys.argv[0]; {script}"])
+    imported = done.stdout.partition("\nimported ")[2].split()
+    assert "pytorch_lightning" in imported
+    assert not {"albumentations", "skimage", "onnxruntime", "gradio"}.intersection(imported)
 
 
 def test_a_misspelt_setting_ends_in_one_line(toy_coco, tmp_path):

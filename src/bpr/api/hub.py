@@ -8,9 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HFValidationError
-
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
 from bpr.structures import PatchSpec
@@ -69,6 +66,8 @@ def push(
 
     Arguments as of `bpr.api.refiner.Refiner.push_to_hub`.
     """
+    from huggingface_hub import HfApi  # more than half of what `from bpr import Refiner` would take beside torch
+
     client = HfApi(token=token)
     repository = client.create_repo(name, private=private, exist_ok=True).repo_id
     with TemporaryDirectory() as folder:
@@ -87,6 +86,9 @@ def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
         if not Path(name, file).is_file():
             raise CheckpointError(f"{name}: no {file} in it; give a folder that save_pretrained wrote, or a file")
         return Path(name, file)
+    from huggingface_hub import hf_hub_download  # as in `push`
+    from huggingface_hub.errors import HFValidationError
+
     try:
         return Path(hf_hub_download(str(name), file, **client))
     except (OSError, HFValidationError) as error:  # all that the hub's client raises

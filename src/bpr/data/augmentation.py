@@ -1,12 +1,17 @@
 """Augmentation of patches with albumentations, seeded per patch group."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import albumentations as A
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bpr.structures import Image
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 class PatchAugmentation:
@@ -17,6 +22,8 @@ class PatchAugmentation:
     """
 
     def __init__(self, transforms: Sequence[A.BasicTransform | A.BaseCompose]) -> None:
+        import albumentations as A  # only to train: it takes long
+
         self._compose = A.Compose(list(transforms))
 
     def seed(self, seed: tuple[int, ...]) -> None:
