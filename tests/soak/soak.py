@@ -35,16 +35,21 @@ def generate(folder: Path, images: int, masks: int) -> Path:
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     contents = [cv2.imencode(".png", rng.integers(0, 255, (*SIZE, 3), np.uint8))[1].tobytes() for _ in range(100)]
+    for number in range(images):
+        (folder / "images" / f"{number:07d}.png").write_bytes(contents[number % len(contents)])
+    return write_coarse(folder, images, masks)
+
+
+def write_coarse(folder: Path, images: int, masks: int) -> Path:
+    """JSON Lines with ``masks`` discs in each image."""
     ys, xs = np.mgrid[: SIZE[0], : SIZE[1]]
     discs = [rle.encode((xs - x) ** 2 + (ys - 24) ** 2 < 12**2) for x in range(16, 48)]
     path = folder / "coarse.jsonl"
     with path.open("w") as file:
         for number in range(images):
-            name = f"{number:07d}.png"
-            (folder / "images" / name).write_bytes(contents[number % len(contents)])
             for mask in range(masks):
                 entry = new_entry(number, 1, discs[(number + mask) % len(discs)], 0.5)
-                file.write(json.dumps({**entry, "file_name": name}) + "\n")
+                file.write(json.dumps({**entry, "file_name": f"{number:07d}.png"}) + "\n")
     return path
 
 
