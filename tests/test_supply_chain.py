@@ -58,5 +58,5 @@ def test_only_what_is_required_is_imported_by_a_refinement(toy_coco, weights, tm
     command += [f"ckpt={weights}", f"output={tmp_path / 'refined.json'}", "patch.size=32", "report=true", "threads=1"]
     done = subprocess.run([*command, "trainer.accelerator=cpu"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime" in done.stdout.splitlines()[0]
+    assert "openvino" in done.stdout.splitlines()[0]
     assert "report: " in done.stdout

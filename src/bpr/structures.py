@@ -156,16 +156,19 @@ class ClassCoverage:
 class Backend(StrEnum):
     """How a network is run.
 
-    ``eager``: torch as it is; ``compile``: `torch.compile`; ``onnxruntime``: exported, needs the extra ``onnx``.
+    ``eager``: torch as it is; ``compile``: `torch.compile`; ``openvino``: converted, on a CPU, needs the extra
+    ``openvino``; ``openvino_bf16``: in bfloat16, on a processor that has it.
     """
 
     eager = "eager"
     compile = "compile"
-    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    openvino_bf16 = "openvino_bf16"
 
     @classmethod
     def _missing_(cls, value: object) -> None:
-        raise SettingError(f"backend must be one of {', '.join(cls)}, got {value!r}")
+        hint = "; openvino takes the place of onnxruntime" if value == "onnxruntime" else ""
+        raise SettingError(f"backend must be one of {', '.join(cls)}, got {value!r}{hint}")
 
 
 class ExifUse(StrEnum):

@@ -233,7 +233,7 @@ def test_bundled_weights_load_by_name():
     [
         ({"device": "cuda:99"}, "device=cuda:99 cannot be used .*device=cpu"),
         ({"device": "gpu"}, "device=gpu cannot be used .*device=cpu"),
-        ({"backend": "onyx"}, "backend must be one of eager, compile, onnxruntime, got 'onyx'"),
+        ({"backend": "onyx"}, "backend must be one of eager, compile, openvino, openvino_bf16, got 'onyx'"),
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
     ],
@@ -251,16 +251,14 @@ def test_refused_options_leave_the_threads_of_torch_as_they_are(segmenter):
     assert torch.get_num_threads() == before
 
 
-def test_exports_are_kept_in_the_cache_that_the_environment_names(segmenter, monkeypatch, tmp_path):
-    exported = []
+def test_converted_networks_are_kept_in_the_cache_that_the_environment_names(segmenter, monkeypatch, tmp_path):
+    asked = []
     monkeypatch.setattr(backends, "check_backend", lambda backend, device: None)
-    monkeypatch.setattr(backends, "export_onnx", lambda network, path: exported.append(path))
-    monkeypatch.setattr(backends, "_OnnxNetwork", lambda path, device: None)
+    monkeypatch.setattr(backends, "ir_of", lambda network, folder: asked.append(folder))
+    monkeypatch.setattr(backends, "OpenVinoNetwork", lambda path, precision: None)
     monkeypatch.setenv("BPR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    Refiner(segmenter, device="cpu", backend="onnxruntime")
-    assert [(path.parent, path.suffix) for path in exported] == [(tmp_path / "cache" / "onnx", ".onnx")]
-    assert not (tmp_path / "home").exists()
+    Refiner(segmenter, device="cpu", backend="openvino")
+    assert asked == [tmp_path / "cache" / "openvino"]
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,18 @@
 """Every backend gives the probabilities of the network, wherever it runs and however patches are batched."""
 
+import subprocess
 import sys
 import threading
 from functools import partial
-from types import SimpleNamespace
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import nn
 
-from bpr.models import backends
-from bpr.models.backends import (
-    cache_folder,
-    cached_export,
-    check_backend,
-    choose_backend,
-    make_predict,
-    usable_device,
-)
+from bpr.models import backends, openvino_network
+from bpr.models.backends import cache_folder, choose_backend, make_predict, usable_device
+from bpr.models.openvino_network import has_bfloat16, ir_of
 from bpr.models.segmenter import PatchSegmenter
 from bpr.structures import Backend, SettingError
 
@@ -60,9 +55,10 @@ def exports(tmp_path_factory):
 
 def require(backend):
     """Skip where the backend's packages are missing."""
-    if backend is Backend.onnxruntime:
-        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    if backend.startswith("openvino") and not find_spec("openvino"):
+        pytest.skip("the extra openvino is not installed")
+    if backend is Backend.openvino_bf16 and not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
 
 
 @pytest.fixture(scope="module", params=list(Backend))
@@ -116,7 +112,7 @@ class TestEveryBackend:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("backend", [Backend.eager, Backend.onnxruntime])
+@pytest.mark.parametrize("backend", [Backend.eager, Backend.openvino])
 @torch.inference_mode()
 def test_the_number_of_threads_of_torch_does_not_matter(segmenter, exports, backend, threads):
     require(backend)
@@ -129,31 +125,42 @@ def test_the_number_of_threads_of_torch_does_not_matter(segmenter, exports, back
     assert_agree(found, segmenter.foreground_probability(*patches(17)))
 
 
-def test_an_export_runs_in_a_plain_session(segmenter, exports):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    require(Backend.onnxruntime)
-    exported = cached_export(segmenter, exports)
-    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
-    images, masks = patches(5)
-    (found,) = session.run(None, {"images": images.numpy(), "masks": masks.numpy()})
-    with torch.inference_mode():
-        assert_agree(torch.from_numpy(found), segmenter.foreground_probability(images, masks))
-
-
 @pytest.fixture
-def exported(monkeypatch):
-    """Collects the files that would have been exported."""
-    written = []
-    monkeypatch.setattr(backends, "export_onnx", lambda network, path: written.append(path) or path.touch())
-    return written
+def converted(monkeypatch):
+    """Collects the networks that would have been converted."""
+    networks = []
+    monkeypatch.setattr(openvino_network, "convert", networks.append)
+    monkeypatch.setattr(openvino_network, "_write", lambda model, folder: folder.mkdir())
+    return networks
 
 
-def test_exports_are_kept_by_their_weights(segmenter, tmp_path, exported):
+def test_converted_networks_are_kept_by_their_weights(segmenter, tmp_path, converted):
     torch.manual_seed(1)
-    first = cached_export(segmenter, tmp_path)
-    assert cached_export(segmenter, tmp_path) == first
-    assert cached_export(PatchSegmenter("hrnet_w18_small", input_size=32), tmp_path) != first
-    assert len(exported) == 2
+    first = ir_of(segmenter, tmp_path)
+    assert ir_of(segmenter, tmp_path) == first
+    assert ir_of(PatchSegmenter("hrnet_w18_small", input_size=32), tmp_path) != first
+    assert len(converted) == 2
+
+
+def test_a_network_that_another_process_converted_meanwhile_is_left_as_it_is(segmenter, exports, tmp_path):
+    require(Backend.openvino)
+    model = openvino_network.import_openvino().Core().read_model(str(ir_of(segmenter, exports)))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "network.xml").write_text("theirs")
+    openvino_network._write(model, tmp_path / "there")
+    assert (tmp_path / "there" / "network.xml").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_openvino_sends_nothing_to_anyone():
+    """Its package calls Google Analytics at import, from a module that must not be loaded."""
+    require(Backend.openvino)
+    script = (
+        "import sys; from bpr.models.openvino_network import import_openvino; import_openvino(); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "openvino.tools.ovc" in done.stdout.split()
+    assert not [name for name in done.stdout.split() if name.startswith("openvino_telemetry")]
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
@@ -168,70 +175,39 @@ def test_the_cache_is_in_the_home_folder_otherwise(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "instances", "installed", "expected"),
+    ("device", "instances", "installed", "bfloat16", "expected"),
     [
-        ("cpu", 5000, True, Backend.onnxruntime),
-        ("cpu", 5000, False, Backend.eager),
-        ("cpu", 10, True, Backend.eager),  # the export would take longer
-        ("cuda", 5000, True, Backend.eager),
+        ("cpu", 5000, True, False, Backend.openvino),
+        ("cpu", 5000, True, True, Backend.openvino_bf16),
+        ("cpu", 5000, False, True, Backend.eager),
+        ("cpu", 10, True, True, Backend.eager),  # the conversion would take longer
+        ("cuda", 5000, True, True, Backend.eager),
     ],
 )
-def test_the_backend_is_chosen_for_the_device_and_the_work(monkeypatch, device, instances, installed, expected):
+def test_the_backend_is_chosen_for_device_processor_and_work(
+    monkeypatch, device, instances, installed, bfloat16, expected
+):
     monkeypatch.setattr(backends, "find_spec", lambda package: installed or None)
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: bfloat16)
     assert choose_backend(torch.device(device), instances) is expected
 
 
-@pytest.fixture
-def onnxruntime_for(monkeypatch):
-    """Installs a stand-in for ONNX Runtime with the given providers, of which sessions load the given ones."""
-
-    def install(available, loaded=()):
-        def session(path, options, providers):
-            install.asked = providers
-            return SimpleNamespace(get_providers=lambda: list(loaded))
-
-        module = SimpleNamespace(
-            get_available_providers=lambda: list(available), SessionOptions=SimpleNamespace, InferenceSession=session
-        )
-        monkeypatch.setitem(sys.modules, "onnxruntime", module)
-        monkeypatch.setattr(backends, "find_spec", lambda package: True)
-
-    return install
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
-def test_onnxruntime_without_the_gpu_that_is_asked_for_names_the_remedy(onnxruntime_for, device):
-    onnxruntime_for(["CPUExecutionProvider"])
-    with pytest.raises(SettingError, match=f"cannot use {device}.*onnxruntime-gpu.*backend=eager or device=cpu"):
-        check_backend(Backend.onnxruntime, torch.device(device))
-
-
-def test_nothing_is_exported_for_a_gpu_that_onnxruntime_cannot_use(onnxruntime_for, segmenter, tmp_path, exported):
-    onnxruntime_for(["CPUExecutionProvider"])
-    with pytest.raises(SettingError, match="onnxruntime-gpu"):
-        make_predict(segmenter, Backend.onnxruntime, torch.device("cuda"), tmp_path)
-    assert exported == []
-
-
-def test_onnxruntime_whose_gpu_libraries_are_missing_does_not_run_on_the_cpu(
-    onnxruntime_for, segmenter, tmp_path, exported
+@pytest.mark.parametrize(
+    ("backend", "device", "installed", "message"),
+    [
+        (Backend.openvino, "cpu", False, r"backend=openvino needs openvino: pip install 'bpr\[openvino\]'"),
+        (Backend.openvino, "cuda:1", True, "backend=openvino runs on the CPU alone, not on cuda:1; use backend=eager"),
+        (Backend.openvino_bf16, "cpu", True, "backend=openvino_bf16 needs .* bfloat16 .*; use backend=openvino$"),
+    ],
+)
+def test_what_cannot_run_here_names_the_remedy_before_anything_is_converted(
+    segmenter, converted, tmp_path, monkeypatch, backend, device, installed, message
 ):
-    """ONNX Runtime logs that it could not load them, and takes the CPU."""
-    onnxruntime_for(["CUDAExecutionProvider", "CPUExecutionProvider"], loaded=["CPUExecutionProvider"])
-    with pytest.raises(SettingError, match="cannot use cuda:1"):
-        make_predict(segmenter, Backend.onnxruntime, torch.device("cuda:1"), tmp_path)
-
-
-def test_onnxruntime_runs_on_the_gpu_that_is_asked_for(onnxruntime_for, segmenter, tmp_path, exported):
-    onnxruntime_for(["CUDAExecutionProvider"], loaded=["CUDAExecutionProvider"])
-    make_predict(segmenter, Backend.onnxruntime, torch.device("cuda:1"), tmp_path)
-    assert onnxruntime_for.asked == [("CUDAExecutionProvider", {"device_id": 1})]
-
-
-def test_missing_packages_are_named_with_the_extra_that_has_them(monkeypatch):
-    monkeypatch.setattr(backends, "find_spec", lambda package: None if package == "onnxscript" else True)
-    with pytest.raises(SettingError, match=r"needs onnxscript: pip install 'bpr\[onnx\]'"):
-        check_backend(Backend.onnxruntime, CPU)
+    monkeypatch.setattr(backends, "find_spec", lambda package: installed or None)
+    monkeypatch.setattr(backends, "has_bfloat16", lambda: False)
+    with pytest.raises(SettingError, match=message):
+        make_predict(segmenter, backend, torch.device(device), tmp_path)
+    assert converted == []
 
 
 def test_a_gpu_that_is_not_there_is_refused_in_one_line_that_names_the_remedy(monkeypatch):
@@ -252,8 +228,15 @@ def test_without_a_name_there_is_always_a_device():
 
 
 def test_a_misspelt_backend_is_refused_with_the_known_ones():
-    with pytest.raises(SettingError, match="backend must be one of eager, compile, onnxruntime, got 'onyx'"):
+    with pytest.raises(
+        SettingError, match="backend must be one of eager, compile, openvino, openvino_bf16, got 'onyx'"
+    ):
         Backend("onyx")
+
+
+def test_the_backend_that_is_gone_names_the_one_in_its_place():
+    with pytest.raises(SettingError, match="got 'onnxruntime'; openvino takes the place of onnxruntime"):
+        Backend("onnxruntime")
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
@@ -269,11 +252,10 @@ def test_masks_agree_at_lower_precision(segmenter, precision):
     assert ((found > 0.5) == (expected > 0.5)).float().mean() > 0.98
 
 
-@pytest.mark.parametrize("backend", [Backend.eager, Backend.onnxruntime])
+@pytest.mark.parametrize("backend", [Backend.eager, Backend.openvino])
 @torch.inference_mode()
 def test_backends_give_trust_beside_the_probability(backend, exports):
-    if backend is Backend.onnxruntime:
-        pytest.importorskip("onnxruntime")
+    require(backend)
     torch.manual_seed(1)
     segmenter = PatchSegmenter("hrnet_w18_small", input_size=32, trust=True).eval()
     nn.init.normal_(segmenter.decode_head.conv_trust.weight)

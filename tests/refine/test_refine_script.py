@@ -174,7 +174,10 @@ def test_bad_input_ends_in_one_line_with_a_remedy(toy_coco, tmp_path, refine, ov
 def test_a_bad_value_of_a_choice_ends_without_a_trace(toy_coco, tmp_path):
     done = refine_process(toy_coco, tmp_path, "backend=onyx", check=False)
     assert done.returncode == 1
-    assert "error: backend must be one of eager, compile, onnxruntime or null, got onyx" in done.stderr.splitlines()
+    assert (
+        "error: backend must be one of eager, compile, openvino, openvino_bf16 or null, got onyx"
+        in done.stderr.splitlines()
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -36,7 +36,7 @@ class Refiner:
         device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
-        backend: How the network is run: ``"eager"``, ``"compile"`` or ``"onnxruntime"``; the masks are the same.
+        backend: How the network is run: a `Backend` or its name, such as ``"eager"`` or ``"openvino"``.
         rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
             ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object. None: those that
             suit the weights (`PatchSegmenter.rounds`).
@@ -68,7 +68,7 @@ class Refiner:
         passes = segmenter.rounds if rounds is None else _passes([rounds] if isinstance(rounds, str) else rounds)
         self._method = Method(self.patch, passes, segmenter.input_size)
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
-        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device, backend)
+        self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device)
 
     @classmethod
     def from_pretrained(

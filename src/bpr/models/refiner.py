@@ -118,7 +118,7 @@ class PatchRefiner(pl.LightningModule):
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedImages:
         """Refine the masks of a batch of images; what is returned pastes the last round."""
         how = self.inference
-        most = how.patches_per_forward or best_patches_per_forward(self.device, how.backend)
+        most = how.patches_per_forward or best_patches_per_forward(self.device)
         return refine(batch.images, as_network(self.predict_patches, self.device), how.method, most)
 
     def predict_patches(self, images: Tensor, coarse: Tensor) -> Tensor:

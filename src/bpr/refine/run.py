@@ -259,7 +259,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     method = Method(settings.patch, threshold=settings.threshold)
-    inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "onnx")
+    inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "openvino")
     refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust, run.rounds)
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers

@@ -1,0 +1,120 @@
+"""A `PatchSegmenter` in OpenVINO: converted once, kept on disk, run by as many threads as torch has."""
+
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from importlib import import_module
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from threading import local
+from types import ModuleType
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from bpr.models.prediction_network import ProbabilityNetwork
+from bpr.models.segmenter import PatchSegmenter
+
+LAYOUT: Final = "openvino-1"
+"""Part of the names of converted networks: changed whenever the same network would be converted otherwise."""
+
+
+def import_openvino() -> ModuleType:
+    """OpenVINO without its telemetry, which sends an event to Google Analytics at each import unless it is absent."""
+    name = "openvino_telemetry"
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed
+    try:
+        return import_module("openvino")
+    finally:
+        if sys.modules[name] is None:
+            del sys.modules[name]
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16 (AVX512-BF16, AMX); OpenVINO must be installed."""
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def convert(segmenter: PatchSegmenter) -> Any:
+    """The network as an `openvino.Model`, normalisation and resizing included, for any number of patches of any side.
+
+    Inputs are ``images`` (n, 3, s, s) uint8 RGB and ``masks`` (n, s, s) bool; the output is the probabilities
+    (n, s, s) float32, or (n, 2, s, s) with the trust logits.
+
+    Args:
+        segmenter: In eval mode; not modified.
+    """
+    side = segmenter.input_size + 8  # another than the network's: else the resizing would not be traced
+    example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of OpenVINO's own use of torch.jit, and of sizes that become constants
+        return import_openvino().convert_model(ProbabilityNetwork(segmenter).cpu(), example_input=example)
+
+
+def ir_of(segmenter: PatchSegmenter, cache: Path) -> Path:
+    """The network as OpenVINO IR (``network.xml`` beside ``network.bin``) in ``cache``, converted if it is not there.
+
+    Its folder is named by a digest of weights and config.
+    """
+    state = hashlib.blake2b(f"{LAYOUT} {segmenter.config} {torch.__version__}".encode(), digest_size=16)
+    for name, value in segmenter.state_dict().items():
+        state.update(name.encode())
+        state.update(value.detach().cpu().contiguous().numpy().tobytes())
+    folder = cache / state.hexdigest()
+    if not folder.exists():
+        _write(convert(segmenter), folder)
+    return folder / "network.xml"
+
+
+def _write(model: Any, folder: Path) -> None:
+    """Write a model as ``network.xml`` and ``network.bin`` of ``folder``, which is there whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as unfinished:
+        built = Path(unfinished) / "built"
+        built.mkdir()
+        import_openvino().save_model(model, str(built / "network.xml"), compress_to_fp16=False)
+        try:
+            os.rename(built, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
+
+
+class OpenVinoNetwork:
+    """A converted network on the CPU: each thread runs patches of its own.
+
+    Threads that share the work of one call wait for each other after every operation.
+
+    Args:
+        path: The IR.
+        precision: ``f32`` or ``bf16``; OpenVINO would otherwise choose by the processor.
+    """
+
+    def __init__(self, path: Path, precision: str) -> None:
+        self._threads = torch.get_num_threads()
+        settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": self._threads,
+            "ENABLE_CPU_PINNING": False,  # several processes would have the same cores
+        }
+        self._compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
+        self._own = local()
+        self._pool = ThreadPool(self._threads)  # unlike an executor, it still works when the main thread has ended
+
+    def __call__(self, images: Tensor, masks: Tensor) -> Tensor:
+        """As `bpr.models.backends.Predict`."""
+        if self._threads == 1:
+            return self._run(images, masks)
+        parts = (torch.tensor_split(patches, min(self._threads, len(images))) for patches in (images, masks))
+        return torch.cat(self._pool.starmap(self._run, zip(*parts, strict=True), chunksize=1))
+
+    def _run(self, images: Tensor, masks: Tensor) -> Tensor:
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        given = images.cpu().contiguous().numpy(), masks.bool().cpu().contiguous().numpy()
+        return torch.from_numpy(self._own.request.infer(given)[0].copy())
