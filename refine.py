@@ -12,12 +12,13 @@ if __name__ == "__main__":
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from bpr.cli.command import one_line_errors, printable
+from bpr.cli.command import one_line_errors, printable, without_empty_folder
 from bpr.config.overrides import prepared, without_run_folder
 from bpr.config.schemas import RefineConf, build, refine_text, refine_values, register_schemas
 
@@ -30,7 +31,8 @@ register_schemas()
 @hydra.main(version_base="1.3", config_path="conf", config_name="refine")
 def main(cfg: DictConfig) -> None:
     """Refine, merge, and print what happened; bad input ends in one line that says what to do."""
-    with one_line_errors():
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with one_line_errors(), without_empty_folder(folder):
         from bpr.cli.signals import raise_at_signals
         from bpr.models.trainer import build_trainer
         from bpr.refine.run import open_run, predict
@@ -39,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         from bpr.report.outcome import show_outcome
 
         raise_at_signals()
-        settings = RefineSettings.from_config(refine_values(cfg), HydraConfig.get().runtime.output_dir)
+        settings = RefineSettings.from_config(refine_values(cfg), folder)
         make_trainer = partial(build_trainer, partial(build, cfg.trainer))
         run = open_run(settings, make_trainer)
         with run.resumable():

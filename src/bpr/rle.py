@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from bpr.structures import Mask, Rle, Size, Window
 
 _FARTHEST: Final = 10
+_NO_POLYGON: Final = "a polygon is a flat list of x, y of three points or more"
 """How far a polygon may extend beyond the image, in multiples of its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: pycocotools counts in 32 bits."""
@@ -221,14 +222,16 @@ def _from_polygons(polygons: Sequence[Any], size: Size) -> Rle:
 
 def _check_corners(polygon: object, size: Size) -> NDArray[np.float64]:
     """(n, 2) x, y of the corners of a polygon."""
-    if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) < 6 or len(polygon) % 2:
-        raise ValueError("a polygon is a flat list of x, y of three points or more")
+    if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) % 2:
+        raise ValueError(_NO_POLYGON)
     try:
         corners = np.asarray(polygon, np.float64)
     except OverflowError as error:
         raise ValueError("a polygon has a coordinate that is not a finite number") from error
     if corners.ndim != 1:
-        raise ValueError("a polygon is a flat list of x, y of three points or more")
+        raise ValueError(_NO_POLYGON)
+    if corners.size < 6:
+        raise ValueError(f"a polygon needs three points or more, got {corners.size // 2}")
     if not np.isfinite(corners).all():
         raise ValueError("a polygon has a coordinate that is not a finite number")
     if np.abs(corners).max() > _FARTHEST * max(size):  # pycocotools walks along every edge

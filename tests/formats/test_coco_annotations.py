@@ -143,7 +143,10 @@ def test_a_folder_beside_the_file_makes_it_no_panoptic_one(tmp_path):
         ({**ALL, "image_id": 5}, r"annotations\[0\]: image_id 5 is not among the 1 images of this file"),
         ({**ALL, "category_id": "cat"}, r"annotations\[0\]: 'category_id' must be int"),
         ({**ALL, "score": "high"}, r"annotations\[0\]: 'score' must be"),
-        ({**ALL, "segmentation": [[1, 2, 3, 4]]}, r"annotations\[0\]: segmentation: a polygon is a flat list"),
+        (
+            {**ALL, "segmentation": [[1, 2, 3, 4]]},
+            r"annotations\[0\]: segmentation: a polygon needs three points or more, got 2",
+        ),
         (
             {**ALL, "segmentation": {"size": [1, 1], "counts": [1]}},
             r"annotations\[0\]: segmentation: the RLE is \(1, 1\)",

@@ -103,6 +103,21 @@ def test_a_folder_comes_back_with_all_its_json_files(tmp_path):
     assert all((tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes() for name in written)
 
 
+def test_a_polygon_of_two_points_is_told_what_it_needs(tmp_path):
+    path = save(tmp_path / "x.json", {**POLYGON, "points": [[20, 15], [40, 15]]})
+    with pytest.raises(FormatError, match=r"shapes\[0\]: has no mask .*: a polygon needs three points or more, got 2$"):
+        read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_not_passed_over(tmp_path, encoding):
+    save(tmp_path / "a.json", POLYGON)
+    path = save(tmp_path / "b.json", POLYGON)
+    path.write_text(path.read_text(), encoding=encoding)
+    with pytest.raises(FormatError, match=r"b\.json: is text in UTF-16; save it as UTF-8"):
+        read(tmp_path)
+
+
 def test_one_file_comes_back_as_one(tmp_path):
     predictions = read_predictions(save(tmp_path / "x.json", POLYGON), image_sizes=lambda: {"a": SIZE})
     assert (predictions.format.name, predictions.format.suffix) == ("labelme", ".json")

@@ -95,7 +95,7 @@ KINDS = {
     "10**400": (text(lambda t: t.replace("0.8", DIGITS, 1).encode()), ENTRY + "'score' must be a number of 64 bits"),
     "a number of 5,000 digits": (text(lambda t: t.replace("0.8", "9" * 5000, 1).encode()), "is not JSON .*4300 digits"),
     "nesting of 100,000": (text(lambda t: b"[" * 100_000), r"coarse\.json: is not JSON .*recursion"),
-    "UTF-16": (text(lambda t: t.encode("utf-16")), r"coarse\.json: is in no known format; .* all text as UTF-8"),
+    "UTF-16": (text(lambda t: t.encode("utf-16")), r"coarse\.json: is text in UTF-16; save it as UTF-8"),
     "a results file of 200 MB of zeros": (lambda toy: zeros(toy.predictions), "is in no known format"),
     "a header of 200 MB": (header_of_checkpoint, r"w\.safetensors: not a safetensors file"),
     "an RLE longer than its image": (

@@ -14,6 +14,7 @@ from filelock import FileLock
 from hydra.errors import ConfigCompositionException
 
 from bpr import rle
+from bpr.cli.command import without_empty_folder
 from bpr.config.schemas import refine_values
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
@@ -179,6 +180,34 @@ def test_a_bad_value_of_a_choice_ends_without_a_trace(toy_coco, tmp_path):
         in done.stderr.splitlines()
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("log", "stays"), [("", False), ("a warning", True)])
+def test_a_run_that_fails_leaves_no_empty_folder(toy_coco, tmp_path, refine, log, stays):
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / "refine.log").write_text(log)
+    with pytest.raises(SystemExit, match="nowhere"):
+        refine(f"images={toy_coco.images}", f"predictions={tmp_path / 'nowhere.json'}")
+    assert (tmp_path / "run").exists() is stays
+
+
+def test_neither_the_current_folder_nor_one_with_results_is_removed(tmp_path, monkeypatch):
+    current, used = tmp_path / "current", tmp_path / "used"
+    (current / ".hydra").mkdir(parents=True)
+    (used / ".hydra").mkdir(parents=True)
+    (used / "refined.json.parts").mkdir()
+    monkeypatch.chdir(current)
+    for folder in (current, used):
+        with pytest.raises(SystemExit), without_empty_folder(folder):
+            sys.exit(1)
+        assert folder.is_dir()
+
+
+def test_predictions_without_a_mask_are_said_to_leave_nothing_to_refine(toy_coco, tmp_path, refine, capsys):
+    (tmp_path / "none.json").write_text("[]")
+    refine(f"images={toy_coco.images}", f"predictions={tmp_path / 'none.json'}", f"output={tmp_path / 'refined.json'}")
+    assert "WARNING: there was nothing to refine, the predictions hold no mask" in capsys.readouterr().out
+    assert json.loads((tmp_path / "refined.json").read_text()) == []
 
 
 @pytest.mark.parametrize("name", ["instances.json", "coarse.json", "images/000000000012.png", "weights"])

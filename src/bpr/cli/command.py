@@ -1,6 +1,7 @@
 """What all command lines of this package share: arguments, and errors of their users that end in one line."""
 
 import argparse
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +89,23 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f"error: {problem}")
     finally:
         exit_at_signals_again()
+
+
+@contextmanager
+def without_empty_folder(folder: Path) -> Iterator[None]:
+    """If the block fails, remove the folder that Hydra made for a run, unless there is more in it than an empty log.
+
+    The current folder is never removed.
+    """
+    try:
+        yield
+    except BaseException:
+        settings = folder / ".hydra"
+        if settings.is_dir() and folder.resolve() != Path.cwd():
+            others = [path for path in folder.iterdir() if path != settings]
+            if all(path.suffix == ".log" and not path.stat().st_size for path in others):
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def user_problem(error: BaseException) -> str | None:

@@ -17,7 +17,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.json_arrays import rewrite_items
-from bpr.formats.json_fields import get_id, get_score, holds_object, read_json
+from bpr.formats.json_fields import get_id, get_score, read_json, refuse_utf16
 from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat
 from bpr.structures import Rle
@@ -122,8 +122,7 @@ def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in ("images", "annotations")):
         problem = "expected a COCO annotation file, an object with lists 'images' and 'annotations'"
         raise FormatError(path, None, f"{problem}, or a COCO results file, a list of predictions")
-    if not holds_object(path):
-        raise FormatError(path, None, "is not UTF-8; save it as UTF-8")
+    refuse_utf16(path)
     annotations = content["annotations"]
     for number, annotation in enumerate(annotations):
         if isinstance(annotation, dict) and "segments_info" in annotation:

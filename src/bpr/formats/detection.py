@@ -8,7 +8,7 @@ from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images
 from bpr.formats.errors import FormatError
 from bpr.formats.files import files_in, visible_files
 from bpr.formats.json_arrays import first_member
-from bpr.formats.json_fields import holds_object, may_be_json, read_json
+from bpr.formats.json_fields import holds_object, may_be_json, read_json, refuse_utf16
 from bpr.formats.prediction_format import PredictionFormat
 
 FORMATS: Final = {
@@ -52,6 +52,7 @@ def _file_format(path: Path) -> PredictionFormat:
     if coco.is_json_lines(path):
         return coco.JSON_LINES
     if not may_be_json(path):
+        refuse_utf16(path)
         raise FormatError(path, None, f"is in no known format; {_TAKEN}")
     if not holds_object(path):
         return coco.FORMAT

@@ -2,7 +2,7 @@
 
 import json
 import math
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from bpr.formats.faults import Faults
 from bpr.formats.files import UNREADABLE, files_in, open_unpacked
 
 _LARGEST: Final = 2**63 - 1
+_UTF16_STARTS: Final = (b"{\0", b"[\0", b"\0{", b"\0[")
 
 
 def read_json(path: Path) -> Any:
@@ -53,8 +54,13 @@ def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) 
         if is_chosen(file):
             chosen[name] = file
         else:
-            faults.attempt(partial(read_json, file), Reason.mask)
+            faults.attempt(partial(_refuse_other_text, file), Reason.mask)
     return chosen
+
+
+def _refuse_other_text(file: Path) -> None:
+    refuse_utf16(file)
+    read_json(file)
 
 
 def unreadable(path: Path, error: Exception) -> FormatError:
@@ -65,7 +71,15 @@ def unreadable(path: Path, error: Exception) -> FormatError:
 
 def json_error(path: Path, error: Exception) -> FormatError:
     """The error that a file is not JSON."""
+    refuse_utf16(path)
     return FormatError(path, None, f"is not JSON ({error}); was it cut off or is it compressed?")
+
+
+def refuse_utf16(path: Path) -> None:
+    """`FormatError` if a file, gzipped or not, starts as JSON in UTF-16 does, with its mark or without."""
+    start = _start(path, 64)
+    if start.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or start[:2] in _UTF16_STARTS:
+        raise FormatError(path, None, "is text in UTF-16; save it as UTF-8")
 
 
 def get_field(path: Path, where: str, entry: object, name: str, kinds: tuple[type, ...]) -> Any:
