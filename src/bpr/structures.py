@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias, TypedDict
+from typing import Final, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class SettingError(ValueError):
     """A setting that is out of its range; the message names it as configurations do."""
 
 
+PAPERS_NMS_IOU: Final = 0.25
+"""Above which IoU with a kept patch the paper drops one at refinement."""
+
+
 class Placement(StrEnum):
     """How the centres of patches are chosen among the boundary pixels; see `bpr.patches.placement`.
 
@@ -52,11 +56,13 @@ class PatchSpec:
 
     Attributes:
         size: Side of a patch, image px; even.
-        nms_iou: For ``nms``: a box is dropped when its IoU with a kept box is above this. In (0, 1]; 1 keeps all.
-        placement: How their centres are chosen.
+        nms_iou: For ``nms``: a box is dropped when its IoU with a kept box is above this. In (0, 1]; 1 keeps all. None:
+            0.25, as in the paper.
+        placement: How their centres are chosen. None: ``nms`` where ``nms_iou`` or ``compat_2021`` is given, else
+            ``cover``.
         spacing: For ``contour``: px along the boundary from one centre to the next, at most.
         margin: For ``cover``: px of a patch at each side within which it does not count as covering; less than half
-            of ``size``.
+            of ``size``. None: a sixteenth of it.
         image_border: Also place patches where a mask is cut off by the border of the image. Nothing can be
             gained there, so the default is not to.
         compat_2021: Place the boxes exactly as the 2021 code did: patches along the image border, boxes that
@@ -64,30 +70,35 @@ class PatchSpec:
     """
 
     size: int = 64
-    nms_iou: float = 0.25
-    placement: Placement = Placement.nms
+    nms_iou: float | None = None
+    placement: Placement | None = None
     spacing: int = 40
-    margin: int = 4
+    margin: int | None = None
     image_border: bool = False
     compat_2021: bool = False
 
     def __post_init__(self) -> None:
+        by_nms = self.nms_iou is not None or self.compat_2021
         try:
-            object.__setattr__(self, "placement", Placement(self.placement))  # its name will do
+            chosen = Placement(self.placement or (Placement.nms if by_nms else Placement.cover))  # its name will do
         except ValueError as error:
             known = ", ".join(Placement)
             raise SettingError(f"patch.placement must be one of {known}, got {self.placement!r}") from error
+        object.__setattr__(self, "placement", chosen)
+        if by_nms and chosen is not Placement.nms:
+            setting = "patch.compat_2021" if self.compat_2021 else "patch.nms_iou"
+            raise SettingError(f"{setting} goes with patch.placement=nms, got {chosen}")
+        if chosen is Placement.nms and self.nms_iou is None:
+            object.__setattr__(self, "nms_iou", PAPERS_NMS_IOU)
         if self.size < 2 or self.size % 2:
             raise SettingError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
-        if not 0 < self.nms_iou <= 1:
+        if self.nms_iou is not None and not 0 < self.nms_iou <= 1:
             raise SettingError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
         if self.spacing < 1:
             raise SettingError(f"patch.spacing must be at least 1 px, got {self.spacing}")
-        if self.placement is Placement.cover and not 0 <= self.margin < self.size // 2:
+        if chosen is Placement.cover and self.margin is not None and not 0 <= self.margin < self.size // 2:
             half = self.size // 2
             raise SettingError(f"patch.margin must be in [0, {half}) px, half of patch.size, got {self.margin}")
-        if self.compat_2021 and self.placement is not Placement.nms:
-            raise SettingError(f"patch.compat_2021 goes with patch.placement=nms, got {self.placement}")
 
     @property
     def keep_emptied(self) -> bool:
@@ -99,7 +110,8 @@ class Round(StrEnum):
     """One pass of the network over the boundaries of all masks; the next starts from the masks that it made.
 
     ``boundary``: patches of ``PatchSpec.size`` px, as in the paper; ``object``: the side of an instance's patches is
-    half of the geometric mean of the sides of its box, so that they show more of a large object.
+    the geometric mean of the sides of its box, so that they show more of a large object. Where that is no larger than
+    ``PatchSpec.size``, its boundary has been seen as closely as ``boundary`` would show it, which then passes it by.
     """
 
     boundary = "boundary"

@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch.multiprocessing.spawn import ProcessException
 
 from bpr import rle
-from bpr.benchmark import measure, placement
+from bpr.benchmark import measure, placement, presets
 from bpr.benchmark.__main__ import main
+from bpr.benchmark.classical import grab_cut, guided_filter
 from bpr.benchmark.measure import speed_of_processes
 from bpr.benchmark.workload import Workload, generate
 from bpr.formats.coco import read_results
@@ -55,6 +57,39 @@ def test_placements_are_scored(toy_coco, tmp_path, weights, monkeypatch, capsys)
     assert [row[:2] for row in refined] == [["nms", "nms_iou=0.25"], ["nms", "nms_iou=0.55"], ["cover", "margin=4"]]
     few, many, _ = (float(row[2]) for row in refined)
     assert 0 < few < many
+
+
+def test_presets_are_compared_with_the_paper_and_with_refiners_without_a_network(toy_coco, tmp_path, weights, capsys):
+    command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--annotations"]
+    command += [toy_coco.annotations, "--ckpt", weights, "--plot", tmp_path / "presets.png"]
+    assert presets.main([str(part) for part in command]) == 0
+    rows = {line[:16].strip(): line[16:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    assert list(rows) == [
+        "coarse", "guided filter", "GrabCut", "paper", "preset=fast", "preset=default", "preset=best"
+    ]  # fmt: skip
+    patches = {name: float(row[0]) for name, row in rows.items()}
+    assert patches["coarse"] == patches["GrabCut"] == 0 < patches["preset=fast"]
+    assert patches["preset=default"] <= patches["preset=best"]
+    assert all(float(row[1]) > 0 for row in list(rows.values())[1:])
+    with Image.open(tmp_path / "presets.png") as picture:
+        assert picture.size[0] > 500
+
+
+@pytest.mark.parametrize("refine", [grab_cut, guided_filter])
+def test_refiners_without_a_network_find_a_clear_edge(refine):
+    ys, xs = np.mgrid[:80, :90]
+    true = (xs - 45) ** 2 + (ys - 40) ** 2 < 20**2
+    rng = np.random.default_rng(0)
+    image = np.where(true[..., None], (200, 60, 60), (40, 120, 60)) + rng.integers(-8, 9, (80, 90, 3))
+    coarse = (xs - 47) ** 2 + (ys - 40) ** 2 < 21**2
+    refined = refine(image.astype(np.uint8), coarse, (27, 20, 68, 61))
+    assert (refined != true).sum() < 0.5 * (coarse != true).sum()
+
+
+@pytest.mark.parametrize("refine", [grab_cut, guided_filter])
+@pytest.mark.parametrize("mask", [np.ones((9, 9), bool), np.eye(9, dtype=bool)])
+def test_refiners_without_a_network_leave_a_mask_with_pixels(refine, mask):
+    assert refine(np.zeros((9, 9, 3), np.uint8), mask, (0, 0, 9, 9)).any()
 
 
 def test_a_process_that_fails_ends_the_other_which_waits_for_it(toy_coco, weights):

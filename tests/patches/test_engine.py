@@ -77,10 +77,52 @@ def test_each_instance_has_its_own_side_and_all_share_a_pass():
 
     small, large = disc((400, 400), 60, 60, 10), disc((400, 400), 250, 250, 120)
     assert object_side(small) == 32
-    assert object_side(large) == 120
+    assert object_side(large) == 240
     run([small, large], network, Method(PatchSpec(64), (Round.object,), 96), most=1000)
     assert len(seen) == 1
     assert seen[0][1:] == (96, 96, 3)
+
+
+def test_an_object_that_was_seen_as_closely_before_has_no_patches_at_its_boundary():
+    small, large = disc((400, 400), 60, 60, 30), disc((400, 400), 250, 250, 120)
+    assert object_side(small) <= 64 < object_side(large)
+    once = run([small, large], inverse, Method(PatchSpec(64), (Round.object,), 64))
+    both = run([small, large], inverse, Method(PatchSpec(64), (Round.object, Round.boundary), 64))
+    assert both[0].equals(once[0])
+    assert both[0].patches == once[0].patches
+    assert both[1].patches > once[1].patches
+
+
+@pytest.mark.parametrize("radius", [10, 30, 60])
+def test_probabilities_are_those_of_the_last_patches_that_saw_a_mask(radius):
+    mask = disc((200, 200), 100, 100, radius)
+
+    def unsure(images, masks):
+        return lambda: np.full(masks.shape, 0.75, np.float32)
+
+    rounds = (Round.object, Round.boundary)
+    (refined,) = run([mask], unsure, Method(PatchSpec(64), rounds, 64), keep_probabilities=True)
+    assert refined.probabilities.shape == refined.mask.shape
+    assert (refined.probabilities == np.float32(0.75)).any()
+    assert set(np.unique(refined.probabilities)) <= {0, np.float32(0.75), 1}
+
+
+def test_flipped_patches_are_answered_where_they_were_cut():
+    seen = []
+
+    def left_half(images, masks):
+        """Sure of its mask in the left half of a crop only."""
+        seen.append(masks)
+        answer = masks.astype(np.float32)
+        answer[:, :, masks.shape[2] // 2 :] = 0.5
+        return lambda: answer
+
+    mask = disc((90, 90), 40, 45, 20)
+    (refined,) = run([mask], left_half, Method(PatchSpec(16), flip=True), keep_probabilities=True)
+    np.testing.assert_array_equal(seen[1], seen[0][:, :, ::-1])
+    assert refined.equals(MaskWindow.of(0, mask))
+    assert set(np.unique(refined.probabilities)) <= {0, 0.25, 0.75, 1, 0.5}
+    assert (refined.probabilities == 0.75).any()
 
 
 def test_a_mask_that_a_round_emptied_goes_on_from_what_it_was():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,7 +49,7 @@ def test_a_cover_holds_all_of_the_boundary_with_fewer_patches_than_nms(margin):
     for x1, y1, x2, y2 in boxes.tolist():
         covered[y1 + margin : y2 - margin, x1 + margin : x2 - margin] = True
     assert covered[boundary_strength(mask) > 0].all()
-    assert margin or len(boxes) < len(propose_boxes(mask, PatchSpec()))
+    assert margin or len(boxes) < len(propose_boxes(mask, PatchSpec(placement=Placement.nms)))
 
 
 @pytest.mark.parametrize("spacing", [10, 40, 64])
@@ -94,8 +96,24 @@ def test_boxes_lie_in_the_image_wherever_they_are_placed(placement, mask):
 
 
 @pytest.mark.parametrize(
+    ("settings", "placement", "nms_iou"),
+    [
+        ({}, Placement.cover, None),
+        ({"nms_iou": 0.55}, Placement.nms, 0.55),
+        ({"placement": "nms"}, Placement.nms, 0.25),
+        ({"compat_2021": True}, Placement.nms, 0.25),
+    ],
+)
+def test_patches_are_placed_by_nms_where_that_is_asked_for(settings, placement, nms_iou):
+    spec = PatchSpec(**settings)
+    assert (spec.placement, spec.nms_iou) == (placement, nms_iou)
+    assert replace(spec, size=32).placement is placement
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"placement": Placement.cover, "nms_iou": 0.55}, "patch.nms_iou goes with patch.placement=nms, got cover"),
         ({"spacing": 0}, "patch.spacing must be at least 1"),
         ({"placement": Placement.cover, "margin": 32}, r"patch.margin must be in \[0, 32\)"),
         ({"placement": Placement.cover, "margin": -1}, "patch.margin"),

@@ -3,7 +3,7 @@ import pytest
 from bpr.config.schemas import refine_values
 from bpr.formats.errors import FormatError
 from bpr.refine.settings import RefineSettings
-from bpr.structures import Backend, ExifUse, PatchSpec, SettingError
+from bpr.structures import Backend, ExifUse, PatchSpec, Placement, Round, SettingError
 from bpr.synthetic import demo
 
 
@@ -23,6 +23,22 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
     )  # fmt: skip
     assert made.folder == tmp_path / "run"
     assert not made.contact_sheet
+
+
+def test_a_preset_changes_what_is_not_given(settings):
+    assert settings(*GIVEN) == settings(*GIVEN, "preset=default")
+    fast, best = settings(*GIVEN, "preset=fast"), settings(*GIVEN, "preset=best")
+    assert (fast.rounds, fast.flip, fast.patch) == ((Round.object,), False, settings(*GIVEN).patch)
+    assert (best.rounds, best.flip) == ((Round.object, Round.boundary, Round.boundary), True)
+    given = settings(*GIVEN, "preset=best", "flip=false", "patch=nms", "rounds=[boundary]")
+    assert (given.flip, given.rounds) == (False, (Round.boundary,))
+    assert given.patch.placement is Placement.nms
+
+
+@pytest.mark.parametrize("overrides", [["patch=nms"], ["patch.placement=nms"], ["patch.nms_iou=0.25"]])
+def test_the_papers_placement_is_a_word_away(settings, overrides):
+    made = settings(*GIVEN, *overrides).patch
+    assert (made.placement, made.nms_iou) == (Placement.nms, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from bpr.models.backends import as_network, best_patches_per_forward, check_back
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
+from bpr.patches.presets import PRESETS, Preset
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
 
@@ -38,8 +39,9 @@ class Refiner:
         threads: CPU threads of torch in this process, for all that uses torch; None leaves them as they are.
         backend: How the network is run: a `Backend` or its name, such as ``"eager"`` or ``"openvino"``.
         rounds: Passes over the boundaries, each from the masks of the one before: ``"boundary"`` with patches of
-            ``patch.size`` px, as in the paper; ``"object"`` with patches half as large as the object. None: those that
-            suit the weights (`PatchSegmenter.rounds`).
+            ``patch.size`` px, as in the paper; ``"object"`` with patches as large as the object. None: those that suit
+            the weights (`PatchSegmenter.rounds`).
+        flip: See every patch also mirrored, which takes twice as long.
 
     Raises:
         bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device,
@@ -55,6 +57,7 @@ class Refiner:
         threads: int | None = None,
         backend: Backend | str = Backend.eager,
         rounds: Sequence[Round | str] | str | None = None,
+        flip: bool = False,
     ) -> None:
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
@@ -66,7 +69,7 @@ class Refiner:
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
         passes = segmenter.rounds if rounds is None else _passes([rounds] if isinstance(rounds, str) else rounds)
-        self._method = Method(self.patch, passes, segmenter.input_size)
+        self._method = Method(self.patch, passes, segmenter.input_size, flip)
         self._network = as_network(make_predict(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device)
 
@@ -77,6 +80,7 @@ class Refiner:
         input_size: int | None = None,
         patch: PatchSpec | None = None,
         trust: bool = True,
+        preset: Preset | str = Preset.default,
         **options: Any,
     ) -> Self:
         """Load bundled weights, a checkpoint, the paper authors' ``.pth``, or weights on the Hugging Face Hub.
@@ -87,6 +91,8 @@ class Refiner:
             input_size: Side that the network resizes patches to, px; by default what it was trained with.
             patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
             trust: Leave masks alone as far as the network trusts them; False refines all of them, as in the paper.
+            preset: ``"fast"``, ``"default"`` or ``"best"`` (`bpr.patches.presets.Preset`): what stands for ``rounds``
+                and ``flip`` where they are not given.
             options: The others of `Refiner`, and of `huggingface_hub.hf_hub_download`: ``revision``, ``cache_dir``,
                 ``force_download``, ``local_files_only``, ``token``.
 
@@ -101,7 +107,7 @@ class Refiner:
         else:
             weights = resolve_checkpoint(name)
         segmenter = load_segmenter(weights, input_size)
-        options.setdefault("rounds", segmenter.rounds)
+        options = {"rounds": segmenter.rounds, **PRESETS[Preset(preset)], **options}
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:

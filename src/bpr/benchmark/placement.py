@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure_all(chosen: argparse.Namespace) -> None:
     """Print a line for each setting, the coarse masks first, as soon as it is known."""
     refiner = load_network(chosen)
+    rounds = refiner.segmenter.rounds
     print("placement  setting        patches/image     AP  Boundary AP")
     with TemporaryDirectory() as folder:
         coarse, refined = Path(folder) / "coarse.json", Path(folder) / "refined.json"
@@ -47,7 +48,7 @@ def _measure_all(chosen: argparse.Namespace) -> None:
             per_image = 0.0
             if placement is not None:
                 spec = PatchSpec(placement=placement, **{name: value})  # type: ignore[arg-type]
-                method = replace(refiner.inference.method, spec=spec)
+                method = replace(refiner.inference.method, spec=spec, rounds=rounds)
                 refiner.inference = replace(refiner.inference, method=method)
                 done, _ = refine_workload(refiner, workload, chosen.device, refined)
                 per_image = done.patches / done.images

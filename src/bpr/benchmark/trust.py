@@ -24,7 +24,7 @@ from bpr.formats.annotations import read_annotations
 from bpr.models.backends import as_network
 from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import CheckpointError
-from bpr.patches.cutting import cut_patches, place_patches
+from bpr.patches.cutting import cut_patches, object_side, place_patches
 from bpr.patches.engine import join_crops
 from bpr.patches.pasting import read_answers
 from bpr.patches.trust import Evidence
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int) -> Iterator[Case]:
-    """Refine all inputs of the chosen objects in one round of `Round.boundary`, whether or not they are trusted."""
+    """Refine all inputs of the chosen objects in the round that has the last word on them, trusted or not."""
     for image in tqdm(choice.images, desc="refining", unit="image", leave=False, disable=None):
         pixels = read_image(image.path, image.annotated.size)
         for true, inputs in inputs_of(image, seed):
@@ -86,11 +86,14 @@ def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int) -> Iterator[C
 
 
 def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> Case | None:
-    placed = place_patches(MaskWindow.of(0, coarse), Round.boundary, PatchSpec(), true.shape)
+    spec = PatchSpec()
+    kind = Round.object if object_side(coarse) <= spec.size else Round.boundary
+    placed = place_patches(MaskWindow.of(0, coarse), kind, spec, true.shape)
     if not len(placed.boxes):
         return None
     network = as_network(refiner.predict_patches, refiner.device)
-    answers = [network(*crops)() for crops in join_crops([cut_patches(pixels, placed, PatchSpec().size)], 16)]
+    side = refiner.inference.method.input_size if kind is Round.object else spec.size
+    answers = [network(*crops)() for crops in join_crops([cut_patches(pixels, placed, side)], 16)]
     means, evidence = read_answers(placed, np.concatenate(answers))
     if evidence is None:
         return None

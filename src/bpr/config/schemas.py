@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from bpr.data.settings import Source, TrainingData
+from bpr.patches.presets import PRESETS
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 
 
@@ -81,6 +82,7 @@ class RefineConf:
     ckpt: str = MISSING
     input_size: int | None = MISSING
     rounds: list[Round] | None = MISSING
+    flip: bool = MISSING
     trust: bool = MISSING
     threshold: float = MISSING
     patches_per_forward: int | None = MISSING
@@ -126,6 +128,8 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConf)
     store.store(name="refine_schema", node=RefineConf)
+    for preset, settings in PRESETS.items():
+        store.store(group="preset", name=preset.value, node=settings, package="_global_")
 
 
 def build(node: Any, **given: Any) -> Any:

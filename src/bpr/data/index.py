@@ -17,7 +17,7 @@ from bpr.patches.cutting import place_patches
 from bpr.patches.windows import MaskWindow
 from bpr.structures import ImageRecord, PatchSpec, Round
 
-LAYOUT: Final = "patch-index-2"
+LAYOUT: Final = "patch-index-3"
 """Part of the digest: changed whenever the same input would give another index."""
 
 

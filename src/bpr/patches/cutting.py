@@ -16,7 +16,7 @@ from bpr.structures import Boxes, Image, Mask, PatchSpec, Round, Size
 
 Value = TypeVar("Value", bound=np.generic)
 
-OBJECT_SIDES: Final = (32, 256)
+OBJECT_SIDES: Final = (32, 512)
 """Smallest and largest side of the patches of `Round.object`, px."""
 OBJECT_NMS_IOU: Final = 0.1
 """The highest ``PatchSpec.nms_iou`` in `Round.object`: the round after it looks at every boundary again."""
@@ -42,6 +42,11 @@ class PlacedMask(NamedTuple):
     boxes: Boxes
     kind: Round = Round.boundary
 
+    @property
+    def side(self) -> int:
+        """Of the patches, px; 0 where there are none."""
+        return int(self.boxes[0, 2] - self.boxes[0, 0]) if len(self.boxes) else 0
+
 
 def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) -> PlacedMask:
     """Place the patches of one mask for one round.
@@ -62,8 +67,9 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
         return PlacedMask(fitted, np.zeros((0, 4), np.int64), kind)
     if fitted.window == EMPTY:
         return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64), kind)
-    sparse = spec.nms_iou if kind is Round.boundary else min(spec.nms_iou, OBJECT_NMS_IOU)
-    own = replace(spec, size=side, nms_iou=sparse, margin=min(spec.margin, side // 2 - 1))
+    own = replace(spec, size=side, margin=None if spec.margin is None else min(spec.margin, side // 2 - 1))
+    if kind is Round.object and own.nms_iou is not None:
+        own = replace(own, nms_iou=min(own.nms_iou, OBJECT_NMS_IOU))
     boxes = propose_boxes(fitted.mask, own, fitted.window[:2], size)
     if len(boxes) == 0:
         too_small = spec.compat_2021 and min(size) <= side
@@ -73,10 +79,9 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
 
 
 def object_side(mask: Mask) -> int:
-    """Side of the patches of `Round.object`: half of the geometric mean of the box's sides, even, in `OBJECT_SIDES`."""
+    """Side of the patches of `Round.object`: the geometric mean of the box's sides, even, in `OBJECT_SIDES`."""
     x1, y1, x2, y2 = bounding_box(mask)
-    half = math.sqrt((x2 - x1) * (y2 - y1)) / 2
-    return min(max(2 * round(half / 2), OBJECT_SIDES[0]), OBJECT_SIDES[1])
+    return min(max(2 * round(math.sqrt((x2 - x1) * (y2 - y1)) / 2), OBJECT_SIDES[0]), OBJECT_SIDES[1])
 
 
 def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:

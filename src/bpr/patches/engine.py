@@ -81,12 +81,14 @@ class Method:
         rounds: One or more, each from the masks of the one before.
         input_size: Side at which the network sees a patch, px: patches of `Round.object` are cut at it, those of
             `Round.boundary` at ``spec.size``, which the network resizes.
+        flip: The network sees every patch a second time, mirrored, and the mean of both answers counts.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
     """
 
     spec: PatchSpec = field(default_factory=PatchSpec)
     rounds: tuple[Round, ...] = (Round.boundary,)
     input_size: int = 128
+    flip: bool = False
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -98,7 +100,12 @@ class Method:
     def place(self, image: ImageMasks, number: int = 0) -> PlacedImage:
         """Place the patches of all masks of an image for round ``number``."""
         kind = self.rounds[number]
-        return PlacedImage(image, tuple(place_patches(mask, kind, self.spec, image.size) for mask in image.masks))
+        return PlacedImage(image, tuple(self._place_mask(mask, kind, image.size) for mask in image.masks))
+
+    def _place_mask(self, mask: MaskWindow, kind: Round, size: Size) -> PlacedMask:
+        if mask.settled and kind is Round.boundary:
+            return PlacedMask(mask, np.zeros((0, 4), np.int64), kind)
+        return place_patches(mask, kind, self.spec, size)
 
     def crop_side(self, number: int = 0) -> int:
         """Side of the crops of round ``number``, px."""
@@ -109,11 +116,13 @@ class Method:
     ) -> ImageMasks:
         """The refined masks of an image, from the probabilities of its patches, in order; ``last`` as there."""
         masks, first = [], 0
-        options = self.threshold, self.spec.keep_emptied, keep_probabilities, last
         for placed in image.placed:
             part = probabilities[first : first + len(placed.boxes)]
             first += len(placed.boxes)
-            masks.append(paste_patches(placed, part, *options))
+            settled = placed.kind is Round.object and 0 < placed.side <= self.spec.size
+            keep = keep_probabilities and (last or settled)
+            options = self.threshold, self.spec.keep_emptied, keep, last or settled
+            masks.append(replace(paste_patches(placed, part, *options), settled=settled or placed.mask.settled))
         return replace(image.image, masks=tuple(masks))
 
 
@@ -140,11 +149,24 @@ def refine(
         start the network on the next images before that, so that it never waits for pasting.
     """
     images = list(first)
+    network = _seen_twice(network) if method.flip else network
     for number in range(1, len(method.rounds)):
         start = _run_network(images, network, method.crop_side(number - 1), patches_per_forward, progress)
-        images = [method.place(image, number) for image in _paste(images, start, method, last=False)]
+        pasted = _paste(images, start, method, keep_probabilities, last=False)
+        images = [method.place(image, number) for image in pasted]
     answers = _run_network(images, network, method.crop_side(len(method.rounds) - 1), patches_per_forward, progress)
     return lambda: _paste(images, answers, method, keep_probabilities)
+
+
+def _seen_twice(network: Network) -> Network:
+    """The mean of a network's answers on crops and on their mirror images."""
+
+    def both(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Callable[[], Probabilities]:
+        straight = network(images, masks)
+        mirrored = network(np.ascontiguousarray(images[:, :, ::-1]), np.ascontiguousarray(masks[:, :, ::-1]))
+        return lambda: (straight() + mirrored()[..., ::-1]) / np.float32(2)
+
+    return both
 
 
 def _run_network(

@@ -42,7 +42,9 @@ def paste_patches(
     """
     mask, boxes, kind = placed
     if len(boxes) == 0:
-        return replace(mask, probabilities=mask.mask.astype(np.float32) if keep_probabilities else None)
+        if keep_probabilities and mask.probabilities is None:
+            return replace(mask, probabilities=mask.mask.astype(np.float32))
+        return mask if keep_probabilities else replace(mask, probabilities=None)
     means, evidence = read_answers(placed, probabilities)
     kept = replace(mask, patches=mask.patches + len(boxes), probabilities=means if keep_probabilities else None)
     first_look = kind is Round.object and not last
@@ -68,7 +70,7 @@ def read_answers(placed: PlacedMask, answers: Probabilities) -> tuple[NDArray[np
         what speaks for and against keeping the mask, if the network has trust.
     """
     mask, boxes, _ = placed
-    side, local = int(boxes[0, 2] - boxes[0, 0]), boxes - np.tile(mask.window[:2], 2)
+    side, local = placed.side, boxes - np.tile(mask.window[:2], 2)
     outside = mask.mask.astype(np.float32)
     if answers.ndim == 3:
         return mean_of_patches(resize(answers, side), local, outside), None

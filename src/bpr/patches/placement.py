@@ -28,9 +28,9 @@ def place_centres(mask: Mask, strength: Strength, spec: PatchSpec) -> Centres:
     """
     if spec.placement is Placement.contour:
         return contour_centres(mask, strength, spec.spacing)
-    if spec.placement is Placement.cover:
-        return cover_centres(strength, spec.size, spec.margin)
-    return nms_centres(strength, spec.size, spec.nms_iou)
+    if spec.nms_iou is not None:
+        return nms_centres(strength, spec.size, spec.nms_iou)
+    return cover_centres(strength, spec.size, spec.size // 16 if spec.margin is None else spec.margin)
 
 
 def nms_centres(strength: Strength, side: int, iou: float) -> Centres:

@@ -22,6 +22,7 @@ class MaskWindow:
         window: Where in the image it lies; empty for an empty mask.
         patches: Number of its patches that went through the network.
         reason: Why the mask is as it came; None once it has been refined.
+        settled: Whether its boundary was seen as closely as `Round.boundary` would show it, which then passes it by.
         probabilities: (h, w) float32 in [0, 1], mean probability of foreground in the patches of the last round, and 0
             or 1 outside of them; None where they were not asked for.
     """
@@ -31,6 +32,7 @@ class MaskWindow:
     window: Window
     patches: int = 0
     reason: str | None = "not refined yet"
+    settled: bool = False
     probabilities: NDArray[np.float32] | None = None
 
     @classmethod

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from filelock import FileLock, Timeout
@@ -44,6 +44,12 @@ from bpr.refine.shards import (
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, OnError, Round, SettingError
+
+NOT_FOR_OBJECTS: Final = (
+    "{ckpt} has no trust output, and was perhaps not trained on patches as large as objects: see whether "
+    "rounds=[boundary], or a preset other than fast, gives better masks"
+)
+"""A remark where such weights are to run `Round.object`."""
 
 
 def paths_of(records: StoredRecords) -> dict[int | str, Path]:
@@ -145,7 +151,10 @@ class RefinementRun:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run whose input is read and whose output is locked; ``left`` are the images to do, ``start`` is in seconds."""
+    """A run whose input is read and whose output is locked.
+
+    ``left`` are the images to do, ``notes`` remarks on what is to be done, a line each, ``start`` is in seconds.
+    """
 
     settings: RefineSettings
     given: RefinementInput
@@ -154,6 +163,7 @@ class OpenRun:
     checkpoint: Path
     backend: Backend
     rounds: tuple[Round, ...]
+    notes: tuple[str, ...]
     start: float
 
     @contextmanager
@@ -232,7 +242,8 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
         problem = "several processes were started, but the trainer has one"
         raise SettingError(f"{problem}; set trainer.devices to their number")
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
-    rounds = settings.rounds or load_segmenter(checkpoint).rounds
+    suited = load_segmenter(checkpoint).rounds
+    rounds = settings.rounds or suited
     shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision)))
     if trainer.is_global_zero:
         shards.claim()
@@ -240,7 +251,9 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     if settings.overwrite:
         shards.discard_others()
     left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
-    return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, start)
+    untrained = Round.object in rounds and Round.object not in suited
+    notes = given.notes + ((NOT_FOR_OBJECTS.format(ckpt=settings.ckpt),) if untrained else ())
+    return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, notes, start)
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
@@ -258,7 +271,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         return True
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    method = Method(settings.patch, threshold=settings.threshold)
+    method = Method(settings.patch, flip=settings.flip, threshold=settings.threshold)
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "openvino")
     refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust, run.rounds)
     method = refiner.inference.method  # with the input size of the network

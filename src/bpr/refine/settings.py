@@ -44,6 +44,7 @@ class RefineSettings:
     ckpt: str
     input_size: int | None
     rounds: tuple[Round, ...] | None
+    flip: bool
     trust: bool
     threshold: float
     patch: PatchSpec

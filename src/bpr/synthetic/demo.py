@@ -21,15 +21,16 @@ from bpr.synthetic.photographs import photograph
 from bpr.synthetic.scene import Scene, compose_scene
 from bpr.synthetic.shapes import SHAPES
 
-Split = Literal["train", "val"]
+Split = Literal["train", "val", "large"]
 
 VERSION = 4
 """Raised with every change of what is generated, so that older sets are made anew."""
-COUNTS: dict[Split, int] = {"train": 16, "val": 8}
-"""Number of pictures."""
+COUNTS: dict[Split, int] = {"train": 16, "val": 8, "large": 4}
+"""Number of pictures; those of ``large`` have 2048 x 1024 px."""
 
-_SEEDS: dict[Split, int] = {"train": 1, "val": 2}
+_SEEDS: dict[Split, int] = {"train": 1, "val": 2, "large": 3}
 _SIZES: tuple[Size, ...] = ((480, 640), (427, 640), (640, 480), (512, 512), (360, 640), (600, 450))
+_LARGE: Size = (1024, 2048)
 _BACKGROUNDS = ("coffee", "grass", "rocket", "brick", "chelsea", "astronaut", "gravel", "hubble_deep_field")
 _TEXTURES = ("coffee", "grass", "gravel", "retina", "brick")
 _SEGMENTER = SimulationSpec(
@@ -49,7 +50,7 @@ _PARTS: dict[str, slice | tuple[slice, slice]] = {
 
 
 def make_demo(root: str | Path, split: Split = "val") -> MadeSet:
-    """Make the demo set ``root/split`` (``train`` or ``val``), unless it is there already, as `make_set` does.
+    """Make the demo set ``root/split`` (``train``, ``val``, ``large``), unless it is there already, as `make_set` does.
 
     With the same versions of the libraries, the files are the same byte for byte each time.
 
@@ -70,7 +71,7 @@ def _build(split: Split, files: MadeSet) -> None:
     predictions: list[dict[str, Any]] = []
     for number in range(1, COUNTS[split] + 1):
         rng = np.random.default_rng([_SEEDS[split], number - 1])
-        scene = _compose(photographs, number - 1, rng)
+        scene = _compose(photographs, split, number - 1, rng)
         name = f"{split}_{number:02d}.png"
         encoded, picture = cv2.imencode(".png", scene.image[..., ::-1])
         assert encoded
@@ -85,12 +86,12 @@ def _build(split: Split, files: MadeSet) -> None:
     write_results(files.predictions, predictions)
 
 
-def _compose(photographs: dict[str, Image], number: int, rng: np.random.Generator) -> Scene:
+def _compose(photographs: dict[str, Image], split: Split, number: int, rng: np.random.Generator) -> Scene:
     """A scene on the ``number``-th background; its objects are cut from other photographs."""
     background = _BACKGROUNDS[number % len(_BACKGROUNDS)]
     textures = [photographs[name] for name in _TEXTURES if name != background]
-    size = _SIZES[number % len(_SIZES)]
-    return compose_scene(photographs[background], textures, size, int(rng.integers(7, 12)), rng)
+    size, most = (_LARGE, 40) if split == "large" else (_SIZES[number % len(_SIZES)], 12)
+    return compose_scene(photographs[background], textures, size, int(rng.integers(most - 5, most)), rng)
 
 
 def _photographs() -> dict[str, Image]:
