@@ -12,7 +12,7 @@ COMMANDS = {
     "app": ("bpr.app.__main__", "draw or load masks on a page, and refine them"),
     "train": ("train.py", "train a patch segmenter"),
     "evaluate": ("bpr.evaluation.__main__", "score a results file"),
-    "export": ("bpr.models.export", "write a network as ONNX"),
+    "export": ("bpr.models.export", "write a network as ONNX, or quantised for OpenVINO"),
     "stress": ("bpr.benchmark.stress", "see for which masks refining helps"),
     "benchmark": ("bpr.benchmark.__main__", "measure speed and memory"),
     "label-studio": ("bpr.integrations.label_studio.__main__", "refine regions in Label Studio"),

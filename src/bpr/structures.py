@@ -169,13 +169,15 @@ class Backend(StrEnum):
     """How a network is run.
 
     ``eager``: torch as it is; ``compile``: `torch.compile`; ``openvino``: converted, on a CPU, needs the extra
-    ``openvino``; ``openvino_bf16``: in bfloat16, on a processor that has it.
+    ``openvino``; ``openvino_bf16``: in bfloat16, on a processor that has it; ``openvino_int8``: quantised, which
+    changes a few pixels, needs the extra ``openvino-int8``.
     """
 
     eager = "eager"
     compile = "compile"
     openvino = "openvino"
     openvino_bf16 = "openvino_bf16"
+    openvino_int8 = "openvino_int8"
 
     @classmethod
     def _missing_(cls, value: object) -> None:

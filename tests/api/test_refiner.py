@@ -233,7 +233,10 @@ def test_bundled_weights_load_by_name():
     [
         ({"device": "cuda:99"}, "device=cuda:99 cannot be used .*device=cpu"),
         ({"device": "gpu"}, "device=gpu cannot be used .*device=cpu"),
-        ({"backend": "onyx"}, "backend must be one of eager, compile, openvino, openvino_bf16, got 'onyx'"),
+        (
+            {"backend": "onyx"},
+            "backend must be one of eager, compile, openvino, openvino_bf16, openvino_int8, got 'onyx'",
+        ),
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
     ],

@@ -176,7 +176,7 @@ def test_a_bad_value_of_a_choice_ends_without_a_trace(toy_coco, tmp_path):
     done = refine_process(toy_coco, tmp_path, "backend=onyx", check=False)
     assert done.returncode == 1
     assert (
-        "error: backend must be one of eager, compile, openvino, openvino_bf16 or null, got onyx"
+        "error: backend must be one of eager, compile, openvino, openvino_bf16, openvino_int8 or null, got onyx"
         in done.stderr.splitlines()
     )
     assert "Traceback" not in done.stderr

@@ -18,8 +18,10 @@ from bpr import rle
 from bpr.formats.coco import write_json_lines, write_results
 from bpr.formats.entries import StoredEntries
 from bpr.formats.errors import FormatError
+from bpr.models import refiner
 from bpr.models.trainer import capped_trainer, workers_ahead_of
 from bpr.refine import digest
+from bpr.refine import run as refine_run
 from bpr.refine.run import predict
 from bpr.report.outcome import show_outcome
 
@@ -132,6 +134,19 @@ def test_a_run_is_not_resumed_with_other_settings(repeated, change, named):
     repeated.interrupted()
     with pytest.raises(FormatError, match=rf"\({named}\); repeat those to finish it, or .* overwrite=true"):
         repeated.open(*change)
+
+
+@pytest.mark.parametrize("vnni", [False, True])
+def test_a_run_in_int8_is_not_resumed_with_another_calibration_and_says_what_it_misses(repeated, monkeypatch, vnni):
+    monkeypatch.setattr(refiner, "check_backend", lambda backend, device: None)
+    monkeypatch.setattr(refiner, "make_predict", lambda segmenter, *_: segmenter.foreground_probability)
+    monkeypatch.setattr(refine_run, "has_vnni", lambda: vnni)
+    monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "one")
+    run = repeated.interrupted("backend=openvino_int8")
+    assert (refine_run.WITHOUT_VNNI in run.notes) is not vnni
+    monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "another")
+    with pytest.raises(FormatError, match=r"\(calibration\)"):
+        repeated.open("backend=openvino_int8")
 
 
 def test_a_run_is_not_resumed_on_other_images_or_predictions(repeated, toy_coco):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bpr.models.openvino_network import OpenVinoNetwork, has_bfloat16, ir_of
 from bpr.models.prediction_network import ProbabilityNetwork
+from bpr.models.quantisation import has_vnni, int8_ir_of
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
 from bpr.patches.engine import Network
@@ -25,8 +26,11 @@ network with trust, (n, 2, s, s): the trust logits are second."""
 WORTH_CONVERTING: Final = 500
 """Instances from which OpenVINO saves more time than it takes to convert a network: some 3,000 patches."""
 
-_OPENVINO: Final = {Backend.openvino: "f32", Backend.openvino_bf16: "bf16"}
-"""Backends of OpenVINO, and the precision at which it computes."""
+WORTH_QUANTISING: Final = 3000
+"""Instances from which int8 saves more time than it takes to quantise a network: some 18,000 patches."""
+
+_OPENVINO: Final = {Backend.openvino: "f32", Backend.openvino_bf16: "bf16", Backend.openvino_int8: "f32"}
+"""Backends of OpenVINO, and the precision at which it computes what is not quantised."""
 
 
 def cache_folder() -> Path:
@@ -35,6 +39,11 @@ def cache_folder() -> Path:
     ``conf/paths/default.yaml`` says the same for the scripts.
     """
     return Path(os.environ.get("BPR_CACHE") or Path.home() / ".cache" / "bpr")
+
+
+def openvino_cache() -> Path:
+    """Where networks that were converted for OpenVINO are kept by default."""
+    return cache_folder() / "openvino"
 
 
 def usable_device(device: torch.device | str | None) -> torch.device:
@@ -73,7 +82,8 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
     """The backend expected to finish first, as measured by ``python -m bpr.benchmark``.
 
     On a CPU that is OpenVINO, if it is installed (extra ``openvino``) and there is enough to do to make up for the
-    conversion of the network: at bfloat16 where the processor has it; else eager.
+    conversion of the network; else eager. Its precision is int8 where the processor has VNNI, NNCF is installed (extra
+    ``openvino-int8``) and there is enough to do; else bfloat16 where the processor has that; else float32.
 
     Args:
         device: Where the network runs.
@@ -81,6 +91,8 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
     """
     if device.type != "cpu" or instances < WORTH_CONVERTING or not find_spec("openvino"):
         return Backend.eager
+    if instances >= WORTH_QUANTISING and find_spec("nncf") and has_vnni():
+        return Backend.openvino_int8
     return Backend.openvino_bf16 if has_bfloat16() else Backend.openvino
 
 
@@ -101,7 +113,7 @@ def make_predict(
         segmenter: In eval mode; not modified.
         backend: How to run it.
         device: Where it runs.
-        cache: Folder for converted networks; by default ``openvino`` in `cache_folder`.
+        cache: Folder for converted networks; by default `openvino_cache`.
 
     Raises:
         SettingError: If the backend does not run on the device, or needs a package that is not installed.
@@ -109,7 +121,8 @@ def make_predict(
     check_backend(backend, device)
     run: Predict
     if backend in _OPENVINO:
-        run = OpenVinoNetwork(ir_of(segmenter, cache or cache_folder() / "openvino"), _OPENVINO[backend])
+        ir = int8_ir_of if backend is Backend.openvino_int8 else ir_of
+        run = OpenVinoNetwork(ir(segmenter, cache or openvino_cache()), _OPENVINO[backend])
     else:
         network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
         run = torch.compile(network, dynamic=True) if backend is Backend.compile else network

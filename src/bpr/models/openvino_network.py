@@ -23,12 +23,17 @@ LAYOUT: Final = "openvino-1"
 
 
 def import_openvino() -> ModuleType:
-    """OpenVINO without its telemetry, which sends an event to Google Analytics at each import unless it is absent."""
+    """OpenVINO, imported `without_telemetry`."""
+    return without_telemetry("openvino")
+
+
+def without_telemetry(package: str) -> ModuleType:
+    """Import OpenVINO or NNCF without what sends events to Google Analytics at each import unless it is absent."""
     name = "openvino_telemetry"
     if name not in sys.modules:
         sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed
     try:
-        return import_module("openvino")
+        return import_module(package)
     finally:
         if sys.modules[name] is None:
             del sys.modules[name]
@@ -58,19 +63,24 @@ def convert(segmenter: PatchSegmenter) -> Any:
 def ir_of(segmenter: PatchSegmenter, cache: Path) -> Path:
     """The network as OpenVINO IR (``network.xml`` beside ``network.bin``) in ``cache``, converted if it is not there.
 
-    Its folder is named by a digest of weights and config.
+    Its folder is named by `ir_name`.
     """
+    folder = cache / ir_name(segmenter)
+    if not folder.exists():
+        write_ir(convert(segmenter), folder)
+    return folder / "network.xml"
+
+
+def ir_name(segmenter: PatchSegmenter) -> str:
+    """A digest of weights and config."""
     state = hashlib.blake2b(f"{LAYOUT} {segmenter.config} {torch.__version__}".encode(), digest_size=16)
     for name, value in segmenter.state_dict().items():
         state.update(name.encode())
         state.update(value.detach().cpu().contiguous().numpy().tobytes())
-    folder = cache / state.hexdigest()
-    if not folder.exists():
-        _write(convert(segmenter), folder)
-    return folder / "network.xml"
+    return state.hexdigest()
 
 
-def _write(model: Any, folder: Path) -> None:
+def write_ir(model: Any, folder: Path) -> None:
     """Write a model as ``network.xml`` and ``network.bin`` of ``folder``, which is there whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as unfinished:

@@ -25,10 +25,12 @@ def what_counts(
     backend: Backend,
     rounds: Sequence[Round],
     precision: str,
+    quantised: str | None = None,
 ) -> dict[str, Any]:
     """What determines the masks but for the pixels of the images, by the names that people know it by.
 
     Of those, each line of a shard has the `image_state`, so that an image that was not refined may be repaired.
+    ``quantised`` names the network that is run, where it is another than that of ``checkpoint``.
     """
     beside = given.predictions.path.parent
     return {
@@ -40,6 +42,7 @@ def what_counts(
         "images": [str(path.resolve()) for path in given.records.paths],
         "format": given.predictions.format.name,
         "backend": backend,
+        **({} if quantised is None else {"calibration": quantised}),
         "rounds": rounds,
         "precision": precision,
         **{

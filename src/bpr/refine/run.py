@@ -21,6 +21,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import FullDiskError
 from bpr.models.backends import choose_backend
+from bpr.models.quantisation import has_vnni, int8_folder
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
 from bpr.models.watch import Watch
@@ -50,6 +51,13 @@ NOT_FOR_OBJECTS: Final = (
     "rounds=[boundary], or a preset other than fast, gives better masks"
 )
 """A remark where such weights are to run `Round.object`."""
+
+
+WITHOUT_VNNI: Final = (
+    "this processor has no VNNI, for which backend=openvino_int8 is meant, so it is not chosen by itself; it runs all "
+    "the same, and with AVX2 is faster than backend=openvino"
+)
+"""A remark where int8 was asked for."""
 
 
 def paths_of(records: StoredRecords) -> dict[int | str, Path]:
@@ -244,7 +252,9 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
     suited = load_segmenter(checkpoint).rounds
     rounds = settings.rounds or suited
-    shards = RefinementRun(output, what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision)))
+    quantised = _quantised(settings, checkpoint) if backend is Backend.openvino_int8 else None
+    counts = what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision), quantised)
+    shards = RefinementRun(output, counts)
     if trainer.is_global_zero:
         shards.claim()
         sweep_outputs(output, given.predictions.format)
@@ -253,7 +263,15 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
     untrained = Round.object in rounds and Round.object not in suited
     notes = given.notes + ((NOT_FOR_OBJECTS.format(ckpt=settings.ckpt),) if untrained else ())
+    if quantised is not None and not has_vnni():
+        notes += (WITHOUT_VNNI,)
     return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, notes, start)
+
+
+def _quantised(settings: RefineSettings, checkpoint: Path) -> str:
+    """The name of the quantised network that is run."""
+    refiner = load_refiner(checkpoint, settings.input_size, trust=settings.trust)
+    return int8_folder(refiner.segmenter, settings.cache / "openvino").name
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
