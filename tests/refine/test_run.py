@@ -122,7 +122,7 @@ def test_an_interruption_before_anything_was_refined_says_nothing(repeated, caps
     ("change", "named"),
     [
         (["threshold=0.6"], "threshold"),
-        (["patch.nms_iou=0.5"], r"patch\.nms_iou"),
+        (["patch.nms_iou=0.5"], r"patch\.nms_iou, patch\.placement"),
         (["trainer.precision=bf16-mixed"], "precision"),
         (["backend=compile"], "backend"),
         (["exif=ignore"], "exif"),
