@@ -181,14 +181,11 @@ def test_the_cache_is_in_the_home_folder_otherwise(monkeypatch, tmp_path):
     ("device", "instances", "installed", "processor", "expected"),
     [
         ("cpu", 5000, "openvino", "", Backend.openvino),
-        ("cpu", 5000, "openvino", "bf16 vnni", Backend.openvino_bf16),
-        ("cpu", 5000, "openvino nncf", "bf16 vnni", Backend.openvino_int8),
-        ("cpu", 5000, "openvino nncf", "bf16", Backend.openvino_bf16),
+        ("cpu", 5000, "openvino nncf", "bf16", Backend.openvino_bf16),  # never int8 by itself
         ("cpu", 5000, "openvino nncf", "", Backend.openvino),
-        ("cpu", 1000, "openvino nncf", "vnni", Backend.openvino),  # quantising would take longer
-        ("cpu", 5000, "nncf", "bf16 vnni", Backend.eager),
-        ("cpu", 10, "openvino nncf", "bf16 vnni", Backend.eager),  # the conversion would take longer
-        ("cuda", 5000, "openvino nncf", "bf16 vnni", Backend.eager),
+        ("cpu", 5000, "nncf", "bf16", Backend.eager),
+        ("cpu", 10, "openvino nncf", "bf16", Backend.eager),  # the conversion would take longer
+        ("cuda", 5000, "openvino nncf", "bf16", Backend.eager),
     ],
 )
 def test_the_backend_is_chosen_for_device_processor_and_work(
@@ -196,7 +193,6 @@ def test_the_backend_is_chosen_for_device_processor_and_work(
 ):
     monkeypatch.setattr(backends, "find_spec", lambda package: package in installed.split() or None)
     monkeypatch.setattr(backends, "has_bfloat16", lambda: "bf16" in processor)
-    monkeypatch.setattr(backends, "has_vnni", lambda: "vnni" in processor)
     assert choose_backend(torch.device(device), instances) is expected
 
 

@@ -11,7 +11,7 @@ from bpr.models import backends, quantisation
 from bpr.models.backends import make_predict
 from bpr.models.calibration import patches_of, read_records
 from bpr.models.export import main
-from bpr.models.quantisation import calibrate, compare, has_vnni, int8_folder, int8_ir_of
+from bpr.models.quantisation import calibrate, compare, int8_folder, int8_ir_of
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter
 from bpr.patches.cutting import Crops
@@ -94,14 +94,6 @@ def test_what_is_quantised_needs_no_nncf(segmenter, tmp_path, quantised, monkeyp
     made = calibrate(segmenter, patches(), tmp_path)
     monkeypatch.setattr(quantisation, "find_spec", lambda package: None)
     assert int8_folder(segmenter, tmp_path) == made.parent
-
-
-@pytest.mark.parametrize(
-    ("known", "expected"), [({"avx2": True}, False), ({"avx512_vnni": True}, True), ({"avx_vnni": True}, True)]
-)
-def test_vnni_is_that_of_avx512_or_avx(monkeypatch, known, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    assert has_vnni() is expected
 
 
 def test_patches_to_check_with_are_of_other_images(toy_coco, monkeypatch):

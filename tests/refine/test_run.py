@@ -136,14 +136,11 @@ def test_a_run_is_not_resumed_with_other_settings(repeated, change, named):
         repeated.open(*change)
 
 
-@pytest.mark.parametrize("vnni", [False, True])
-def test_a_run_in_int8_is_not_resumed_with_another_calibration_and_says_what_it_misses(repeated, monkeypatch, vnni):
+def test_a_run_in_int8_is_not_resumed_with_another_calibration(repeated, monkeypatch):
     monkeypatch.setattr(refiner, "check_backend", lambda backend, device: None)
     monkeypatch.setattr(refiner, "make_predict", lambda segmenter, *_: segmenter.foreground_probability)
-    monkeypatch.setattr(refine_run, "has_vnni", lambda: vnni)
     monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "one")
-    run = repeated.interrupted("backend=openvino_int8")
-    assert (refine_run.WITHOUT_VNNI in run.notes) is not vnni
+    repeated.interrupted("backend=openvino_int8")
     monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "another")
     with pytest.raises(FormatError, match=r"\(calibration\)"):
         repeated.open("backend=openvino_int8")

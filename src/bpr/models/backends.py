@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bpr.models.openvino_network import OpenVinoNetwork, has_bfloat16, ir_of
 from bpr.models.prediction_network import ProbabilityNetwork
-from bpr.models.quantisation import has_vnni, int8_ir_of
+from bpr.models.quantisation import int8_ir_of
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
 from bpr.patches.engine import Network
@@ -25,9 +25,6 @@ network with trust, (n, 2, s, s): the trust logits are second."""
 
 WORTH_CONVERTING: Final = 500
 """Instances from which OpenVINO saves more time than it takes to convert a network: some 3,000 patches."""
-
-WORTH_QUANTISING: Final = 3000
-"""Instances from which int8 saves more time than it takes to quantise a network: some 18,000 patches."""
 
 _OPENVINO: Final = {Backend.openvino: "f32", Backend.openvino_bf16: "bf16", Backend.openvino_int8: "f32"}
 """Backends of OpenVINO, and the precision at which it computes what is not quantised."""
@@ -82,8 +79,8 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
     """The backend expected to finish first, as measured by ``python -m bpr.benchmark``.
 
     On a CPU that is OpenVINO, if it is installed (extra ``openvino``) and there is enough to do to make up for the
-    conversion of the network; else eager. Its precision is int8 where the processor has VNNI, NNCF is installed (extra
-    ``openvino-int8``) and there is enough to do; else bfloat16 where the processor has that; else float32.
+    conversion of the network, in bfloat16 where the processor has that; else eager.
+    Never int8, which costs some quality.
 
     Args:
         device: Where the network runs.
@@ -91,8 +88,6 @@ def choose_backend(device: torch.device, instances: int) -> Backend:
     """
     if device.type != "cpu" or instances < WORTH_CONVERTING or not find_spec("openvino"):
         return Backend.eager
-    if instances >= WORTH_QUANTISING and find_spec("nncf") and has_vnni():
-        return Backend.openvino_int8
     return Backend.openvino_bf16 if has_bfloat16() else Backend.openvino
 
 

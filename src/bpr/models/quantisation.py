@@ -32,12 +32,6 @@ Patches: TypeAlias = Sequence[Crops]
 """Batches; those of one have the same side."""
 
 
-def has_vnni() -> bool:
-    """Whether the processor has the instructions that int8 is for (AVX512-VNNI, AVX-VNNI), as far as torch knows."""
-    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("avx512_vnni") or known.get("avx_vnni"))
-
-
 def int8_folder(segmenter: PatchSegmenter, cache: Path) -> Path:
     """Where the quantised network is: calibrated as `calibrate` last did, else with the demo, if need be later.
 

@@ -21,7 +21,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import FullDiskError
 from bpr.models.backends import choose_backend
-from bpr.models.quantisation import has_vnni, int8_folder
+from bpr.models.quantisation import int8_folder
 from bpr.models.refiner import Inference, load_refiner
 from bpr.models.trainer import MakeTrainer, capped_trainer, is_spread, workers_ahead_of
 from bpr.models.watch import Watch
@@ -51,13 +51,6 @@ NOT_FOR_OBJECTS: Final = (
     "rounds=[boundary], or a preset other than fast, gives better masks"
 )
 """A remark where such weights are to run `Round.object`."""
-
-
-WITHOUT_VNNI: Final = (
-    "this processor has no VNNI, for which backend=openvino_int8 is meant, so it is not chosen by itself; it runs all "
-    "the same, and with AVX2 is faster than backend=openvino"
-)
-"""A remark where int8 was asked for."""
 
 
 def paths_of(records: StoredRecords) -> dict[int | str, Path]:
@@ -263,8 +256,6 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
     untrained = Round.object in rounds and Round.object not in suited
     notes = given.notes + ((NOT_FOR_OBJECTS.format(ckpt=settings.ckpt),) if untrained else ())
-    if quantised is not None and not has_vnni():
-        notes += (WITHOUT_VNNI,)
     return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, notes, start)
 
 
