@@ -243,8 +243,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
         problem = "several processes were started, but the trainer has one"
         raise SettingError(f"{problem}; set trainer.devices to their number")
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
-    suited = load_segmenter(checkpoint).rounds
-    rounds = settings.rounds or suited
+    rounds = settings.rounds or load_segmenter(checkpoint).rounds
     quantised = _quantised(settings, checkpoint) if backend is Backend.openvino_int8 else None
     counts = what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision), quantised)
     shards = RefinementRun(output, counts)
@@ -254,7 +253,8 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     if settings.overwrite:
         shards.discard_others()
     left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
-    untrained = Round.object in rounds and Round.object not in suited
+    asked = settings.rounds is not None and Round.object in rounds
+    untrained = asked and Round.object not in load_segmenter(checkpoint).rounds
     notes = given.notes + ((NOT_FOR_OBJECTS.format(ckpt=settings.ckpt),) if untrained else ())
     return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, notes, start)
 
