@@ -3,7 +3,6 @@
 Only annotations whose mask changed are written anew; all else comes back byte for byte.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -79,14 +78,14 @@ def write_coco_annotations(
     path, source = Path(path), Path(source)
     images, annotations = _read_lists(source)
     losses = Losses()
-    changed: dict[int, bytes] = {}
+    changed: dict[int, Entry] = {}
     for entry in entries:
         number = entry["annotation"]
         annotation, size = annotations[number], images[entry["image_id"]].size
         before = segmentation_rle(source, place_of(number), annotation, size)
         new = rewritten(annotation, before, entry["segmentation"], place_of(number), losses, tolerance)
         if new is not None:
-            changed[number] = json.dumps(new).encode()
+            changed[number] = new
     rewrite_items(source, path, "annotations", changed)
     return losses.notes()
 

@@ -1,11 +1,12 @@
 """Bad entries and images: each stops a run, or leaves its masks as they came, with the reason kept."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from bpr.formats.errors import FormatError, Reason
-from bpr.structures import OnError
+from bpr.structures import OnError, Rle, Size
 
 Result = TypeVar("Result")
 
@@ -83,3 +84,23 @@ class Faults:
             if position is not None:
                 self._positions.add(position)
             return None
+
+    def each(self, works: Mapping[int, Callable[[], Result]], reason: Reason) -> dict[int, Result]:
+        """`attempt` each of several works: the results of those that are not bad, under the same numbers."""
+        results = {number: self.attempt(work, reason) for number, work in works.items()}
+        return {number: result for number, result in results.items() if result is not None}
+
+    def drawn(
+        self, locate: Callable[[], tuple[str, Size]], draws: Mapping[int, Callable[[Size], Rle]]
+    ) -> tuple[str, dict[int, Rle]]:
+        """The name of an image, and the masks that are drawn in it, under the same numbers; none if the image is bad.
+
+        Args:
+            locate: Gives the name and (h, w) of the image; not called if nothing is to be drawn.
+            draws: Each gives a mask in an image of a size (h, w).
+        """
+        located = self.attempt(locate, Reason.image, masks=len(draws)) if draws else None
+        if located is None:
+            return "", {}
+        image, size = located
+        return image, self.each({number: partial(draw, size) for number, draw in draws.items()}, Reason.mask)

@@ -57,7 +57,7 @@ def first_item(path: Path) -> object:
         return None
 
 
-def rewrite_items(source: Path, target: Path, member: str | None, changed: Mapping[int, bytes]) -> None:
+def rewrite_items(source: Path, target: Path, member: str | None, changed: Mapping[int, object]) -> None:
     """Write a JSON file with other items, by their number, in an array; all else is kept byte for byte.
 
     The array is the ``member`` of an object or, without, the whole file. Both files are gzipped or not.
@@ -70,7 +70,7 @@ def rewrite_items(source: Path, target: Path, member: str | None, changed: Mappi
             file.seek(0)
             for number, (start, length, _) in enumerate(array_spans(file, member)):
                 if number in changed:
-                    yield content[end:start] + changed[number]
+                    yield content[end:start] + json.dumps(changed[number]).encode()
                     end = start + length
         yield content[end:]
 

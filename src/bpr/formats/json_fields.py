@@ -3,14 +3,15 @@
 import json
 import math
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import UNREADABLE, files_in, open_unpacked
+from bpr.formats.files import UNREADABLE, copy_file, files_in, open_unpacked
+from bpr.structures import Rle
 
 _LARGEST: Final = 2**63 - 1
 _UTF16_STARTS: Final = (b"{\0", b"[\0", b"\0{", b"\0[")
@@ -56,6 +57,22 @@ def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) 
         else:
             faults.attempt(partial(_refuse_other_text, file), Reason.mask)
     return chosen
+
+
+def files_to_write(
+    path: Path, source: Path, masks: Mapping[str, Mapping[int, Rle]]
+) -> Iterator[tuple[Path, Path, Mapping[int, Rle]]]:
+    """Of the JSON files of ``source``, a folder or one file, those with ``masks``, by name; the others are copied.
+
+    Yields:
+        A file, what it becomes in or as ``path``, and its masks by their numbers.
+    """
+    for name, file in files_in(source, ".json").items():
+        target = path / name if source.is_dir() else path
+        if name in masks:
+            yield file, target, masks[name]
+        else:
+            copy_file(file, target)
 
 
 def _refuse_other_text(file: Path) -> None:

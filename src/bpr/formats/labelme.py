@@ -3,7 +3,6 @@
 Polygons and masks are refined. Only shapes whose mask changed are written anew; all else comes back byte for byte.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,9 +12,8 @@ from typing import Any, Final
 from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, files_in
 from bpr.formats.json_arrays import first_member, rewrite_items
-from bpr.formats.json_fields import chosen_files, get_field, get_list, read_json
+from bpr.formats.json_fields import chosen_files, files_to_write, get_field, get_list, read_json
 from bpr.formats.labelme_shapes import REFINED, draw, place_of, rewritten
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
@@ -51,21 +49,15 @@ def read_labelme(path: str | Path, image_sizes: ImageSizes, faults: Faults | Non
     files = chosen_files(path, is_labelme_file, of_files)
     for name, file in files.items():
         content = of_files.attempt(partial(_read_content, file), Reason.mask)
-        shapes = _checked_shapes(file, content["shapes"], faults) if content else {}
+        if content is None:
+            continue
+        checks = {number: partial(_checked, file, number, shape) for number, shape in enumerate(content["shapes"])}
+        shapes = faults.each(checks, Reason.field)
         left.update(kind for kind in map(_kind, shapes.values()) if kind not in REFINED)
-        chosen = {number: shape for number, shape in shapes.items() if _kind(shape) in REFINED}
-        if not content or not chosen:
-            continue
-        locate = partial(_locate, images, image_sizes, name, file, content)
-        located = faults.attempt(locate, Reason.image, masks=len(chosen))
-        if located is None:
-            continue
-        image, size = located
-        for number, shape in chosen.items():
-            mask = faults.attempt(partial(draw, file, number, shape, size), Reason.mask)
-            if mask is None:
-                continue
-            label = shape["label"]
+        draws = {n: partial(draw, file, n, shape) for n, shape in shapes.items() if _kind(shape) in REFINED}
+        image, masks = faults.drawn(partial(_locate, images, image_sizes, name, file, content), draws)
+        for number, mask in masks.items():
+            label = shapes[number]["label"]
             entry: Entry = {
                 "image_id": image,
                 "category_id": labels.setdefault(label, len(labels) + 1),
@@ -91,20 +83,11 @@ def write_labelme(
         Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
     """
     path, source = Path(path), Path(source)
-    masks = masks_by_file(entries, "label_file", "shape")
     losses = Losses()
-    for name, file in files_in(source, ".json").items():
-        target = path / name if source.is_dir() else path
-        if name not in masks:
-            copy_file(file, target)
-            continue
+    for file, target, masks in files_to_write(path, source, masks_by_file(entries, "label_file", "shape")):
         shapes = _read_content(file)["shapes"]
-        changed = {}
-        for number, mask in masks[name].items():
-            new = rewritten(file, number, shapes[number], mask, tolerance, losses)
-            if new is not shapes[number]:
-                changed[number] = json.dumps(new).encode()
-        rewrite_items(file, target, "shapes", changed)
+        new = {n: rewritten(file, n, shapes[n], mask, tolerance, losses) for n, mask in masks.items()}
+        rewrite_items(file, target, "shapes", {n: shape for n, shape in new.items() if shape is not shapes[n]})
     return losses.notes()
 
 
@@ -115,18 +98,13 @@ def _read_content(file: Path) -> dict[str, Any]:
     return {**content, "shapes": get_list(file, content, "shapes")}
 
 
-def _checked_shapes(file: Path, shapes: list[Any], faults: Faults) -> dict[int, dict[str, Any]]:
-    """By number the shapes of which all fields that are used here but points and masks are right."""
-
-    def check(number: int, shape: Any) -> dict[str, Any]:
-        get_field(file, place_of(number), shape, "label", (str,))
-        get_field(file, place_of(number), shape, "points", (list,))
-        if shape.get("shape_type") is not None:
-            get_field(file, place_of(number), shape, "shape_type", (str,))
-        return dict(shape)
-
-    checked = {n: faults.attempt(partial(check, n, shape), Reason.field) for n, shape in enumerate(shapes)}
-    return {number: shape for number, shape in checked.items() if shape is not None}
+def _checked(file: Path, number: int, shape: Any) -> dict[str, Any]:
+    """A shape in which all fields that are used here but points and mask are right."""
+    get_field(file, place_of(number), shape, "label", (str,))
+    get_field(file, place_of(number), shape, "points", (list,))
+    if shape.get("shape_type") is not None:
+        get_field(file, place_of(number), shape, "shape_type", (str,))
+    return dict(shape)
 
 
 def _kind(shape: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ as SAM's ``amg.py`` writes it, and is then named after its image. Only annotatio
 all else comes back byte for byte.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,9 +15,8 @@ from bpr.formats.coco_annotations import place_of, rewritten
 from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, files_in
 from bpr.formats.json_arrays import first_item, first_member, rewrite_items
-from bpr.formats.json_fields import chosen_files, get_field, get_list, get_score, read_json
+from bpr.formats.json_fields import chosen_files, files_to_write, get_field, get_list, get_score, read_json
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
@@ -60,8 +58,8 @@ def read_sam(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = 
         if content is None:
             continue
         file_name, size, annotations = content
-        read = (faults.attempt(partial(_mask_of, file, n, a, size), Reason.field) for n, a in enumerate(annotations))
-        masks = {number: mask for number, mask in enumerate(read) if mask is not None}
+        reads = {number: partial(_mask_of, file, number, a, size) for number, a in enumerate(annotations)}
+        masks = faults.each(reads, Reason.field)
         if not masks:
             continue
         locate = partial(images.only, name_from(name, file_name), file, "image")
@@ -90,19 +88,14 @@ def write_sam(path: str | Path, entries: Iterable[Mapping[str, Any]], source: st
     There, ``segmentation`` stays compressed or uncompressed RLE; ``bbox`` and ``area``, where present, follow.
     """
     path, source = Path(path), Path(source)
-    masks = masks_by_file(entries, "mask_file", "annotation")
-    for name, file in files_in(source, ".json").items():
-        target = path / name if source.is_dir() else path
-        if name not in masks:
-            copy_file(file, target)
-            continue
+    for file, target, masks in files_to_write(path, source, masks_by_file(entries, "mask_file", "annotation")):
         _, size, annotations = _read_content(file)
         changed = {}
-        for number, mask in masks[name].items():
+        for number, mask in masks.items():
             before = _mask_of(file, number, annotations[number], size)
             new = rewritten(annotations[number], before, mask, place_of(number), Losses())
             if new is not None:
-                changed[number] = json.dumps(new).encode()
+                changed[number] = new
         rewrite_items(file, target, "annotations" if size else None, changed)
 
 

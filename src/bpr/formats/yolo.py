@@ -55,26 +55,20 @@ def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | No
         if path.suffix.lower() != ".txt" or not (_starts_with_label(path) or images.find(name)):
             continue
         lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.split()}
-        rows = {n: faults.attempt(partial(_parse, path, n, line), Reason.mask) for n, line in lines.items()}
+        rows = faults.each({n: partial(_parse, path, n, line) for n, line in lines.items()}, Reason.mask)
         polygons = {number: row for number, row in rows.items() if isinstance(row, LabelRow)}
-        found += len(rows)
-        boxes += sum(row is _BOX for row in rows.values())
-        if not polygons:
-            continue
-        located = faults.attempt(partial(_locate, images, image_sizes, name, path), Reason.image, masks=len(polygons))
-        if located is None:
-            continue
-        image, size = located
-        for number, row in polygons.items():
-            mask = faults.attempt(partial(row.draw, size), Reason.mask)
-            if mask is None:
-                continue
+        found += len(lines)
+        boxes += len(rows) - len(polygons)
+        locate = partial(_locate, images, image_sizes, name, path)
+        image, masks = faults.drawn(locate, {number: row.draw for number, row in polygons.items()})
+        for number, mask in masks.items():
+            category, confidence = polygons[number].category, polygons[number].confidence
             entry: Entry = {
                 "image_id": image,
-                "category_id": row.category,
-                "score": 1.0 if row.confidence is None else row.confidence,
+                "category_id": category,
+                "score": 1.0 if confidence is None else confidence,
                 "segmentation": mask,
-                **({"class_name": names[row.category]} if row.category in names else {}),
+                **({"class_name": names[category]} if category in names else {}),
             }
             entries.append({**entry, "label_file": path.relative_to(folder).as_posix(), "line_number": number})
     if not found:

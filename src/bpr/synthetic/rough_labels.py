@@ -4,7 +4,6 @@ They become what hasty clicks would have given, so that refining them can be mea
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from bpr import rle
 from bpr.cli.command import add_overwrite, exit_code
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations
+from bpr.formats.entries import Entry
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import read_json
 from bpr.formats.polygons import trace
@@ -68,7 +68,7 @@ def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float
         bpr.formats.errors.FormatError: If ``labels`` is no COCO annotation file.
     """
     annotations, rng = read_json(labels)["annotations"], np.random.default_rng(seed)
-    changed: dict[int, bytes] = {}
+    changed: dict[int, Entry] = {}
     ious: list[float] = []
     for entry in read_coco_annotations(labels).entries:
         number, before = entry["annotation"], entry["segmentation"]
@@ -78,7 +78,7 @@ def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float
         polygons = [roughened(one, size, tolerance * unit, shake * unit, rng) for one in given]
         after: Rle = rle.from_segmentation(polygons, size)
         if rle.area(after):
-            changed[number] = json.dumps({**refined_entry(annotation, after), "segmentation": polygons}).encode()
+            changed[number] = {**refined_entry(annotation, after), "segmentation": polygons}
             ious.append(float(rle.iou([after], [before])[0, 0]))
     rewrite_items(labels, rough, "annotations", changed)
     return len(changed), float(np.mean(ious)) if ious else math.nan
