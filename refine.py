@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
                 return
             finished = run.finish()
             print(format_summary(finished.summary, finished.elapsed))
-            for note in (*run.notes, *finished.summary.notes):
+            for note in (*run.given.notes, *finished.summary.notes):
                 print(printable(f"note: {note}"))
             print(f"network: {run.checkpoint.stem}, backend {run.backend.value}, rounds {', '.join(run.rounds)}")
             print(f"refined masks: {finished.refined.path}")

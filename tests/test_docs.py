@@ -35,7 +35,7 @@ def settings(page):
 def test_every_setting_in_the_documentation_exists(configurations, page):
     for name in settings(page) - OF_OTHERS:
         exists = any(OmegaConf.select(cfg, name, default="absent") != "absent" for cfg in configurations)
-        assert exists or name == "preset" or (ROOT / "conf" / name).is_dir(), name
+        assert exists or (ROOT / "conf" / name).is_dir(), name
 
 
 def test_the_page_on_refining_states_every_setting_and_its_default(configurations):
@@ -43,7 +43,6 @@ def test_the_page_on_refining_states_every_setting_and_its_default(configuration
     page = (ROOT / "docs" / "refine.md").read_text()
     stated = dict(re.findall(r"^\| `([a-z_.0-9]+)` \| `([^`]+)` \|", page, re.M))
     groups = {f"patch.{name}" for name in refine.patch} | {name for name in stated if name.startswith("trainer.")}
-    assert stated.pop("preset") == "default"  # a group of settings
     assert set(stated) == {str(name) for name in refine if name not in ("patch", "trainer", "paths")} | groups
     for name, default in stated.items():
         assert OmegaConf.select(refine, name) == OmegaConf.create(f"value: {default}").value, name

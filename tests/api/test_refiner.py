@@ -281,7 +281,7 @@ def test_importing_the_refiner_leaves_out_what_it_does_not_need(imported_with_th
 
 def test_a_preset_stands_for_what_is_not_given(weights):
     method = Refiner.from_pretrained(weights, preset="best", device="cpu")._method
-    assert ([str(one) for one in method.rounds], method.flip) == (["object", "boundary", "boundary"], True)
+    assert ([str(one) for one in method.rounds], method.flip) == (["boundary", "boundary"], True)
     method = Refiner.from_pretrained(weights, preset="best", rounds="boundary", flip=False, device="cpu")._method
     assert ([str(one) for one in method.rounds], method.flip) == (["boundary"], False)
     with pytest.raises(ValueError, match="preset must be one of fast, default, best, got 'quick'"):

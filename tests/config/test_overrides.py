@@ -14,12 +14,6 @@ def test_a_recipe_can_be_left_out_on_the_command_line(composed):
     assert cfg.optim.optimizer._target_ == "torch.optim.SGD"
 
 
-def test_a_preset_is_chosen_like_a_setting(composed):
-    assert composed("refine", *prepared(["preset=fast"], RefineConf)).rounds == ["object"]
-    with pytest.raises(SettingError, match=r"pesret is not a setting: did you mean preset\?"):
-        prepared(["pesret=fast"], RefineConf)
-
-
 NAMES = [
     "dir (1), ä=b",
     "a,b",

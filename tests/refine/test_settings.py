@@ -2,6 +2,7 @@ import pytest
 
 from bpr.config.schemas import refine_values
 from bpr.formats.errors import FormatError
+from bpr.patches.presets import Preset
 from bpr.refine.settings import RefineSettings
 from bpr.structures import Backend, ExifUse, PatchSpec, Placement, Round, SettingError
 from bpr.synthetic import demo
@@ -25,14 +26,10 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
     assert not made.contact_sheet
 
 
-def test_a_preset_changes_what_is_not_given(settings):
-    assert settings(*GIVEN) == settings(*GIVEN, "preset=default")
-    fast, best = settings(*GIVEN, "preset=fast"), settings(*GIVEN, "preset=best")
-    assert (fast.rounds, fast.flip, fast.patch) == ((Round.object,), False, settings(*GIVEN).patch)
-    assert (best.rounds, best.flip) == ((Round.object, Round.boundary, Round.boundary), True)
-    given = settings(*GIVEN, "preset=best", "flip=false", "patch=nms", "rounds=[boundary]")
-    assert (given.flip, given.rounds) == (False, (Round.boundary,))
-    assert given.patch.placement is Placement.nms
+def test_a_preset_says_what_is_not_given(settings):
+    assert [settings(*GIVEN, f"preset={preset}").mirrored for preset in Preset] == [False, False, True]
+    given = settings(*GIVEN, "preset=best", "flip=false", "rounds=[boundary]")
+    assert (given.mirrored, given.rounds) == (False, (Round.boundary,))
 
 
 @pytest.mark.parametrize("overrides", [["patch=nms"], ["patch.placement=nms"], ["patch.nms_iou=0.25"]])

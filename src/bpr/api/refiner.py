@@ -21,7 +21,7 @@ from bpr.models.backends import as_network, best_patches_per_forward, check_back
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
-from bpr.patches.presets import PRESETS, Preset
+from bpr.patches.presets import Preset
 from bpr.patches.windows import MaskWindow
 from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
 
@@ -107,7 +107,9 @@ class Refiner:
         else:
             weights = resolve_checkpoint(name)
         segmenter = load_segmenter(weights, input_size)
-        options = {"rounds": segmenter.rounds, **PRESETS[Preset(preset)], **options}
+        chosen = Preset(preset)
+        options.setdefault("rounds", chosen.rounds(segmenter.rounds))
+        options.setdefault("flip", chosen.flip)
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bpr import rle
 from bpr.benchmark.classical import grab_cut, guided_filter
@@ -27,7 +27,7 @@ from bpr.formats.protection import Inputs
 from bpr.models.backends import cache_folder
 from bpr.models.refiner import PatchRefiner
 from bpr.patches.engine import Method
-from bpr.patches.presets import PRESETS
+from bpr.patches.presets import Preset
 from bpr.refine.inputs import read_input
 from bpr.structures import Image, Mask, PatchSpec, Placement, Round, Window
 from bpr.synthetic.demo import make_demo
@@ -83,10 +83,8 @@ def _work(chosen: argparse.Namespace) -> None:
 def methods(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
     """The paper's one round, and each preset, for weights whose own rounds are ``own``."""
     found = {"paper": Method(PatchSpec(placement=Placement.nms), (Round.boundary,), input_size)}
-    for preset, settings in PRESETS.items():
-        values: dict[str, Any] = {"rounds": own, **settings}
-        rounds = tuple(Round(name) for name in values["rounds"])
-        found[f"preset={preset}"] = Method(PatchSpec(), rounds, input_size, values.get("flip", False))
+    for preset in Preset:
+        found[f"preset={preset}"] = Method(PatchSpec(), preset.rounds(own), input_size, preset.flip)
     return found
 
 
@@ -94,7 +92,7 @@ def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path
     """Measure each way to refine, the coarse masks first, and print its line as soon as it is known."""
     coarse, refined = folder / "coarse.json", folder / "refined.json"
     write_results(coarse, (e for e in open_results(chosen.predictions) if e.get("score", 1) >= chosen.min_score))
-    workload = Workload(str(chosen.predictions), chosen.images, coarse)
+    workload = Workload(str(chosen.predictions), chosen.images, coarse, chosen.annotations)
     truth = chosen.annotations
     yield _said("coarse", 0, 0, coarse, truth)
     for name, refine in _CLASSICAL.items():
@@ -116,7 +114,7 @@ def _said(name: str, patches: float, seconds: float, results: Path, annotations:
 def _refine_classically(workload: Workload, refine: Classical, output: Path) -> float:
     """Refine a workload from its files to the file ``output``; gives the seconds per image."""
     start = perf_counter()
-    records = read_input(workload.images, workload.predictions).records
+    records = read_input(workload.images, workload.predictions, workload.annotations).records
     found = []
     for record in records:
         pixels = read_image(record.path, record.size, record.exif)

@@ -25,7 +25,7 @@ _KINDS: Final = {
     "not Optional": "a value",
 }
 """What people call the kinds that OmegaConf's errors name."""
-_GROUPS: Final = frozenset({"experiment", "debug", "hydra", "preset"})
+_GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
 """What may be chosen beside the settings of a schema."""
 
 
@@ -117,7 +117,7 @@ def _check_known(key: str, schema: type) -> DictConfig | None:
             return None
         known = [str(name) for name in node if name != "_target_"]
         if part not in known:
-            near = difflib.get_close_matches(part, known if number else [*known, *sorted(_GROUPS)], 1)
+            near = difflib.get_close_matches(part, known, 1)
             meant = f"did you mean {'.'.join([*parts[:number], near[0]])}?" if near else "--cfg job prints all"
             raise SettingError(f"{key} is not a setting: {meant}")
         parent, node = node, None if OmegaConf.is_missing(node, part) else node[part]

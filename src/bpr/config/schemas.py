@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from bpr.data.settings import Source, TrainingData
-from bpr.patches.presets import PRESETS
+from bpr.patches.presets import Preset
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 
 
@@ -81,8 +81,9 @@ class RefineConf:
     on_error: OnError = MISSING
     ckpt: str = MISSING
     input_size: int | None = MISSING
+    preset: Preset = MISSING
     rounds: list[Round] | None = MISSING
-    flip: bool = MISSING
+    flip: bool | None = MISSING
     trust: bool = MISSING
     threshold: float = MISSING
     patches_per_forward: int | None = MISSING
@@ -128,8 +129,6 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="train_schema", node=TrainConf)
     store.store(name="refine_schema", node=RefineConf)
-    for preset, settings in PRESETS.items():
-        store.store(group="preset", name=preset.value, node=settings, package="_global_")
 
 
 def build(node: Any, **given: Any) -> Any:

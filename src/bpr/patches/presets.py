@@ -1,17 +1,16 @@
 """How thoroughly masks are refined, in one word."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Final
 
-from bpr.structures import SettingError
+from bpr.structures import Round, SettingError
 
 
 class Preset(StrEnum):
-    """A choice of settings, measured by ``python -m bpr.benchmark.presets``.
+    """What stands for the rounds, and for seeing patches mirrored too, where these are not given.
 
-    ``fast``: only the first round, at the scale of the object; ``default``: the rounds that suit the weights; ``best``:
-    a second look at the boundaries, and each patch also seen mirrored.
+    ``fast``: only the first of the rounds that suit the weights; ``default``: all of them; ``best``: the last of them
+    once more, and each patch also seen mirrored. Measured by ``python -m bpr.benchmark.presets``.
     """
 
     fast = "fast"
@@ -22,10 +21,13 @@ class Preset(StrEnum):
     def _missing_(cls, value: object) -> None:
         raise SettingError(f"preset must be one of {', '.join(cls)}, got {value!r}")
 
+    def rounds(self, suited: Sequence[Round]) -> tuple[Round, ...]:
+        """The rounds that are run, of those that suit the weights."""
+        if self is Preset.fast:
+            return (suited[0],)
+        return (*suited, suited[-1]) if self is Preset.best else tuple(suited)
 
-PRESETS: Final[Mapping[Preset, Mapping[str, Any]]] = {
-    Preset.fast: {"rounds": ["object"]},
-    Preset.default: {},
-    Preset.best: {"rounds": ["object", "boundary", "boundary"], "flip": True},
-}
-"""The settings of ``refine.py`` and of `bpr.Refiner` that each of them changes; one that is given goes before it."""
+    @property
+    def flip(self) -> bool:
+        """Whether each patch is also seen mirrored."""
+        return self is Preset.best

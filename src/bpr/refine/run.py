@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -45,12 +45,6 @@ from bpr.refine.shards import (
 from bpr.refine.summary import FinishedRun, RefinementSummary
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import Backend, OnError, Round, SettingError
-
-NOT_FOR_OBJECTS: Final = (
-    "{ckpt} has no trust output, and was perhaps not trained on patches as large as objects: see whether "
-    "rounds=[boundary], or a preset other than fast, gives better masks"
-)
-"""A remark where such weights are to run `Round.object`."""
 
 
 def paths_of(records: StoredRecords) -> dict[int | str, Path]:
@@ -152,10 +146,7 @@ class RefinementRun:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run whose input is read and whose output is locked.
-
-    ``left`` are the images to do, ``notes`` remarks on what is to be done, a line each, ``start`` is in seconds.
-    """
+    """A run whose input is read and whose output is locked; ``left`` are the images to do, ``start`` is in seconds."""
 
     settings: RefineSettings
     given: RefinementInput
@@ -164,7 +155,6 @@ class OpenRun:
     checkpoint: Path
     backend: Backend
     rounds: tuple[Round, ...]
-    notes: tuple[str, ...]
     start: float
 
     @contextmanager
@@ -243,7 +233,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
         problem = "several processes were started, but the trainer has one"
         raise SettingError(f"{problem}; set trainer.devices to their number")
     backend = settings.backend or choose_backend(trainer.strategy.root_device, len(given.predictions.entries))
-    rounds = settings.rounds or load_segmenter(checkpoint).rounds
+    rounds = settings.rounds or settings.preset.rounds(load_segmenter(checkpoint).rounds)
     quantised = _quantised(settings, checkpoint) if backend is Backend.openvino_int8 else None
     counts = what_counts(settings, given, checkpoint, backend, rounds, str(trainer.precision), quantised)
     shards = RefinementRun(output, counts)
@@ -253,10 +243,7 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
     if settings.overwrite:
         shards.discard_others()
     left = shards.remaining(given.records.usable, settings.on_error is OnError.keep)
-    asked = settings.rounds is not None and Round.object in rounds
-    untrained = asked and Round.object not in load_segmenter(checkpoint).rounds
-    notes = given.notes + ((NOT_FOR_OBJECTS.format(ckpt=settings.ckpt),) if untrained else ())
-    return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, notes, start)
+    return OpenRun(settings, given, shards, left, checkpoint, backend, rounds, start)
 
 
 def _quantised(settings: RefineSettings, checkpoint: Path) -> str:
@@ -280,7 +267,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         return True
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    method = Method(settings.patch, flip=settings.flip, threshold=settings.threshold)
+    method = Method(settings.patch, flip=settings.mirrored, threshold=settings.threshold)
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "openvino")
     refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust, run.rounds)
     method = refiner.inference.method  # with the input size of the network

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 from bpr.formats.errors import FormatError
 from bpr.models.segmenter import check_input_size
+from bpr.patches.presets import Preset
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
 from bpr.synthetic.example import make_tour
 
@@ -43,8 +44,9 @@ class RefineSettings:
     on_error: OnError
     ckpt: str
     input_size: int | None
+    preset: Preset
     rounds: tuple[Round, ...] | None
-    flip: bool
+    flip: bool | None
     trust: bool
     threshold: float
     patch: PatchSpec
@@ -58,6 +60,11 @@ class RefineSettings:
     report: bool
     report_min_score: float
     contact_sheet: bool
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether each patch is also seen mirrored: `flip`, or what the preset says."""
+        return self.preset.flip if self.flip is None else self.flip
 
     def __post_init__(self) -> None:
         self._check_ranges()
