@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from bpr.structures import Mask, Rle, Size, Window
 
-_FARTHEST: Final = 10
 _NO_POLYGON: Final = "a polygon is a flat list of x, y of three points or more"
+_FARTHEST: Final = 10
 """How far a polygon may extend beyond the image, in multiples of its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: pycocotools counts in 32 bits."""

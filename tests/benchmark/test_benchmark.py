@@ -49,6 +49,11 @@ def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
 def test_placements_are_scored(toy_coco, tmp_path, weights, monkeypatch, capsys):
     settings = [(Placement.nms, "nms_iou", 0.25), (Placement.nms, "nms_iou", 0.55), (Placement.cover, "margin", 4)]
     monkeypatch.setattr(placement, "SETTINGS", settings)
+    annotations = json.loads(toy_coco.annotations.read_text())
+    for image in annotations["images"]:  # to be found by their names alone
+        (toy_coco.images / image["file_name"]).rename(toy_coco.images / f"photo_{image['file_name']}")
+        image["file_name"] = f"photo_{image['file_name']}"
+    toy_coco.annotations.write_text(json.dumps(annotations))
     command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--annotations"]
     command += [toy_coco.annotations, "--ckpt", weights, "--min-score", "0.75"]
     assert placement.main([str(part) for part in command]) == 0

@@ -46,7 +46,7 @@ def refine_workload(
 ) -> tuple[RefinementSummary, float]:
     """Refine a workload from its files to the file ``output``; gives the seconds it took, start-up aside."""
     start = perf_counter()
-    given = read_input(workload.images, workload.predictions)
+    given = read_input(workload.images, workload.predictions, workload.annotations)
     run = _refine_images(refiner, given.records, device, output)
     _, summary = run.finish(given)
     run.close()

@@ -43,7 +43,7 @@ def _measure_all(chosen: argparse.Namespace) -> None:
     with TemporaryDirectory() as folder:
         coarse, refined = Path(folder) / "coarse.json", Path(folder) / "refined.json"
         write_results(coarse, (e for e in open_results(chosen.predictions) if e.get("score", 1) >= chosen.min_score))
-        workload = Workload(str(chosen.predictions), chosen.images, coarse)
+        workload = Workload(str(chosen.predictions), chosen.images, coarse, chosen.annotations)
         for placement, name, value in [(None, "", 0.0), *SETTINGS]:
             per_image = 0.0
             if placement is not None:

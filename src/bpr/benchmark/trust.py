@@ -7,6 +7,7 @@ Makes coarse masks of known quality from ground truth, as ``bpr stress`` does, r
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,12 +25,12 @@ from bpr.formats.annotations import read_annotations
 from bpr.models.backends import as_network
 from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import CheckpointError
-from bpr.patches.cutting import cut_patches, object_side, place_patches
+from bpr.patches.cutting import cut_patches, place_patches
 from bpr.patches.engine import join_crops
 from bpr.patches.pasting import read_answers
 from bpr.patches.trust import Evidence
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Image, Mask, PatchSpec, Round, SettingError
+from bpr.structures import Image, Mask, Round, SettingError
 
 MOST_AT_STAKE: Final = 0.03
 """IoU that is won or lost beyond this counts as this: one mask that is far off must not decide for all."""
@@ -86,14 +87,17 @@ def refine_cases(refiner: PatchRefiner, choice: Choice, seed: int) -> Iterator[C
 
 
 def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> Case | None:
-    spec = PatchSpec()
-    kind = Round.object if object_side(coarse) <= spec.size else Round.boundary
-    placed = place_patches(MaskWindow.of(0, coarse), kind, spec, true.shape)
+    method = replace(refiner.inference.method, rounds=(Round.object, Round.boundary))
+    mask, number = MaskWindow.of(0, coarse), 0
+    placed = place_patches(mask, Round.object, method.spec, true.shape)
+    if not method.settles(placed):
+        number = 1
+        placed = place_patches(mask, Round.boundary, method.spec, true.shape)
     if not len(placed.boxes):
         return None
     network = as_network(refiner.predict_patches, refiner.device)
-    side = refiner.inference.method.input_size if kind is Round.object else spec.size
-    answers = [network(*crops)() for crops in join_crops([cut_patches(pixels, placed, side)], 16)]
+    crops = cut_patches(pixels, placed, method.crop_side(number))
+    answers = [network(*some)() for some in join_crops([crops], 16)]
     means, evidence = read_answers(placed, np.concatenate(answers))
     if evidence is None:
         return None

@@ -15,11 +15,15 @@ from bpr.synthetic.shapes import SHAPES
 
 
 class Workload(NamedTuple):
-    """Files to refine: a folder of images and a file or folder of predictions; ``name`` is for people."""
+    """Files to refine: a folder of images and a file or folder of predictions; ``name`` is for people.
+
+    ``annotations`` name the images where these are not named by their ids.
+    """
 
     name: str
     images: Path
     predictions: Path
+    annotations: Path | None = None
 
 
 SCENES: Final = (((480, 640), 10, 12), ((1024, 2048), 30, 2))

@@ -88,7 +88,8 @@ def export_int8(
         calibration, held_back = demo_patches(segmenter)
     else:
         calibration, held_back = patches_of(segmenter, read_records(images, predictions))
-    made, cache = calibrate(segmenter, calibration, openvino_cache(), kept), openvino_cache()
+    cache = openvino_cache()
+    made = calibrate(segmenter, calibration, cache, kept)
     for suffix in (".bin", ".xml"):
         with replacing(path.with_suffix(suffix)) as unfinished:
             shutil.copyfile(made.with_suffix(suffix), unfinished)

@@ -107,6 +107,10 @@ class Method:
             return PlacedMask(mask, np.zeros((0, 4), np.int64), kind)
         return place_patches(mask, kind, self.spec, size)
 
+    def settles(self, placed: PlacedMask) -> bool:
+        """Whether the patches of a mask show its boundary as closely as those of `Round.boundary`, before these."""
+        return placed.kind is Round.object and 0 < placed.side <= self.spec.size
+
     def crop_side(self, number: int = 0) -> int:
         """Side of the crops of round ``number``, px."""
         return self.spec.size if self.rounds[number] is Round.boundary else self.input_size
@@ -119,7 +123,7 @@ class Method:
         for placed in image.placed:
             part = probabilities[first : first + len(placed.boxes)]
             first += len(placed.boxes)
-            settled = placed.kind is Round.object and 0 < placed.side <= self.spec.size
+            settled = self.settles(placed)
             keep = keep_probabilities and (last or settled)
             options = self.threshold, self.spec.keep_emptied, keep, last or settled
             masks.append(replace(paste_patches(placed, part, *options), settled=settled or placed.mask.settled))

@@ -80,7 +80,8 @@ def format_summary(summary: RefinementSummary, elapsed: float) -> str:
         f"patches ({summary.changed} masks changed), {sum(summary.left.values())} left as they are"
     ]
     lines += [f"  left: {count} x {reason}" for reason, count in summary.left.items()]
-    lines += ["WARNING: there was nothing to refine, the predictions hold no mask"] * (not summary.instances)
+    if not summary.instances:
+        lines.append("WARNING: there was nothing to refine, the predictions hold no mask")
     return "\n".join([*lines, f"{elapsed:.1f} s"])
 
 
