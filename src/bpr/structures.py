@@ -50,6 +50,17 @@ class Placement(StrEnum):
     cover = "cover"
 
 
+_SPACING: Final = 40
+_TAPER: Final = 0.25
+_OWN: Final = {
+    "nms_iou": Placement.nms,
+    "compat_2021": Placement.nms,
+    "spacing": Placement.contour,
+    "margin": Placement.cover,
+}
+"""Settings that only one placement has."""
+
+
 @dataclass(frozen=True, slots=True)
 class PatchSpec:
     """How boundary patches are placed (paper, section 3.2).
@@ -60,9 +71,12 @@ class PatchSpec:
             0.25, as in the paper.
         placement: How their centres are chosen. None: ``nms`` where ``nms_iou`` or ``compat_2021`` is given, else
             ``cover``.
-        spacing: For ``contour``: px along the boundary from one centre to the next, at most.
+        spacing: For ``contour``: px along the boundary from one centre to the next, at most. None: 40.
         margin: For ``cover``: px of a patch at each side within which it does not count as covering; less than half
             of ``size``. None: a sixteenth of it.
+        taper: Share of a patch's side, in [0, 0.5], over which its weight in the mean of overlapping patches grows from
+            next to nothing at an edge, where the network sees only one side of things, to 1. 0: all pixels count the
+            same, as in the paper. None: 0 with ``nms``, else 0.25.
         image_border: Also place patches where a mask is cut off by the border of the image. Nothing can be
             gained there, so the default is not to.
         compat_2021: Place the boxes exactly as the 2021 code did: patches along the image border, boxes that
@@ -72,12 +86,32 @@ class PatchSpec:
     size: int = 64
     nms_iou: float | None = None
     placement: Placement | None = None
-    spacing: int = 40
+    spacing: int | None = None
     margin: int | None = None
+    taper: float | None = None
     image_border: bool = False
     compat_2021: bool = False
 
     def __post_init__(self) -> None:
+        self._choose_placement()
+        half = self.size // 2
+        for fits, problem in (
+            (self.size >= 2 and self.size % 2 == 0, f"size must be an even number of pixels >= 2, got {self.size}"),
+            (
+                self.nms_iou is None or 0 < self.nms_iou <= 1,
+                f"nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}",
+            ),
+            (self.spacing is None or self.spacing >= 1, f"spacing must be at least 1 px, got {self.spacing}"),
+            (
+                self.margin is None or 0 <= self.margin < half,
+                f"margin must be in [0, {half}) px, half of patch.size, got {self.margin}",
+            ),
+            (self.taper is None or 0 <= self.taper <= 0.5, f"taper must be in [0, 0.5], got {self.taper}"),
+        ):
+            if not fits:
+                raise SettingError(f"patch.{problem}")
+
+    def _choose_placement(self) -> None:
         by_nms = self.nms_iou is not None or self.compat_2021
         try:
             chosen = Placement(self.placement or (Placement.nms if by_nms else Placement.cover))  # its name will do
@@ -85,20 +119,21 @@ class PatchSpec:
             known = ", ".join(Placement)
             raise SettingError(f"patch.placement must be one of {known}, got {self.placement!r}") from error
         object.__setattr__(self, "placement", chosen)
-        if by_nms and chosen is not Placement.nms:
-            setting = "patch.compat_2021" if self.compat_2021 else "patch.nms_iou"
-            raise SettingError(f"{setting} goes with patch.placement=nms, got {chosen}")
+        for name, placement in _OWN.items():
+            given = getattr(self, name)
+            if given is not None and given is not False and chosen is not placement:
+                raise SettingError(f"patch.{name} goes with patch.placement={placement}, got {chosen}")
         if chosen is Placement.nms and self.nms_iou is None:
             object.__setattr__(self, "nms_iou", PAPERS_NMS_IOU)
-        if self.size < 2 or self.size % 2:
-            raise SettingError(f"patch.size must be an even number of pixels >= 2, got {self.size}")
-        if self.nms_iou is not None and not 0 < self.nms_iou <= 1:
-            raise SettingError(f"patch.nms_iou must be in (0, 1] (1 turns NMS off), got {self.nms_iou}")
-        if self.spacing < 1:
-            raise SettingError(f"patch.spacing must be at least 1 px, got {self.spacing}")
-        if chosen is Placement.cover and self.margin is not None and not 0 <= self.margin < self.size // 2:
-            half = self.size // 2
-            raise SettingError(f"patch.margin must be in [0, {half}) px, half of patch.size, got {self.margin}")
+        if chosen is Placement.contour and self.spacing is None:
+            object.__setattr__(self, "spacing", _SPACING)
+
+    @property
+    def tapered(self) -> float:
+        """`taper`, or what it stands for where it is None."""
+        if self.taper is not None:
+            return self.taper
+        return 0 if self.placement is Placement.nms else _TAPER
 
     @property
     def keep_emptied(self) -> bool:
@@ -112,6 +147,7 @@ class Round(StrEnum):
     ``boundary``: patches of ``PatchSpec.size`` px, as in the paper; ``object``: the side of an instance's patches is
     the geometric mean of the sides of its box, so that they show more of a large object. Where that is no larger than
     ``PatchSpec.size``, its boundary has been seen as closely as ``boundary`` would show it, which then passes it by.
+    So does a second ``boundary`` those masks that the first has hardly changed (an IoU above 0.95).
     """
 
     boundary = "boundary"

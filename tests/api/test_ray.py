@@ -11,8 +11,8 @@ from PIL import Image
 
 from bpr import Refiner, rle
 
-pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'bpr[ray]'")
-pa = pytest.importorskip("pyarrow", reason="Ray Data is not installed: pip install 'bpr[ray]'")
+pytest.importorskip("ray.data", reason="Ray is not installed: pip install -e '.[ray]'")
+pa = pytest.importorskip("pyarrow", reason="Ray Data is not installed: pip install -e '.[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
 
 PROCESSORS = "import ray, runpy, sys; ray.init(num_cpus=4, include_dashboard=False); del sys.argv[0]; "

@@ -284,5 +284,7 @@ def test_a_preset_stands_for_what_is_not_given(weights):
     assert ([str(one) for one in method.rounds], method.flip) == (["boundary", "boundary"], True)
     method = Refiner.from_pretrained(weights, preset="best", rounds="boundary", flip=False, device="cpu")._method
     assert ([str(one) for one in method.rounds], method.flip) == (["boundary"], False)
+    method = Refiner.from_pretrained(weights, preset="best", rounds=None, flip=None, device="cpu")._method
+    assert (method.rounds, method.flip) == ((Round.boundary, Round.boundary), True)
     with pytest.raises(ValueError, match="preset must be one of fast, default, best, got 'quick'"):
         Refiner.from_pretrained(weights, preset="quick")

@@ -23,7 +23,7 @@ from bpr.formats.polygons import trace
 from bpr.synthetic.example import example_photograph, read_example
 
 if importlib.util.find_spec("gradio") is None:
-    pytest.skip("gradio is not installed: pip install 'bpr[app]'", allow_module_level=True)
+    pytest.skip("gradio is not installed: pip install -e '.[app]'", allow_module_level=True)
 
 STRANGE = "ä '<&.png"
 

@@ -180,4 +180,4 @@ def test_a_plot_that_cannot_be_drawn_is_refused_before_any_work(command, tmp_pat
     assert "png" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert stress.main([*command, "--plot", str(tmp_path / "p.png")]) == 2
-    assert "pip install 'bpr[plots]'" in capsys.readouterr().err
+    assert "pip install -e '.[plots]'" in capsys.readouterr().err

@@ -101,9 +101,11 @@ def test_settings_and_groups_that_are_there_pass(argument):
             "rounds must be a list in brackets, each one of boundary, object, or null, got objects",
         ),
         (RefineConf, "rounds=boundary", "rounds must be a list, rounds=[boundary], or null, got boundary"),
-        (RefineConf, "rounds=[objects]", "rounds must be one of boundary, object or null, got [objects]"),
+        (RefineConf, "rounds=[objects]", "rounds must be a list, each one of boundary, object, or null, got [objects]"),
         (RefineConf, "on_error=skip", "on_error must be one of stop, keep, got skip"),
-        (RefineConf, "on_error=null", "on_error must be a value, got null"),
+        (RefineConf, "on_error=null", "on_error must be one of stop, keep, got null"),
+        (RefineConf, "preset=null", "preset must be one of fast, default, best, got null"),
+        (RefineConf, "flip=yes,no", "flip=yes,no are several values: give one, or add -m to have a run of each"),
         (RefineConf, "threads=two", "threads must be a whole number or null, got two"),
         (RefineConf, "threshold=low", "threshold must be a number, got low"),
         (RefineConf, "trust=maybe", "trust must be true or false, got maybe"),
@@ -126,12 +128,27 @@ def test_a_value_of_the_wrong_kind_is_one_line_that_says_what_is_allowed(schema,
         "report=yes",
         "trainer.devices=4",
         "patch=default",
-        "threads=1,2",
         "threshold=1e-1",
     ],
 )
 def test_values_of_the_right_kind_pass(argument):
     assert prepared([argument], RefineConf) == [argument]
+
+
+@pytest.mark.parametrize(
+    "sweep", ["preset=fast,best", "threads=1,2", "patch.size=range(32,64,16)", "rounds=[object],[object,boundary]"]
+)
+def test_sweeps_pass_where_each_run_has_an_output_of_its_own(sweep):
+    name = sweep.partition("=")[0]
+    for given in (["-m", sweep], ["-m", sweep, "output=null"], ["-m", sweep, f"output=masks-${{{name}}}.json"]):
+        assert prepared(given, RefineConf) == given
+    with pytest.raises(SettingError, match=rf"each run of the sweep .* 'output=masks-\$\{{{name}\}}.json'"):
+        prepared(["-m", sweep, "output=masks.json"], RefineConf)
+
+
+def test_all_values_of_a_sweep_are_checked():
+    with pytest.raises(SettingError, match="preset must be one of fast, default, best, got fast,bset"):
+        prepared(["-m", "preset=fast,bset"], RefineConf)
 
 
 NO_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]

@@ -55,7 +55,7 @@ def test_the_command_writes_the_network_for_patches_of_any_side(tmp_path):
 def test_missing_packages_are_named_with_the_extra_that_has_them(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(export, "find_spec", lambda package: None if package == "onnxscript" else True)
     assert main(["hrnet18s", str(tmp_path / "x.onnx")]) == 2
-    assert "needs onnxscript: pip install 'bpr[onnx]'" in capsys.readouterr().err
+    assert "needs onnxscript: pip install -e '.[onnx]'" in capsys.readouterr().err
 
 
 def test_unknown_weights_are_named(tmp_path, capsys):

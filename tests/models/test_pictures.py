@@ -160,7 +160,7 @@ def test_without_matplotlib_the_plot_is_left_out_in_one_line(tmp_path, monkeypat
     monkeypatch.setattr(builtins, "__import__", missing)
     fit(tmp_path, CSVLogger(tmp_path, name="csv", version=""), ValidationPictures())
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "curves" in line]
-    assert "pip install 'bpr[plots]'" in line
+    assert "pip install -e '.[plots]'" in line
     assert not (tmp_path / "csv" / "curves.png").exists()
 
 

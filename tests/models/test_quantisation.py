@@ -86,7 +86,7 @@ def test_without_a_calibration_it_is_the_demo_s_and_said_once(segmenter, tmp_pat
 def test_without_nncf_the_remedy_is_named(segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(quantisation, "find_spec", lambda package: None)
     monkeypatch.setattr(backends, "find_spec", lambda package: True)
-    with pytest.raises(SettingError, match=r"^backend=openvino_int8 needs nncf: pip install 'bpr\[openvino-int8\]'$"):
+    with pytest.raises(SettingError, match=r"^backend=openvino_int8 needs nncf: pip install -e '\.\[openvino-int8\]'$"):
         make_predict(segmenter, Backend.openvino_int8, CPU, tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_patches_to_check_with_are_of_other_images(toy_coco, monkeypatch):
         (["x.onnx", "--int8"], "give OUTPUT the suffix .xml, not x.onnx"),
         (["x.onnx", "--predictions", "p.json"], "go with --int8"),
         (["x.xml", "--int8", "--calibrate", "images"], "--calibrate images needs --predictions FILE"),
-        (["x.xml", "--int8"], "--int8 needs nncf: pip install 'bpr[openvino-int8]'"),
+        (["x.xml", "--int8"], "--int8 needs nncf: pip install -e '.[openvino-int8]'"),
     ],
 )
 def test_exports_that_cannot_be_are_refused_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):

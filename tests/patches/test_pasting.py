@@ -17,8 +17,9 @@ def whole(mask):
     return MaskWindow(0, mask, (0, 0, mask.shape[1], mask.shape[0]))
 
 
-def paste(mask, probabilities, boxes, threshold=0.5):
-    return paste_patches(PlacedMask(whole(mask), boxes), probabilities, threshold, keep_emptied=False).mask
+def paste(mask, probabilities, boxes, threshold=0.5, taper=0):
+    placed = PlacedMask(whole(mask), boxes)
+    return paste_patches(placed, probabilities, threshold, keep_emptied=False, taper=taper).mask
 
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 30)))
@@ -32,11 +33,11 @@ def test_reassembly_equals_the_reference(shared_dir, name):
     np.testing.assert_array_equal(refined, rle.decode(json.loads(str(golden[f"{name}_refined"]))))
 
 
-@given(masks, st.sampled_from([2, 6, 16, 40]), st.sampled_from([0.25, 0.8, 1.0]), st.booleans())
-def test_pasting_back_what_was_cut_changes_nothing(mask, size, nms_iou, border):
+@given(masks, st.sampled_from([2, 6, 16, 40]), st.sampled_from([0.25, 0.8, 1.0]), st.booleans(), st.floats(0, 0.5))
+def test_pasting_back_what_was_cut_changes_nothing(mask, size, nms_iou, border, taper):
     boxes = propose_boxes(mask, PatchSpec(size, nms_iou, image_border=border))
     if len(boxes):
-        np.testing.assert_array_equal(paste(mask, crop(mask, boxes).astype(np.float32), boxes), mask)
+        np.testing.assert_array_equal(paste(mask, crop(mask, boxes).astype(np.float32), boxes, taper=taper), mask)
 
 
 @given(masks, st.integers(0, 2**32 - 1))
@@ -54,6 +55,16 @@ def test_overlapping_patches_are_averaged_with_equal_weight():
     probabilities = np.array([0.9, 0.9, 0.0], np.float32)[:, None, None] * np.ones((3, 2, 2), np.float32)
     assert paste(np.zeros((2, 2), bool), probabilities, boxes).all()
     assert not paste(np.zeros((2, 2), bool), probabilities, boxes, threshold=0.6).any()
+
+
+def test_with_taper_a_patch_counts_less_towards_its_edges():
+    boxes = np.array([[0, 0, 8, 8], [4, 0, 12, 8]])
+    patches = np.stack([np.ones((8, 8), np.float32), np.zeros((8, 8), np.float32)])
+    means = mean_of_patches(patches, boxes, np.full((8, 12), 0.3, np.float32), taper=0.25)
+    np.testing.assert_array_equal(means[:, :4], 1)
+    np.testing.assert_allclose(means[4, 4:8], [0.8, 4 / 7, 3 / 7, 0.2], atol=1e-6)
+    np.testing.assert_allclose(means[0, 4:8], 0.5)
+    np.testing.assert_array_equal(means[:, 8:], 0)
 
 
 def test_a_probability_at_the_threshold_is_background():

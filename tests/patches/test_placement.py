@@ -84,10 +84,10 @@ def test_a_mask_without_boundary_has_no_patches(placement):
         assert propose_boxes(mask, spec).shape == (0, 4)
 
 
-@pytest.mark.parametrize("placement", list(Placement))
+@pytest.mark.parametrize("settings", [{"placement": "nms"}, {"margin": 2}, {"placement": "contour", "spacing": 8}])
 @given(mask=MASKS)
-def test_boxes_lie_in_the_image_wherever_they_are_placed(placement, mask):
-    boxes = propose_boxes(mask, PatchSpec(16, placement=placement, margin=2, spacing=8))
+def test_boxes_lie_in_the_image_wherever_they_are_placed(settings, mask):
+    boxes = propose_boxes(mask, PatchSpec(16, **settings))
     height, width = mask.shape
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2] <= max(width, 16)).all()
@@ -96,17 +96,20 @@ def test_boxes_lie_in_the_image_wherever_they_are_placed(placement, mask):
 
 
 @pytest.mark.parametrize(
-    ("settings", "placement", "nms_iou"),
+    ("settings", "placement", "nms_iou", "tapered"),
     [
-        ({}, Placement.cover, None),
-        ({"nms_iou": 0.55}, Placement.nms, 0.55),
-        ({"placement": "nms"}, Placement.nms, 0.25),
-        ({"compat_2021": True}, Placement.nms, 0.25),
+        ({}, Placement.cover, None, 0.25),
+        ({"taper": 0.5}, Placement.cover, None, 0.5),
+        ({"taper": 0}, Placement.cover, None, 0),
+        ({"nms_iou": 0.55}, Placement.nms, 0.55, 0),
+        ({"placement": "nms"}, Placement.nms, 0.25, 0),
+        ({"placement": "nms", "taper": 0.1}, Placement.nms, 0.25, 0.1),
+        ({"compat_2021": True}, Placement.nms, 0.25, 0),
     ],
 )
-def test_patches_are_placed_by_nms_where_that_is_asked_for(settings, placement, nms_iou):
+def test_patches_are_placed_and_averaged_as_in_the_paper_where_nms_is_asked_for(settings, placement, nms_iou, tapered):
     spec = PatchSpec(**settings)
-    assert (spec.placement, spec.nms_iou) == (placement, nms_iou)
+    assert (spec.placement, spec.nms_iou, spec.tapered) == (placement, nms_iou, tapered)
     assert replace(spec, size=32).placement is placement
 
 
@@ -114,9 +117,12 @@ def test_patches_are_placed_by_nms_where_that_is_asked_for(settings, placement, 
     ("settings", "message"),
     [
         ({"placement": Placement.cover, "nms_iou": 0.55}, "patch.nms_iou goes with patch.placement=nms, got cover"),
-        ({"spacing": 0}, "patch.spacing must be at least 1"),
+        ({"placement": "contour", "spacing": 0}, "patch.spacing must be at least 1"),
+        ({"spacing": 20}, "patch.spacing goes with patch.placement=contour, got cover"),
+        ({"nms_iou": 0.5, "margin": 4}, "patch.margin goes with patch.placement=cover, got nms"),
         ({"placement": Placement.cover, "margin": 32}, r"patch.margin must be in \[0, 32\)"),
         ({"placement": Placement.cover, "margin": -1}, "patch.margin"),
+        ({"taper": 0.6}, r"patch.taper must be in \[0, 0.5\]"),
         ({"placement": "nowhere"}, "patch.placement must be one of nms, contour, cover"),
         ({"placement": "contour", "compat_2021": True}, "goes with patch.placement=nms"),
     ],

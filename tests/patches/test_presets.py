@@ -3,7 +3,7 @@ import pytest
 from bpr.patches.presets import Preset
 from bpr.structures import Round
 
-PAPER, OWN = (Round.boundary,), (Round.object, Round.boundary)
+PAPER, OWN = (Round.boundary,), (Round.object, Round.boundary, Round.boundary)
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ PAPER, OWN = (Round.boundary,), (Round.object, Round.boundary)
         (Preset.fast, OWN, (Round.object,)),
         (Preset.fast, PAPER, PAPER),
         (Preset.default, OWN, OWN),
-        (Preset.best, OWN, (Round.object, Round.boundary, Round.boundary)),
+        (Preset.best, OWN, (*OWN, Round.boundary)),
         (Preset.best, PAPER, (Round.boundary, Round.boundary)),
     ],
 )

@@ -38,6 +38,11 @@ def test_the_papers_placement_is_a_word_away(settings, overrides):
     assert (made.placement, made.nms_iou) == (Placement.nms, 0.25)
 
 
+@pytest.mark.parametrize("placement", Placement)
+def test_each_placement_is_a_group(settings, placement):
+    assert settings(*GIVEN, f"patch={placement}").patch.placement is placement
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -47,7 +52,7 @@ def test_the_papers_placement_is_a_word_away(settings, overrides):
         ("polygon_tolerance=inf", "polygon_tolerance must be at least 0"),
         ("dilation_ratio=5", "dilation_ratio must be in"),
         ("input_size=100", "input_size must be a positive multiple of 32"),
-        ("patch.spacing=0", "patch.spacing must be at least 1"),
+        ("patch.spacing=20", "patch.spacing goes with patch.placement=contour, got cover"),
         ("patches_per_forward=0", "patches_per_forward must be at least 1"),
         ("images_per_batch=0", "images_per_batch must be at least 1"),
         ("num_workers=-1", "num_workers must be at least 0"),

@@ -92,7 +92,7 @@ class Refiner:
             patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
             trust: Leave masks alone as far as the network trusts them; False refines all of them, as in the paper.
             preset: ``"fast"``, ``"default"`` or ``"best"`` (`bpr.patches.presets.Preset`): what stands for ``rounds``
-                and ``flip`` where they are not given.
+                and ``flip`` where they are not given, or None. Not part of what `save_pretrained` writes.
             options: The others of `Refiner`, and of `huggingface_hub.hf_hub_download`: ``revision``, ``cache_dir``,
                 ``force_download``, ``local_files_only``, ``token``.
 
@@ -108,8 +108,9 @@ class Refiner:
             weights = resolve_checkpoint(name)
         segmenter = load_segmenter(weights, input_size)
         chosen = Preset(preset)
-        options.setdefault("rounds", chosen.rounds(segmenter.rounds))
-        options.setdefault("flip", chosen.flip)
+        for option, value in (("rounds", chosen.rounds(segmenter.rounds)), ("flip", chosen.flip)):
+            if options.get(option) is None:
+                options[option] = value
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:

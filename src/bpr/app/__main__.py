@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(ckpt: str, host: str, port: int | None) -> None:
     """Serve the page; all files are in a temporary folder, which is removed at the end."""
     if find_spec("gradio") is None:
-        raise ModuleNotFoundError("bpr app needs: pip install 'bpr[app]'")
+        raise ModuleNotFoundError("bpr app needs: pip install -e '.[app]'")
     with TemporaryDirectory(prefix="bpr-app-") as folder:
         raise_at_signals()
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}

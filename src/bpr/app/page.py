@@ -34,7 +34,8 @@ _HEIGHT: Final = 480
 """Of pictures on the page, px."""
 _OPACITY: Final = 0.6
 """Of the brush."""
-_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in ((Round.object, Round.boundary), (Round.boundary,))}
+_WITH_TRUST: Final = (Round.object, Round.boundary, Round.boundary)
+_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (_WITH_TRUST, (Round.boundary,))}
 _FORMS: Final = ("PNG files", "COCO JSON")
 _INTRODUCTION: Final = """# Boundary Patch Refinement
 Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""

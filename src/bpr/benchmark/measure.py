@@ -22,6 +22,7 @@ from bpr.benchmark.workload import Workload
 from bpr.cli.command import at_least
 from bpr.data.datamodule import RefinementDataModule
 from bpr.formats.coco import write_results
+from bpr.models.backends import check_backend
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
 from bpr.refine.inputs import read_input
@@ -173,6 +174,7 @@ def load_network(chosen: argparse.Namespace, backend: str | None = None) -> Patc
     if chosen.threads is not None:
         torch.set_num_threads(chosen.threads)
     inference = Inference(backend=Backend(backend or chosen.backend))
+    check_backend(inference.backend, torch.device(chosen.device))
     return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference, rounds=_PAPERS).to(chosen.device)
 
 

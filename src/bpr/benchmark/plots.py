@@ -16,7 +16,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("--plot needs: pip install 'bpr[plots]'") from error
+        raise ModuleNotFoundError("--plot needs: pip install -e '.[plots]'") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

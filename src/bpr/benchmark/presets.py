@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Final, NamedTuple
 
+import torch
+
 from bpr import rle
 from bpr.benchmark.classical import grab_cut, guided_filter
 from bpr.benchmark.measure import add_network_options, load_network, refine_workload
@@ -26,6 +28,7 @@ from bpr.formats.coco import new_entry, open_results, write_results
 from bpr.formats.protection import Inputs
 from bpr.models.backends import cache_folder
 from bpr.models.refiner import PatchRefiner
+from bpr.models.weights import change_trust
 from bpr.patches.engine import Method
 from bpr.patches.presets import Preset
 from bpr.refine.inputs import read_input
@@ -46,6 +49,7 @@ class Line(NamedTuple):
 
 
 _CLASSICAL: Final[dict[str, Classical]] = {"guided filter": guided_filter, "GrabCut": grab_cut}
+_PAPER: Final = "paper"
 _HEAD: Final = f"{'':16}  patches/image  s/image     AP  Boundary AP"
 
 
@@ -81,8 +85,8 @@ def _work(chosen: argparse.Namespace) -> None:
 
 
 def methods(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
-    """The paper's one round, and each preset, for weights whose own rounds are ``own``."""
-    found = {"paper": Method(PatchSpec(placement=Placement.nms), (Round.boundary,), input_size)}
+    """The paper's (without trust), and that of each preset, for weights whose own rounds are ``own``."""
+    found = {_PAPER: Method(PatchSpec(placement=Placement.nms), (Round.boundary,), input_size)}
     for preset in Preset:
         found[f"preset={preset}"] = Method(PatchSpec(), preset.rounds(own), input_size, preset.flip)
     return found
@@ -97,9 +101,13 @@ def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path
     yield _said("coarse", 0, 0, coarse, truth)
     for name, refine in _CLASSICAL.items():
         yield _said(name, 0, _refine_classically(workload, refine, refined), refined, truth)
+    plain = PatchRefiner(change_trust(refiner.segmenter, False)).eval().to(chosen.device)
+    patch = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.zeros(1, 64, 64, dtype=torch.bool)
     for name, method in methods(refiner.segmenter.rounds, refiner.segmenter.input_size).items():
-        refiner.inference = replace(refiner.inference, method=method)
-        done, seconds = refine_workload(refiner, workload, chosen.device, refined)
+        used = plain if name == _PAPER else refiner
+        used.inference = replace(refiner.inference, method=method)
+        used.predict_patches(*(part.to(used.device) for part in patch))  # a backend may have to convert it first
+        done, seconds = refine_workload(used, workload, chosen.device, refined)
         yield _said(name, done.patches / done.images, seconds / done.images, refined, truth)
 
 

@@ -98,7 +98,7 @@ def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> C
     network = as_network(refiner.predict_patches, refiner.device)
     crops = cut_patches(pixels, placed, method.crop_side(number))
     answers = [network(*some)() for some in join_crops([crops], 16)]
-    means, evidence = read_answers(placed, np.concatenate(answers))
+    means, evidence = read_answers(placed, np.concatenate(answers), method.spec.tapered)
     if evidence is None:
         return None
     x1, y1, x2, y2 = placed.mask.window

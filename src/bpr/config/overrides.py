@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
 
@@ -43,6 +43,7 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
         SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.
     """
     sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
+    _check_sweep(arguments, sweeps)
     result = []
     for argument, before in zip(arguments, ["", *arguments], strict=False):
         key, equals, value = argument.partition("=")
@@ -131,15 +132,52 @@ def _check_value(argument: str, parent: DictConfig | None) -> None:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:
         return
-    if parent is None or _is_path(key) or override.is_sweep_override():
+    if parent is None or _is_path(key):
         return
-    name, value = key.rpartition(".")[2], override.value()
-    if (problem := _problem(parent, name, value)) is not None:
-        if problem == _LIST:
-            items = _problem(parent, name, [value])
-            problem = f"a list, {key}=[{text}]," if items is None else f"a list in brackets, each {items},"
-        optional = " or null" if value is not None and _problem(parent, name, None) is None else ""
-        raise SettingError(f"{key} must be {problem}{optional}, got {text}".replace(",,", ","))
+    name = key.rpartition(".")[2]
+    for value in _values(override):
+        if (problem := _problem(parent, name, value)) is not None:
+            if problem == _LIST:
+                items = _problem(parent, name, [value])
+                problem = f"a list, {key}=[{text}]," if items is None else f"a list in brackets, each {items},"
+            elif isinstance(value, list):
+                problem = f"a list, each {problem},"
+            optional = " or null" if value is not None and _problem(parent, name, None) is None else ""
+            raise SettingError(f"{key} must be {problem}{optional}, got {text}".replace(",,", ","))
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of ``KEY=VALUE``, several where it sweeps over them; none where these are not known in advance."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [one.text if isinstance(one, QuotedString) else one for one in value.list]
+    return [] if override.is_sweep_override() else [value]
+
+
+def _check_sweep(arguments: Sequence[str], sweeps: bool) -> None:
+    """`SettingError` if values are given to sweep over that no ``-m`` asks for, or runs of a sweep share an output."""
+    swept = [argument for argument in arguments if _sweeps_over(argument, sweeps)]
+    if swept and not sweeps:
+        raise SettingError(f"{swept[0]} are several values: give one, or add -m to have a run of each")
+    shared = {argument for argument in arguments if re.match(r"\+*output=(?!null$|.*\$\{)", argument)}
+    for argument in shared.difference(swept):
+        if swept:
+            key = swept[0].partition("=")[0]
+            raise SettingError(
+                f"each run of the sweep would write {argument}: leave output out, and each has a folder of its own, "
+                f"or name what differs, 'output=masks-${{{key}}}.json'"
+            )
+
+
+def _sweeps_over(argument: str, sweeps: bool) -> bool:
+    """Whether an argument has several values; a path with commas is one, unless they are asked for."""
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-") or (_is_path(key) and not (sweeps and not Path(value).exists())):
+        return False
+    try:
+        return bool(OverridesParser.create().parse_override(argument).is_sweep_override())
+    except HydraException:
+        return False
 
 
 def _problem(parent: DictConfig, name: str, value: object) -> str | None:
@@ -150,5 +188,7 @@ def _problem(parent: DictConfig, name: str, value: object) -> str | None:
         text = str(error).split("\n")[0]
         if names := re.search(r"expected one of \[(.*)\]", text):
             return f"one of {names[1]}"
+        if value is None and (problem := _problem(parent, name, "")):
+            return problem
         return next((words for kind, words in _KINDS.items() if kind in text), f"of another kind ({text})")
     return None

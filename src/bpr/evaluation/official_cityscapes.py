@@ -33,7 +33,7 @@ def official_scores(predictions: str | Path, ground_truth: str | Path) -> Offici
     try:
         script: Any = importlib.import_module(_SCRIPT)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the official evaluation needs: pip install 'bpr[cityscapes]'") from error
+        raise ModuleNotFoundError("the official evaluation needs: pip install -e '.[cityscapes]'") from error
     predictions, ground_truth = Path(predictions).resolve(), Path(ground_truth).resolve()
     truths = sorted(str(path) for path in visible_files(ground_truth) if path.name.endswith(INSTANCES_SUFFIX))
     if not truths:

@@ -68,7 +68,8 @@ def check_backend(backend: Backend, device: torch.device) -> None:
     if backend not in _OPENVINO:
         return
     if not find_spec("openvino"):
-        raise SettingError(f"backend={backend} needs openvino: pip install 'bpr[openvino]'")
+        extra = "openvino-int8" if backend is Backend.openvino_int8 else "openvino"
+        raise SettingError(f"backend={backend} needs openvino: pip install -e '.[{extra}]'")
     if device.type != "cpu":
         raise SettingError(f"backend={backend} runs on the CPU alone, not on {device}; use backend=eager or device=cpu")
     if backend is Backend.openvino_bf16 and not has_bfloat16():

@@ -60,7 +60,9 @@ def patches_of(segmenter: PatchSegmenter, records: Sequence[ImageRecord]) -> tup
     both = []
     for half in (order[::2], order[1::2]):
         chosen = [records[number] for number in half]
-        both.append([batch for kind in segmenter.rounds for batch in _drawn(chosen, kind, segmenter.input_size)])
+        both.append(
+            [batch for kind in dict.fromkeys(segmenter.rounds) for batch in _drawn(chosen, kind, segmenter.input_size)]
+        )
     return both[0], both[1]
 
 

@@ -115,7 +115,7 @@ def export_onnx(segmenter: PatchSegmenter, path: Path) -> None:
     """
     missing = [package for package in _PACKAGES if not find_spec(package)]
     if missing:
-        raise SettingError(f"the export needs {', '.join(missing)}: pip install 'bpr[onnx]'")
+        raise SettingError(f"the export needs {', '.join(missing)}: pip install -e '.[onnx]'")
     # No side that equals another size in the network: the exporter would take both for one dimension.
     side = segmenter.input_size + 8
     example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)

@@ -165,7 +165,7 @@ def _plot(folder: Path) -> None:
     try:
         written = write_curves(metrics, path)
     except ModuleNotFoundError:
-        print(f"no plot of the curves of {metrics}: it needs matplotlib, pip install 'bpr[plots]'")
+        print(f"no plot of the curves of {metrics}: it needs matplotlib, pip install -e '.[plots]'")
         return
     if written:
         print(f"curves: {path}")

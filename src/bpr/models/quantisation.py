@@ -51,7 +51,7 @@ def int8_folder(segmenter: PatchSegmenter, cache: Path) -> Path:
 def check_nncf(what: str) -> None:
     """Raise SettingError, which names the remedy, unless ``what`` has NNCF."""
     if not find_spec("nncf"):
-        raise SettingError(f"{what} needs nncf: pip install 'bpr[openvino-int8]'")
+        raise SettingError(f"{what} needs nncf: pip install -e '.[openvino-int8]'")
 
 
 def int8_ir_of(segmenter: PatchSegmenter, cache: Path) -> Path:

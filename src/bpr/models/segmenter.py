@@ -70,8 +70,11 @@ class PatchSegmenter(nn.Module):
 
     @property
     def rounds(self) -> tuple[Round, ...]:
-        """The rounds in which it refines best: that of the paper, or those on which weights with trust are trained."""
-        return (Round.object, Round.boundary) if self.trust else (Round.boundary,)
+        """The rounds in which it refines best: that of the paper, or those on which weights with trust are trained.
+
+        Of the latter the last passes masks by that the one before hardly changed, see `bpr.structures.Round`.
+        """
+        return (Round.object, Round.boundary, Round.boundary) if self.trust else (Round.boundary,)
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of background (0) and foreground (1) at the network's input size.

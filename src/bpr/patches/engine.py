@@ -123,10 +123,11 @@ class Method:
         for placed in image.placed:
             part = probabilities[first : first + len(placed.boxes)]
             first += len(placed.boxes)
-            settled = self.settles(placed)
-            keep = keep_probabilities and (last or settled)
-            options = self.threshold, self.spec.keep_emptied, keep, last or settled
-            masks.append(replace(paste_patches(placed, part, *options), settled=settled or placed.mask.settled))
+            settles = self.settles(placed)
+            keep = keep_probabilities and (last or settles or placed.kind is Round.boundary)
+            options = self.threshold, self.spec.keep_emptied, keep, last or settles, self.spec.tapered
+            pasted = paste_patches(placed, part, *options)
+            masks.append(replace(pasted, settled=settles or pasted.settled))
         return replace(image.image, masks=tuple(masks))
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.structures import Mask, PatchSpec, Placement
+from bpr.structures import Mask, PatchSpec
 
 Strength: TypeAlias = NDArray[np.uint8]
 """(h, w) uint8 of `bpr.patches.boundary.boundary_strength`; positive on the boundary."""
@@ -26,7 +26,7 @@ def place_centres(mask: Mask, strength: Strength, spec: PatchSpec) -> Centres:
     Returns:
         (n, 2) ``x, y``; n is 0 without boundary.
     """
-    if spec.placement is Placement.contour:
+    if spec.spacing is not None:
         return contour_centres(mask, strength, spec.spacing)
     if spec.nms_iou is not None:
         return nms_centres(strength, spec.size, spec.nms_iou)

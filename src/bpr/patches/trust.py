@@ -32,8 +32,8 @@ class Evidence(NamedTuple):
 TRUSTED: Final = "trusted by the network as it came"
 """Why a mask stays as it came although it went through the network."""
 SHARPEST: Final = 0.02
-BIAS: Final = 1.63
-WEIGHTS: Final = Evidence(trust=3.03, blur=1.69)
+BIAS: Final = 1.68
+WEIGHTS: Final = Evidence(trust=3.0, blur=1.69)
 """Log-odds that a mask is better kept than refined: ``BIAS`` and the weighted evidence.
 
 Fitted by ``python -m bpr.benchmark.trust`` for the weights that ship, see their model card: on the patches that have

@@ -22,7 +22,8 @@ class MaskWindow:
         window: Where in the image it lies; empty for an empty mask.
         patches: Number of its patches that went through the network.
         reason: Why the mask is as it came; None once it has been refined.
-        settled: Whether its boundary was seen as closely as `Round.boundary` would show it, which then passes it by.
+        settled: Whether `Round.boundary` passes it by from now on: its boundary was seen as closely already, or a round
+            of that kind hardly changed it.
         probabilities: (h, w) float32 in [0, 1], mean probability of foreground in the patches of the last round, and 0
             or 1 outside of them; None where they were not asked for.
     """

@@ -157,6 +157,12 @@ class OpenRun:
     rounds: tuple[Round, ...]
     start: float
 
+    @property
+    def network(self) -> str:
+        """What refines the masks, as people read it."""
+        mirrored = ", patches also mirrored" if self.settings.mirrored else ""
+        return f"network: {self.checkpoint.stem}, backend {self.backend}, rounds {', '.join(self.rounds)}{mirrored}"
+
     @contextmanager
     def resumable(self) -> Iterator[None]:
         """If the block is interrupted, say in the first process what is kept, and which command goes on."""

@@ -20,7 +20,7 @@ MOST_PIXELS: Final = 100_000_000
 """Of an image: its brushes are decoded to four bytes a pixel."""
 _PX_DECIMALS: Final = 6
 """Of coordinates: corners in the middle of pixel edges must be found there again."""
-_MISSING: Final = "brushes need label-studio-sdk: pip install 'bpr[label-studio]'"
+_MISSING: Final = "brushes need label-studio-sdk: pip install -e '.[label-studio]'"
 
 
 def has_mask(entry: Any) -> bool:
