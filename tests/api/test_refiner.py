@@ -239,6 +239,7 @@ def test_bundled_weights_load_by_name():
         ),
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
+        ({"patch": "nms"}, "patch must be a PatchSpec, got 'nms'"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused_at_once_in_one_line(segmenter, options, message):

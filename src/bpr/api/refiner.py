@@ -66,6 +66,8 @@ class Refiner:
         check_backend(backend, self.device)
         if threads is not None:
             torch.set_num_threads(threads)
+        if not isinstance(patch, PatchSpec | None):
+            raise SettingError(f"patch must be a PatchSpec, got {patch!r}")
         self.patch = PatchSpec() if patch is None else patch
         self._segmenter = segmenter
         passes = segmenter.rounds if rounds is None else _passes([rounds] if isinstance(rounds, str) else rounds)

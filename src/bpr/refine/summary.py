@@ -99,7 +99,8 @@ def format_kept(summary: RefinementSummary) -> str:
         faults = [fault for fault in summary.kept if fault.reason == reason]
         lines.append(f"  {sum(fault.masks for fault in faults)} x {reason}")
         lines += [f"    {_described(fault)}" for fault in faults[:_LISTED]]
-        lines += [f"    and {len(faults) - _LISTED} more; report=true lists all"] * (len(faults) > _LISTED)
+        if len(faults) > _LISTED:
+            lines.append(f"    and {len(faults) - _LISTED} more; report=true lists all")
     return "\n".join(lines)
 
 
