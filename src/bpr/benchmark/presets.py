@@ -106,7 +106,8 @@ def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path
     for name, method in methods(refiner.segmenter.rounds, refiner.segmenter.input_size).items():
         used = plain if name == _PAPER else refiner
         used.inference = replace(refiner.inference, method=method)
-        used.predict_patches(*(part.to(used.device) for part in patch))  # a backend may have to convert it first
+        with torch.inference_mode():
+            used.predict_patches(*(part.to(used.device) for part in patch))  # a backend may have to convert it first
         done, seconds = refine_workload(used, workload, chosen.device, refined)
         yield _said(name, done.patches / done.images, seconds / done.images, refined, truth)
 
