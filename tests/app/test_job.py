@@ -66,8 +66,12 @@ def decoded(rles):
 
 
 def written(job, refiner):
-    path, _ = job.write(job.refine(refiner, 0.5, lambda *_: None))
+    path, _ = job.write(all_masks(job, refiner))
     return path
+
+
+def all_masks(job, refiner, progress=lambda *_: None):
+    return [rle for some in job.refine(refiner, 0.5, progress) for rle in some]
 
 
 def test_an_annotation_file_comes_back_with_the_masks_of_the_refiner_and_all_else_as_it_was(tmp_path, scene, refiner):
@@ -75,7 +79,7 @@ def test_an_annotation_file_comes_back_with_the_masks_of_the_refiner_and_all_els
     content = annotations(masks, STRANGE, ["dog.png"])
     job = job_of(tmp_path, image._replace(name=STRANGE), saved(tmp_path, "rough.json", content))
     told = []
-    path, _ = job.write(job.refine(refiner, 0.5, lambda *progress: told.append(progress)))
+    path, _ = job.write(all_masks(job, refiner, lambda *progress: told.append(progress)))
     assert path.name == "rough.json"
     refined = json.loads(path.read_text())
     expected = refiner(np.asarray(Image.open(image.path)), masks)
@@ -160,13 +164,19 @@ def test_what_was_drawn_is_refined_and_packed_as_asked_for(tmp_path, scene, refi
             assert np.array_equal(np.asarray(Image.open(second)) > 0, expected[1])
 
 
-def test_masks_that_are_refined_apart_are_the_same(tmp_path, scene, refiner, monkeypatch):
+@pytest.mark.parametrize("limit", ["_PIXELS_AT_ONCE", "_MASKS_AT_ONCE"])
+def test_masks_that_are_refined_apart_are_the_same_and_no_more_are_refined_than_asked_for(
+    tmp_path, scene, refiner, monkeypatch, limit
+):
     image, masks = scene
     job, told = job_of(tmp_path, image, saved(tmp_path, "rough.json", annotations(masks, "cat.png"))), []
-    together = job.refine(refiner, 0.5, lambda *_: None)
-    monkeypatch.setattr("bpr.app.job._PIXELS_AT_ONCE", 1)
-    assert job.refine(refiner, 0.5, lambda done, *_: told.append(done)) == together
-    assert {0, 1} == set(told)
+    (together,) = job.refine(refiner, 0.5, lambda *_: None)
+    monkeypatch.setattr(f"bpr.app.job.{limit}", 1)
+    work = job.refine(refiner, 0.5, lambda done, *_: told.append(done))
+    first = next(work)
+    assert set(told) == {0}
+    assert [*first, *next(work)] == together
+    assert set(told) == {0, 1}
 
 
 @pytest.mark.parametrize("name", ["../../cat.png", "/etc/cat.png", "C:\\Windows\\cat.png", "..\\..\\cat.png"])

@@ -135,6 +135,19 @@ def check_drawing(browser, folder):
     assert mask[45, 60] > 0  # what is inside of an outline
 
 
+def begin_long_run(browser, folder):
+    """Many masks, none changed yet."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(folder / "many.png")
+    box = [[20, 20, 90, 20, 90, 70, 20, 70]]
+    entry = {"image_id": 1, "file_name": "many.png", "category_id": 1, "score": 0.5, "segmentation": box}
+    (folder / "many.json").write_text(json.dumps([entry] * 400))
+    upload(browser, "image", folder / "many.png")
+    upload(browser, "masks", folder / "many.json")
+    press(browser, "button", "Refine")
+    wait(browser, lambda: "/400 masks done" in text(browser))
+    assert "changed" not in text(browser)
+
+
 def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser, tmp_path, weights):
     process, address, temporary = app
     refiner = Refiner.from_pretrained(weights, device="cpu")
@@ -148,7 +161,8 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     upload(browser, "image", tmp_path / "wrong.png")
     wait(browser, lambda: "view/wrong.png: cannot be decoded" in text(browser))
     assert str(temporary) not in text(browser)
-    upload(browser, "image", tmp_path / STRANGE)
+    begin_long_run(browser, tmp_path)
+    check_own_files(browser, tmp_path, refiner)  # not those of the other run
     (tmp_path / "wrong.json").write_text("[{")
     upload(browser, "masks", tmp_path / "wrong.json")
     wait(browser, lambda: "wrong.json: is not JSON" in text(browser))
@@ -156,6 +170,7 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert httpx.get(f"{address}gradio_api/file=/etc/hostname").status_code == 403
     assert len([*temporary.glob("bpr-app-*")]) == 1
+    begin_long_run(browser, tmp_path)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 128 + signal.SIGTERM
+    assert process.wait(60) == 128 + signal.SIGTERM
     assert [*temporary.glob("bpr-app-*")] == []

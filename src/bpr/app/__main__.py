@@ -35,7 +35,7 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
     with TemporaryDirectory(prefix="bpr-app-") as folder:
         raise_at_signals()
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
-        from bpr.app.page import build
+        from bpr.app.page import REFINING, build
 
         page = build(ckpt, Path(folder))
         away = dict.fromkeys(("share", "run_history", "enable_monitoring", "ssr_mode", "mcp_server", "pwa"), False)
@@ -50,6 +50,7 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
             Event().wait()
         finally:
             page.close()
+            REFINING.acquire()
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Final, NamedTuple, Self
 
 from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
-from bpr.api.refiner import Refiner
 from bpr.data.image_finder import SizesInFolder
 from bpr.data.images import read_image
 from bpr.data.records import refinement_records
@@ -24,8 +24,13 @@ from bpr.formats.mask_images import MASK_SUFFIXES
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import ImageRecord, Mask, OnError, Rle
 
+_MASKS_AT_ONCE: Final = 16
+"""Between which a refinement may be stopped."""
 _PIXELS_AT_ONCE: Final = 1 << 26
-"""Of the dense masks that `Refiner` works on."""
+"""Of the dense masks that `bpr.api.refiner.Refiner` works on."""
+
+Refine = Callable[..., list[Rle]]
+"""`bpr.api.refiner.Refiner.__call__`, for one image and RLEs."""
 
 
 class Upload(NamedTuple):
@@ -131,22 +136,19 @@ class Job:
             lines.append(f"{count} masks stay as they came: {reason} ({alike[0].place}: {alike[0].problem})")
         return lines
 
-    def refine(self, refiner: Refiner, threshold: float, progress: Callable[[int, int, int], None]) -> list[Rle]:
-        """The refined masks, in the same order.
+    def refine(
+        self, refine: Refine, threshold: float, progress: Callable[[int, int, int], None]
+    ) -> Iterator[list[Rle]]:
+        """Yield the refined masks, in the same order, some at a time; whoever stops in between stops the work.
 
         ``progress`` is called after each pass of the network with the number of masks that are done, and of patches
         that are done and in all, of the round and the masks that are refined together.
         """
         height, width = self.record.size
-        pixels = read_image(self.record.path, self.record.size, self.record.exif)
-        rles, refined, together = self.rles, list[Rle](), max(_PIXELS_AT_ONCE // (height * width), 1)
-
-        def tell(patches: int, of: int) -> None:
-            progress(len(refined), patches, of)
-
+        pixels, rles = read_image(self.record.path, self.record.size, self.record.exif), self.rles
+        together = min(max(_PIXELS_AT_ONCE // (height * width), 1), _MASKS_AT_ONCE)
         for start in range(0, len(rles), together):
-            refined += refiner(pixels, rles[start : start + together], threshold, progress=tell)
-        return refined
+            yield refine(pixels, rles[start : start + together], threshold, progress=partial(progress, start))
 
     def write(self, refined: Sequence[Rle]) -> tuple[Path, tuple[str, ...]]:
         """Write all entries, with these masks of the image, in the form that they came in, and remarks.

@@ -6,10 +6,11 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from threading import Lock
 from typing import Any, Final
 
 import gradio as gr
@@ -19,13 +20,13 @@ from PIL import Image as PillowImage
 from scipy.ndimage import binary_fill_holes
 
 from bpr.api.refiner import Refiner
-from bpr.app.job import Job, Upload
+from bpr.app.job import Job, Refine, Upload
 from bpr.cli.command import user_problem
 from bpr.data.images import image_sizes, read_image
 from bpr.drawing import COLOURS, outlines, write_png
 from bpr.formats.errors import FormatError
 from bpr.models.weights import bundled_weights, load_segmenter, resolve_checkpoint
-from bpr.structures import ExifUse, Round, Size
+from bpr.structures import ExifUse, Rle, Round, Size
 from bpr.synthetic.example import example_photograph, read_example
 
 _SIDE: Final = 800
@@ -41,6 +42,10 @@ _INTRODUCTION: Final = """# Boundary Patch Refinement
 Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""
 
 
+REFINING: Final = Lock()
+"""Held while the network runs, and by who ends the process, which torch would abort in the middle of a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What the page does. Files come as the browser names them, in dicts: Gradio would change their names.
@@ -49,14 +54,17 @@ class Page:
         folder: All files are below it.
         weights: Files, by their names on the page.
         editor: What is drawn with.
+        newest: The last request of each session; an older refinement stops.
     """
 
     folder: Path
     weights: Mapping[str, Path]
     editor: gr.ImageEditor
+    newest: dict[str | None, gr.Request] = field(default_factory=dict)
 
-    def show(self, image: Any, masks: Any) -> tuple[Any, ...]:
+    def show(self, image: Any, masks: Any, request: gr.Request) -> tuple[Any, ...]:
         """The image to draw on, with the outlines of its masks, and no result; a warning says what is wrong."""
+        self.newest[request.session_hash] = request
         view = None
         with TemporaryDirectory(dir=self.folder) as folder, _told(folder, gr.Warning):
             for upload in _uploads(image):
@@ -77,18 +85,28 @@ class Page:
         trust: bool,
         threshold: float,
         form: str,
+        request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> tuple[Any, ...]:
-        """Pictures before and after, what was done, and the file; `gr.Error` says what is wrong."""
-        start = time.perf_counter()
+    ) -> Iterator[Any]:
+        """Pictures before and after, what was done, and the file; `gr.Error` says what is wrong.
+
+        Before that, nothing is yielded but chances for Gradio to stop once the page is left; with a newer request of
+        the same page it ends without a result.
+        """
+        start, self.newest[request.session_hash] = time.perf_counter(), request
         with TemporaryDirectory(dir=self.folder) as folder, _told(folder, _stop):
             job = self._job(Path(folder), image, masks, drawing, form)
             coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
 
             def tell(masks: int, patches: int, of: int) -> None:
-                progress((patches, of), desc=f"{masks} of {len(coarse)} masks are done", unit="patches")
+                progress((masks, len(coarse)), desc=f"{patches} of {of} patches of the next masks", unit="masks done")
 
-            refined = job.refine(refiner, threshold, tell)
+            refined: list[Rle] = []
+            for some in job.refine(_alone(refiner), threshold, tell):
+                refined += some
+                yield (gr.skip(),) * 3
+                if self.newest[request.session_hash] is not request:
+                    return
             written, notes = job.write(refined)
             kept = shutil.move(written, mkdtemp(dir=self.folder))
             for line in (*job.predictions.notes, *notes):
@@ -99,7 +117,7 @@ class Page:
         pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
         changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
         done = f"**{changed} of {len(refined)} masks changed**, {time.perf_counter() - start:.1f} s"
-        return pair, done, gr.DownloadButton(value=kept, interactive=True)
+        yield pair, done, gr.DownloadButton(value=kept, interactive=True)
 
     def _job(self, folder: Path, image: Any, masks: Any, drawing: Any, form: str) -> Job:
         """What is drawn, if anything is, or else what is loaded; `FormatError` if there is nothing to refine."""
@@ -151,7 +169,8 @@ def build(ckpt: str, folder: Path) -> gr.Blocks:
         example.input(examples.get, example, [image, masks]).then(**shown)
         image.upload(None, None, [masks, example], js="() => [null, null]").then(**shown)
         gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
-        button.click(page.refine, [image, masks, editor, *settings], results, preprocess=False)
+        given = [image, masks, editor, *settings]
+        button.click(page.refine, given, results, preprocess=False, trigger_mode="multiple")
     return blocks
 
 
@@ -213,6 +232,15 @@ def _view(path: Path, size: Size, exif: ExifUse) -> PillowImage.Image:
 @lru_cache(2)
 def _refiner(weights: Path, rounds: tuple[Round, ...], trust: bool) -> Refiner:
     return Refiner.from_pretrained(weights, trust=trust, rounds=rounds)
+
+
+def _alone(refiner: Refiner) -> Refine:
+    def refine(*masks: Any, **options: Any) -> list[Rle]:
+        with REFINING:
+            refined: list[Rle] = refiner(*masks, **options)
+            return refined
+
+    return refine
 
 
 def _stop(problem: str, duration: float | None, title: str) -> None:
