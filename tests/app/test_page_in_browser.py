@@ -72,6 +72,8 @@ def upload(browser, block, path):
     browser.execute_script(f"document.querySelectorAll('#{block} button[aria-label=Clear]').forEach(e => e.click())")
     wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, f"#{block} input[type=file]"))[0].send_keys(str(path))
     wait(browser, lambda: path.name in text(browser, block).replace("\n", ""))
+    time.sleep(0.5)  # Gradio writes a picture anew, also while the browser reads it, if the same one is shown twice
+    wait(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "#editor .translucent"))
 
 
 def refine(browser, folder, name, said=""):
@@ -79,6 +81,7 @@ def refine(browser, folder, name, said=""):
     press(browser, "button", "Refine")
     wait(browser, lambda: said in text(browser) and "changed" in text(browser))
     path = folder / "downloads" / name
+    path.unlink(missing_ok=True)
 
     def downloaded():
         press(browser, "button:not([disabled])", "Download")
@@ -109,8 +112,8 @@ def check_example(browser, folder, refiner):
     assert shown[0].get_property("src") != shown[1].get_property("src")
 
 
-def check_own_files(browser, folder, refiner):
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+def check_own_files(browser, folder, refiner, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     mask = np.zeros((90, 120), bool)
     mask[20:70, 30:80] = True
     Image.fromarray(pixels).save(folder / STRANGE)
@@ -137,7 +140,7 @@ def check_drawing(browser, folder):
 
 def begin_long_run(browser, folder):
     """Many masks, none changed yet."""
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(folder / "many.png")
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(folder / "many.png")
     box = [[20, 20, 90, 20, 90, 70, 20, 70]]
     entry = {"image_id": 1, "file_name": "many.png", "category_id": 1, "score": 0.5, "segmentation": box}
     (folder / "many.json").write_text(json.dumps([entry] * 400))
@@ -155,14 +158,14 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     browser.set_script_timeout(300)
     browser.get(address)
     check_example(browser, tmp_path, refiner)
-    check_own_files(browser, tmp_path, refiner)
+    check_own_files(browser, tmp_path, refiner, 0)
     check_drawing(browser, tmp_path)
     (tmp_path / "wrong.png").write_text("no image")
     upload(browser, "image", tmp_path / "wrong.png")
     wait(browser, lambda: "view/wrong.png: cannot be decoded" in text(browser))
     assert str(temporary) not in text(browser)
     begin_long_run(browser, tmp_path)
-    check_own_files(browser, tmp_path, refiner)  # not those of the other run
+    check_own_files(browser, tmp_path, refiner, 1)  # not those of the other run
     (tmp_path / "wrong.json").write_text("[{")
     upload(browser, "masks", tmp_path / "wrong.json")
     wait(browser, lambda: "wrong.json: is not JSON" in text(browser))

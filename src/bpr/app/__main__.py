@@ -35,7 +35,8 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
     with TemporaryDirectory(prefix="bpr-app-") as folder:
         raise_at_signals()
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
-        from bpr.app.page import REFINING, build
+        from bpr.app.job import REFINING
+        from bpr.app.page import build
 
         page = build(ckpt, Path(folder))
         away = dict.fromkeys(("share", "run_history", "enable_monitoring", "ssr_mode", "mcp_server", "pwa"), False)

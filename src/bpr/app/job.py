@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PureWindowsPath
+from threading import Lock
 from typing import Final, NamedTuple, Self
 
 from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
+from bpr.api.refiner import Refiner
 from bpr.data.image_finder import SizesInFolder
 from bpr.data.images import read_image
 from bpr.data.records import refinement_records
@@ -24,13 +26,12 @@ from bpr.formats.mask_images import MASK_SUFFIXES
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import ImageRecord, Mask, OnError, Rle
 
+REFINING: Final = Lock()
+"""Held while the network runs, and by who ends the process, which torch would abort in the middle of a run."""
 _MASKS_AT_ONCE: Final = 16
 """Between which a refinement may be stopped."""
 _PIXELS_AT_ONCE: Final = 1 << 26
-"""Of the dense masks that `bpr.api.refiner.Refiner` works on."""
-
-Refine = Callable[..., list[Rle]]
-"""`bpr.api.refiner.Refiner.__call__`, for one image and RLEs."""
+"""Of the dense masks that `Refiner` works on."""
 
 
 class Upload(NamedTuple):
@@ -137,7 +138,7 @@ class Job:
         return lines
 
     def refine(
-        self, refine: Refine, threshold: float, progress: Callable[[int, int, int], None]
+        self, refiner: Refiner, threshold: float, progress: Callable[[int, int, int], None]
     ) -> Iterator[list[Rle]]:
         """Yield the refined masks, in the same order, some at a time; whoever stops in between stops the work.
 
@@ -148,7 +149,9 @@ class Job:
         pixels, rles = read_image(self.record.path, self.record.size, self.record.exif), self.rles
         together = min(max(_PIXELS_AT_ONCE // (height * width), 1), _MASKS_AT_ONCE)
         for start in range(0, len(rles), together):
-            yield refine(pixels, rles[start : start + together], threshold, progress=partial(progress, start))
+            with REFINING:
+                refined = refiner(pixels, rles[start : start + together], threshold, progress=partial(progress, start))
+            yield refined
 
     def write(self, refined: Sequence[Rle]) -> tuple[Path, tuple[str, ...]]:
         """Write all entries, with these masks of the image, in the form that they came in, and remarks.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
-from threading import Lock
 from typing import Any, Final
 
 import gradio as gr
@@ -20,7 +19,7 @@ from PIL import Image as PillowImage
 from scipy.ndimage import binary_fill_holes
 
 from bpr.api.refiner import Refiner
-from bpr.app.job import Job, Refine, Upload
+from bpr.app.job import Job, Upload
 from bpr.cli.command import user_problem
 from bpr.data.images import image_sizes, read_image
 from bpr.drawing import COLOURS, outlines, write_png
@@ -42,10 +41,6 @@ _INTRODUCTION: Final = """# Boundary Patch Refinement
 Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""
 
 
-REFINING: Final = Lock()
-"""Held while the network runs, and by who ends the process, which torch would abort in the middle of a run."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """What the page does. Files come as the browser names them, in dicts: Gradio would change their names.
@@ -54,17 +49,17 @@ class Page:
         folder: All files are below it.
         weights: Files, by their names on the page.
         editor: What is drawn with.
-        newest: The last request of each session; an older refinement stops.
+        given: The files of each session; a refinement of others stops.
     """
 
     folder: Path
     weights: Mapping[str, Path]
     editor: gr.ImageEditor
-    newest: dict[str | None, gr.Request] = field(default_factory=dict)
+    given: dict[str | None, list[Upload]] = field(default_factory=dict)
 
     def show(self, image: Any, masks: Any, request: gr.Request) -> tuple[Any, ...]:
         """The image to draw on, with the outlines of its masks, and no result; a warning says what is wrong."""
-        self.newest[request.session_hash] = request
+        self.given[request.session_hash] = [*_uploads(image), *_uploads(masks)]
         view = None
         with TemporaryDirectory(dir=self.folder) as folder, _told(folder, gr.Warning):
             for upload in _uploads(image):
@@ -90,10 +85,11 @@ class Page:
     ) -> Iterator[Any]:
         """Pictures before and after, what was done, and the file; `gr.Error` says what is wrong.
 
-        Before that, nothing is yielded but chances for Gradio to stop once the page is left; with a newer request of
-        the same page it ends without a result.
+        Before that, nothing is yielded but chances for Gradio to stop once the page is left; where the page has other
+        files by then, it ends without a result.
         """
-        start, self.newest[request.session_hash] = time.perf_counter(), request
+        start = time.perf_counter()
+        self.given[request.session_hash] = given = [*_uploads(image), *_uploads(masks)]
         with TemporaryDirectory(dir=self.folder) as folder, _told(folder, _stop):
             job = self._job(Path(folder), image, masks, drawing, form)
             coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
@@ -102,10 +98,10 @@ class Page:
                 progress((masks, len(coarse)), desc=f"{patches} of {of} patches of the next masks", unit="masks done")
 
             refined: list[Rle] = []
-            for some in job.refine(_alone(refiner), threshold, tell):
+            for some in job.refine(refiner, threshold, tell):
                 refined += some
                 yield (gr.skip(),) * 3
-                if self.newest[request.session_hash] is not request:
+                if self.given[request.session_hash] != given:
                     return
             written, notes = job.write(refined)
             kept = shutil.move(written, mkdtemp(dir=self.folder))
@@ -232,15 +228,6 @@ def _view(path: Path, size: Size, exif: ExifUse) -> PillowImage.Image:
 @lru_cache(2)
 def _refiner(weights: Path, rounds: tuple[Round, ...], trust: bool) -> Refiner:
     return Refiner.from_pretrained(weights, trust=trust, rounds=rounds)
-
-
-def _alone(refiner: Refiner) -> Refine:
-    def refine(*masks: Any, **options: Any) -> list[Rle]:
-        with REFINING:
-            refined: list[Rle] = refiner(*masks, **options)
-            return refined
-
-    return refine
 
 
 def _stop(problem: str, duration: float | None, title: str) -> None:
