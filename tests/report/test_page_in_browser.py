@@ -72,7 +72,8 @@ def test_the_page_shows_what_was_printed_and_asks_for_nothing(toy_coco, tmp_path
     assert classes == [HOSTILE, "disk"]
     assert any(HOSTILE in caption.text for caption in browser.find_elements(By.TAG_NAME, "figcaption"))
     settings = browser.find_element(By.ID, "settings-text").text
-    assert "size: 64" in settings
+    assert "taper: null" in settings
+    assert next(line for line in printed.splitlines() if line.startswith("network: ")) in settings
     width = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
     assert width <= 0  # nothing sticks out
     check_slider(browser)
