@@ -281,11 +281,11 @@ def test_importing_the_refiner_leaves_out_what_it_does_not_need(imported_with_th
 
 
 def test_a_preset_stands_for_what_is_not_given(weights):
-    method = Refiner.from_pretrained(weights, preset="best", device="cpu")._method
-    assert ([str(one) for one in method.rounds], method.flip) == (["boundary", "boundary"], True)
-    method = Refiner.from_pretrained(weights, preset="best", rounds="boundary", flip=False, device="cpu")._method
-    assert ([str(one) for one in method.rounds], method.flip) == (["boundary"], False)
-    method = Refiner.from_pretrained(weights, preset="best", rounds=None, flip=None, device="cpu")._method
-    assert (method.rounds, method.flip) == ((Round.boundary, Round.boundary), True)
+    for options in ({}, {"rounds": None, "patch": None}):
+        method = Refiner.from_pretrained(weights, preset="best", device="cpu", **options)._method
+        assert (method.rounds, method.spec.margin) == ((Round.boundary,), 8)
+    given = {"rounds": ("boundary", "boundary"), "patch": PatchSpec(margin=2)}
+    method = Refiner.from_pretrained(weights, preset="best", device="cpu", **given)._method
+    assert (method.rounds, method.spec.margin) == ((Round.boundary, Round.boundary), 2)
     with pytest.raises(ValueError, match="preset must be one of fast, default, best, got 'quick'"):
         Refiner.from_pretrained(weights, preset="quick")

@@ -27,9 +27,9 @@ def test_a_configuration_becomes_checked_values(settings, tmp_path):
 
 
 def test_a_preset_says_what_is_not_given(settings):
-    assert [settings(*GIVEN, f"preset={preset}").mirrored for preset in Preset] == [False, False, True]
-    given = settings(*GIVEN, "preset=best", "flip=false", "rounds=[boundary]")
-    assert (given.mirrored, given.rounds) == (False, (Round.boundary,))
+    assert [settings(*GIVEN, f"preset={preset}").patch.margin for preset in Preset] == [None, None, 4]
+    given = settings(*GIVEN, "preset=best", "patch.margin=2", "rounds=[boundary]")
+    assert (given.patch.margin, given.rounds) == (2, (Round.boundary,))
 
 
 @pytest.mark.parametrize("overrides", [["patch=nms"], ["patch.placement=nms"], ["patch.nms_iou=0.25"]])

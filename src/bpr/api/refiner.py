@@ -94,7 +94,7 @@ class Refiner:
             patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
             trust: Leave masks alone as far as the network trusts them; False refines all of them, as in the paper.
             preset: ``"fast"``, ``"default"`` or ``"best"`` (`bpr.patches.presets.Preset`): what stands for ``rounds``
-                and ``flip`` where they are not given, or None. Not part of what `save_pretrained` writes.
+                and ``patch.margin`` where they are not given, or None.
             options: The others of `Refiner`, and of `huggingface_hub.hf_hub_download`: ``revision``, ``cache_dir``,
                 ``force_download``, ``local_files_only``, ``token``.
 
@@ -110,9 +110,9 @@ class Refiner:
             weights = resolve_checkpoint(name)
         segmenter = load_segmenter(weights, input_size)
         chosen = Preset(preset)
-        for option, value in (("rounds", chosen.rounds(segmenter.rounds)), ("flip", chosen.flip)):
-            if options.get(option) is None:
-                options[option] = value
+        if options.get("rounds") is None:
+            options["rounds"] = chosen.rounds(segmenter.rounds)
+        patch = chosen.patches(patch or PatchSpec())
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -88,7 +88,7 @@ def methods(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
     """The paper's (without trust), and that of each preset, for weights whose own rounds are ``own``."""
     found = {_PAPER: Method(PatchSpec(placement=Placement.nms), (Round.boundary,), input_size)}
     for preset in Preset:
-        found[f"preset={preset}"] = Method(PatchSpec(), preset.rounds(own), input_size, preset.flip)
+        found[f"preset={preset}"] = Method(preset.patches(PatchSpec()), preset.rounds(own), input_size)
     return found
 
 

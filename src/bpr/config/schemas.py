@@ -83,7 +83,7 @@ class RefineConf:
     input_size: int | None = MISSING
     preset: Preset = MISSING
     rounds: list[Round] | None = MISSING
-    flip: bool | None = MISSING
+    flip: bool = MISSING
     trust: bool = MISSING
     threshold: float = MISSING
     patches_per_forward: int | None = MISSING

@@ -1,16 +1,17 @@
 """How thoroughly masks are refined, in one word."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
-from bpr.structures import Round, SettingError
+from bpr.structures import PatchSpec, Placement, Round, SettingError
 
 
 class Preset(StrEnum):
-    """What stands for the rounds, and for seeing patches mirrored too, where these are not given.
+    """What stands for the rounds and the overlap of patches where these are not given.
 
-    ``fast``: only the first of the rounds that suit the weights; ``default``: all of them; ``best``: the last of them
-    once more, and each patch also seen mirrored. Measured by ``python -m bpr.benchmark.presets``.
+    ``fast``: only the first of the rounds that suit the weights; ``default``: all of them; ``best``: all of them, in
+    patches that overlap more. Measured by ``python -m bpr.benchmark.presets``.
     """
 
     fast = "fast"
@@ -23,11 +24,10 @@ class Preset(StrEnum):
 
     def rounds(self, suited: Sequence[Round]) -> tuple[Round, ...]:
         """The rounds that are run, of those that suit the weights."""
-        if self is Preset.fast:
-            return (suited[0],)
-        return (*suited, suited[-1]) if self is Preset.best else tuple(suited)
+        return (suited[0],) if self is Preset.fast else tuple(suited)
 
-    @property
-    def flip(self) -> bool:
-        """Whether each patch is also seen mirrored."""
-        return self is Preset.best
+    def patches(self, spec: PatchSpec) -> PatchSpec:
+        """How patches are placed: with `best` and `Placement.cover`, the margin is an eighth if it was None."""
+        if self is Preset.best and spec.placement is Placement.cover and spec.margin is None:
+            return replace(spec, margin=spec.size // 8)
+        return spec

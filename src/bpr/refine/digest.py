@@ -44,11 +44,10 @@ def what_counts(
         "backend": backend,
         **({} if quantised is None else {"calibration": quantised}),
         "rounds": rounds,
-        "flip": settings.mirrored,
         "precision": precision,
         **{
             name: getattr(settings, name)
-            for name in ("ignore_label", "crowds", "exif", "input_size", "trust", "threshold")
+            for name in ("ignore_label", "crowds", "exif", "input_size", "flip", "trust", "threshold")
         },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }

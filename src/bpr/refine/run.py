@@ -160,7 +160,7 @@ class OpenRun:
     @property
     def network(self) -> str:
         """What refines the masks, as people read it."""
-        mirrored = ", patches also mirrored" if self.settings.mirrored else ""
+        mirrored = ", patches also mirrored" if self.settings.flip else ""
         return f"network: {self.checkpoint.stem}, backend {self.backend}, rounds {', '.join(self.rounds)}{mirrored}"
 
     @contextmanager
@@ -273,7 +273,7 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
         return True
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    method = Method(settings.patch, flip=settings.mirrored, threshold=settings.threshold)
+    method = Method(settings.patch, flip=settings.flip, threshold=settings.threshold)
     inference = Inference(method, settings.patches_per_forward, run.backend, settings.cache / "openvino")
     refiner = load_refiner(run.checkpoint, settings.input_size, inference, settings.trust, run.rounds)
     method = refiner.inference.method  # with the input size of the network

@@ -28,6 +28,7 @@ class RefineSettings:
     Attributes:
         folder: Of the run; the output goes there by default.
         cache: For what backends keep.
+        patch: As the preset has it, where it is not given.
     """
 
     images: Path | None
@@ -46,7 +47,7 @@ class RefineSettings:
     input_size: int | None
     preset: Preset
     rounds: tuple[Round, ...] | None
-    flip: bool | None
+    flip: bool
     trust: bool
     threshold: float
     patch: PatchSpec
@@ -61,12 +62,8 @@ class RefineSettings:
     report_min_score: float
     contact_sheet: bool
 
-    @property
-    def mirrored(self) -> bool:
-        """Whether each patch is also seen mirrored: `flip`, or what the preset says."""
-        return self.preset.flip if self.flip is None else self.flip
-
     def __post_init__(self) -> None:
+        object.__setattr__(self, "patch", self.preset.patches(self.patch))
         self._check_ranges()
         try:
             if self.input_size is not None:
