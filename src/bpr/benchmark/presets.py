@@ -148,7 +148,7 @@ def _draw(lines: Sequence[Line], path: Path) -> None:
             axes.annotate(point.name, (x, y), xytext=(6, 4), textcoords="offset points")
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(x=0.4, y=0.15)
     axes.set_xlabel("milliseconds per image")
     axes.set_ylabel("Boundary AP gained")
     axes.legend(loc="lower right")
