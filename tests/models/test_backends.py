@@ -199,7 +199,7 @@ def test_the_backend_is_chosen_for_device_processor_and_work(
 @pytest.mark.parametrize(
     ("backend", "device", "installed", "message"),
     [
-        (Backend.openvino, "cpu", False, r"backend=openvino needs openvino: pip install 'bpr\[openvino\]'"),
+        (Backend.openvino, "cpu", False, r"backend=openvino needs openvino: pip install -e '\.\[openvino\]'"),
         (Backend.openvino, "cuda:1", True, "backend=openvino runs on the CPU alone, not on cuda:1; use backend=eager"),
         (Backend.openvino_bf16, "cpu", True, "backend=openvino_bf16 needs .* bfloat16 .*; use backend=openvino$"),
     ],

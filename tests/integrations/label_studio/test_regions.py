@@ -123,5 +123,5 @@ def test_entries_without_a_geometry_have_no_mask():
 
 def test_without_the_sdk_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "label_studio_sdk.converter", None)
-    with pytest.raises(ModuleNotFoundError, match=r"bpr\[label-studio\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"'\.\[label-studio\]'"):
         regions.require_sdk()
