@@ -129,7 +129,7 @@ class PatchSpec:
             object.__setattr__(self, "spacing", _SPACING)
 
     @property
-    def tapered(self) -> float:
+    def resolved_taper(self) -> float:
         """`taper`, or what it stands for where it is None."""
         if self.taper is not None:
             return self.taper
@@ -152,6 +152,11 @@ class Round(StrEnum):
 
     boundary = "boundary"
     object = "object"
+
+
+PAPERS_ROUNDS: Final = (Round.boundary,)
+ROUNDS_WITH_TRUST: Final = (Round.object, Round.boundary, Round.boundary)
+"""Those in which weights with a trust output refine best."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,5 +175,5 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     assert len([*temporary.glob("bpr-app-*")]) == 1
     begin_long_run(browser, tmp_path)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(30) == 128 + signal.SIGTERM
     assert [*temporary.glob("bpr-app-*")] == []

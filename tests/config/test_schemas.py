@@ -40,7 +40,7 @@ def test_without_arguments_the_shipped_weights_are_trained_on_the_demo(composed)
 def test_the_recipes_of_the_paper_train_on_cityscapes(composed, experiment, batch):
     cfg = composed("train", f"experiment={experiment}")
     assert cfg.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
-    assert (cfg.data.batch_size, cfg.trainer.max_steps, cfg.patch.placement) == (batch, 160000, "nms")
+    assert (cfg.data.batch_size, cfg.trainer.max_steps, PatchSpec(**cfg.patch).nms_iou) == (batch, 160000, 0.25)
 
 
 @pytest.mark.parametrize("debug", ["fast", "overfit"])

@@ -109,7 +109,7 @@ def test_boxes_lie_in_the_image_wherever_they_are_placed(settings, mask):
 )
 def test_patches_are_placed_and_averaged_as_in_the_paper_where_nms_is_asked_for(settings, placement, nms_iou, tapered):
     spec = PatchSpec(**settings)
-    assert (spec.placement, spec.nms_iou, spec.tapered) == (placement, nms_iou, tapered)
+    assert (spec.placement, spec.nms_iou, spec.resolved_taper) == (placement, nms_iou, tapered)
     assert replace(spec, size=32).placement is placement
 
 

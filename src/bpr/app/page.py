@@ -25,7 +25,7 @@ from bpr.data.images import image_sizes, read_image
 from bpr.drawing import COLOURS, outlines, write_png
 from bpr.formats.errors import FormatError
 from bpr.models.weights import bundled_weights, load_segmenter, resolve_checkpoint
-from bpr.structures import ExifUse, Rle, Round, Size
+from bpr.structures import PAPERS_ROUNDS, ROUNDS_WITH_TRUST, ExifUse, Rle, Round, Size
 from bpr.synthetic.example import example_photograph, read_example
 
 _SIDE: Final = 800
@@ -34,8 +34,7 @@ _HEIGHT: Final = 480
 """Of pictures on the page, px."""
 _OPACITY: Final = 0.6
 """Of the brush."""
-_WITH_TRUST: Final = (Round.object, Round.boundary, Round.boundary)
-_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (_WITH_TRUST, (Round.boundary,))}
+_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (ROUNDS_WITH_TRUST, PAPERS_ROUNDS)}
 _FORMS: Final = ("PNG files", "COCO JSON")
 _INTRODUCTION: Final = """# Boundary Patch Refinement
 Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""

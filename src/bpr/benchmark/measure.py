@@ -30,13 +30,12 @@ from bpr.refine.run import RefinementRun
 from bpr.refine.shards import read_shards
 from bpr.refine.summary import RefinementSummary
 from bpr.refine.writer import RefinementWriter
-from bpr.structures import Backend, ImageRecord, PatchSpec, Round
+from bpr.structures import PAPERS_ROUNDS, Backend, ImageRecord, PatchSpec
 
 BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
 _PATCHES: Final = 256
 """Number of patches that the bare network is shown."""
-_PAPERS: Final = (Round.boundary,)
 """The rounds that are measured, so that speeds compare with the paper's and with each other."""
 _WARM_UP_S: Final = 600
 """Processes wait for each other as long as this: one of them may export the network first."""
@@ -127,7 +126,7 @@ def _refine_share(
 ) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    refiner = load_refiner(resolve_checkpoint(ckpt), inference=inference, rounds=_PAPERS)
+    refiner = load_refiner(resolve_checkpoint(ckpt), inference=inference, rounds=PAPERS_ROUNDS)
     mine = read_input(workload.images, workload.predictions).records[rank::processes]
     with TemporaryDirectory() as folder:
         _refine_images(refiner, mine[:1], "cpu", Path(folder) / "warm up")
@@ -175,7 +174,7 @@ def load_network(chosen: argparse.Namespace, backend: str | None = None) -> Patc
         torch.set_num_threads(chosen.threads)
     inference = Inference(backend=Backend(backend or chosen.backend))
     check_backend(inference.backend, torch.device(chosen.device))
-    return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference, rounds=_PAPERS).to(chosen.device)
+    return load_refiner(resolve_checkpoint(chosen.ckpt), inference=inference, rounds=PAPERS_ROUNDS).to(chosen.device)
 
 
 def _refine_images(refiner: PatchRefiner, records: Sequence[ImageRecord], device: str, output: Path) -> RefinementRun:

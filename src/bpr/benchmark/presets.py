@@ -32,7 +32,7 @@ from bpr.models.weights import change_trust
 from bpr.patches.engine import Method
 from bpr.patches.presets import Preset
 from bpr.refine.inputs import read_input
-from bpr.structures import Image, Mask, PatchSpec, Placement, Round, Window
+from bpr.structures import PAPERS_ROUNDS, Image, Mask, PatchSpec, Placement, Round, Window
 from bpr.synthetic.demo import make_demo
 
 Classical = Callable[[Image, Mask, Window], Mask]
@@ -86,7 +86,7 @@ def _work(chosen: argparse.Namespace) -> None:
 
 def methods(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
     """The paper's (without trust), and that of each preset, for weights whose own rounds are ``own``."""
-    found = {_PAPER: Method(PatchSpec(placement=Placement.nms), (Round.boundary,), input_size)}
+    found = {_PAPER: Method(PatchSpec(placement=Placement.nms), PAPERS_ROUNDS, input_size)}
     for preset in Preset:
         found[f"preset={preset}"] = Method(preset.patches(PatchSpec()), preset.rounds(own), input_size)
     return found

@@ -29,7 +29,7 @@ from bpr.patches.cutting import cut_patches, place_patches
 from bpr.patches.engine import join_crops
 from bpr.patches.pasting import read_answers
 from bpr.patches.trust import Evidence
-from bpr.patches.windows import MaskWindow
+from bpr.patches.windows import MaskWindow, mask_iou
 from bpr.structures import Image, Mask, Round, SettingError
 
 MOST_AT_STAKE: Final = 0.03
@@ -98,13 +98,13 @@ def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> C
     network = as_network(refiner.predict_patches, refiner.device)
     crops = cut_patches(pixels, placed, method.crop_side(number))
     answers = [network(*some)() for some in join_crops([crops], 16)]
-    means, evidence = read_answers(placed, np.concatenate(answers), method.spec.tapered)
+    means, evidence = read_answers(placed, np.concatenate(answers), method.spec.resolved_taper)
     if evidence is None:
         return None
     x1, y1, x2, y2 = placed.mask.window
     refined = np.zeros_like(true)
     refined[y1:y2, x1:x2] = means > 0.5
-    return Case(evidence, _iou(refined, true) - _iou(coarse, true))
+    return Case(evidence, mask_iou(refined, true) - mask_iou(coarse, true))
 
 
 def fit(cases: Sequence[Case], harm: float = 2.0) -> tuple[float, Evidence]:
@@ -143,10 +143,6 @@ def fit(cases: Sequence[Case], harm: float = 2.0) -> tuple[float, Evidence]:
 def keeps(cases: Sequence[Case], bias: float, weights: Evidence) -> NDArray[np.bool_]:
     """(n,) bool, which of the masks would be kept."""
     return np.asarray(np.array([case.evidence for case in cases]) @ np.array(weights) + bias > 0)
-
-
-def _iou(one: Mask, two: Mask) -> float:
-    return float((one & two).sum()) / max(1.0, float((one | two).sum()))
 
 
 if __name__ == "__main__":

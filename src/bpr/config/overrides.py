@@ -159,14 +159,12 @@ def _check_sweep(arguments: Sequence[str], sweeps: bool) -> None:
     swept = [argument for argument in arguments if _sweeps_over(argument, sweeps)]
     if swept and not sweeps:
         raise SettingError(f"{swept[0]} are several values: give one, or add -m to have a run of each")
-    shared = {argument for argument in arguments if re.match(r"\+*output=(?!null$|.*\$\{)", argument)}
-    for argument in shared.difference(swept):
-        if swept:
-            key = swept[0].partition("=")[0]
-            raise SettingError(
-                f"each run of the sweep would write {argument}: leave output out, and each has a folder of its own, "
-                f"or name what differs, 'output=masks-${{{key}}}.json'"
-            )
+    shared = [argument for argument in arguments if re.match(r"\+*output=(?!null$|.*\$\{)", argument)]
+    if swept and not set(shared) <= set(swept):
+        raise SettingError(
+            f"each run of the sweep would write {shared[0]}: leave output out, and each has a folder of its own, or "
+            f"name what differs, 'output=masks-${{{swept[0].partition('=')[0]}}}.json'"
+        )
 
 
 def _sweeps_over(argument: str, sweeps: bool) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytorch_lightning as pl
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
@@ -18,6 +17,7 @@ from bpr.formats.protection import is_own
 from bpr.models.callbacks import is_partial_check
 from bpr.models.curves import write_curves
 from bpr.models.refiner import PatchRefiner
+from bpr.patches.windows import mask_iou
 from bpr.structures import Image, Mask
 
 SIDE: Final = 128
@@ -129,7 +129,7 @@ def draw_strip(patch: ShownPatch) -> PillowImage.Image:
     strip.paste(view, (0, BAR))
     for position, (name, mask) in enumerate(masks.items(), 1):
         x = position * (SIDE + _GAP)
-        title = name if mask is patch.truth else f"{name}, IoU {_iou(mask, patch.truth):.3f}"
+        title = name if mask is patch.truth else f"{name}, IoU {mask_iou(mask, patch.truth):.3f}"
         draw.text((x + 3, 2), title, fill=COLOURS[name], font=font)
         strip.paste(outline(view, mask, COLOURS[name]), (x, BAR))
     return strip
@@ -177,9 +177,3 @@ def _is_free(path: Path) -> bool:
         rank_zero_warn(f"{path} was not written by bpr and is left as it is; move it to have a picture there")
         return False
     return True
-
-
-def _iou(mask: Mask, truth: Mask) -> float:
-    """1 where both are empty."""
-    union = np.count_nonzero(mask | truth)
-    return np.count_nonzero(mask & truth) / union if union else 1.0

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from bpr.models.stem import CoarseMaskStem
-from bpr.structures import Round
+from bpr.structures import PAPERS_ROUNDS, ROUNDS_WITH_TRUST, Round
 
 STRIDE: Final = 32
 """Input sizes are multiples of this: the stride of HRNet's coarsest scale."""
@@ -74,7 +74,7 @@ class PatchSegmenter(nn.Module):
 
         Of the latter the last passes masks by that the one before hardly changed, see `bpr.structures.Round`.
         """
-        return (Round.object, Round.boundary, Round.boundary) if self.trust else (Round.boundary,)
+        return ROUNDS_WITH_TRUST if self.trust else PAPERS_ROUNDS
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the logits of background (0) and foreground (1) at the network's input size.

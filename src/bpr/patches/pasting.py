@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from bpr.patches.cutting import PlacedMask, resize
 from bpr.patches.trust import TRUSTED, Evidence, gather_evidence, is_trusted
-from bpr.patches.windows import MaskWindow
-from bpr.structures import Boxes, Mask, Probabilities, Round, Size
+from bpr.patches.windows import MaskWindow, mask_iou
+from bpr.structures import Boxes, Probabilities, Round, Size
 
 EMPTIED: Final = "refinement would leave no pixel"
 """Why a mask stays as it came although it went through the network."""
@@ -57,16 +57,10 @@ def paste_patches(
     refined = np.asarray(means > threshold)
     if keep_emptied and not refined.any():
         return kept.leave(EMPTIED)
-    if first_look and _overlap(mask.mask, refined) > CLOSE:
+    if first_look and mask_iou(mask.mask, refined) > CLOSE:
         return kept
-    settled = mask.settled or (kind is Round.boundary and _overlap(mask.mask, refined) > SETTLED)
+    settled = mask.settled or (kind is Round.boundary and mask_iou(mask.mask, refined) > SETTLED)
     return replace(kept, mask=refined, reason=None, settled=settled)
-
-
-def _overlap(first: Mask, second: Mask) -> float:
-    """IoU of two masks, 1 if both are empty."""
-    union = (first | second).sum()
-    return float((first & second).sum() / union) if union else 1.0
 
 
 def read_answers(

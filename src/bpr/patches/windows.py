@@ -76,6 +76,12 @@ def bounding_box(mask: Mask) -> Window:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def mask_iou(one: Mask, other: Mask) -> float:
+    """IoU of two masks (h, w) bool of the same size, in [0, 1]; 1 if both are empty."""
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 1.0
+
+
 def working_window(box: Window, size: Size, margin: int) -> Window:
     """The part of an image that patches of an instance can touch: its box grown by ``margin`` px.
 
