@@ -59,6 +59,6 @@ def _open(path: Path) -> PillowImage.Image:
     with _OPENING:
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
-            return PillowImage.open(path)
+            return PillowImage.open(str(path))  # of a Path, Pillow 10 follows links, and a circle is a RuntimeError
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit
