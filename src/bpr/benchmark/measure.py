@@ -17,6 +17,7 @@ import cv2
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from bpr.benchmark.workload import Workload
 from bpr.cli.command import at_least
@@ -36,7 +37,6 @@ BATCH_SIZES: Final = (8, 16, 32, 64, 128)
 """Tried for the bare network."""
 _PATCHES: Final = 256
 """Number of patches that the bare network is shown."""
-"""The rounds that are measured, so that speeds compare with the paper's and with each other."""
 _WARM_UP_S: Final = 600
 """Processes wait for each other as long as this: one of them may export the network first."""
 
@@ -108,16 +108,18 @@ def speed_of_processes(workload: Workload, ckpt: str, backend: Backend, batch_si
     """Patches per second of CPU processes of one thread each, all together, from the first to the last.
 
     Images are shared out as Lightning does it: every ``processes``-th to each. Every process loads the network and
-    refines once to warm up before the clock starts.
+    refines once to warm up before the clock starts. They are forked from one that has imported this module, once.
 
     Raises:
         torch.multiprocessing.ProcessException: If a process fails; the others are ended.
     """
-    barrier = torch.multiprocessing.get_context("spawn").Barrier(processes)
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    barrier = context.Barrier(processes)
     results = torch.zeros(processes, 3, dtype=torch.float64)  # patches, begin, end; passed in shared memory
     inference = Inference(patches_per_forward=batch_size, backend=backend)
     arguments = (workload, ckpt, inference, processes, barrier, results)
-    torch.multiprocessing.spawn(_refine_share, arguments, nprocs=processes)  # type: ignore[attr-defined,no-untyped-call]
+    start_processes(_refine_share, arguments, processes, start_method="forkserver")  # type: ignore[no-untyped-call]
     return float(results[:, 0].sum() / (results[:, 2].max() - results[:, 1].min()))
 
 
