@@ -37,13 +37,12 @@ def test_the_version_is_that_of_the_distribution(capsys):
     assert capsys.readouterr().out.startswith("bpr 0.")
 
 
-def test_refine_refines_as_the_script_does(toy_coco, tmp_path, weights):
+def test_refine_refines_as_the_script_does(toy_coco, tmp_path, weights, refine):
     given = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}", f"ckpt={weights}"]
     given += ["patch.size=32", "threads=1"]
     given += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false"]
     bpr(tmp_path, "refine", *given, "output=command.json", "hydra.run.dir=command")
-    script = [sys.executable, ROOT / "refine.py", *given, "output=script.json", "hydra.run.dir=script"]
-    subprocess.run(script, capture_output=True, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    refine(*given, f"output={tmp_path / 'script.json'}")
     assert (tmp_path / "command.json").read_bytes() == (tmp_path / "script.json").read_bytes()
 
 

@@ -68,6 +68,11 @@ def same_ids(toy):
     return f"annotations={toy.annotations}"
 
 
+def same_members(toy):
+    toy.annotations.write_text(toy.annotations.read_text().replace('"images":', '"images": [], "images":', 1))
+    return f"annotations={toy.annotations}"
+
+
 def header_of_checkpoint(toy):
     zeros(toy.root / "w.safetensors", struct.pack("<Q", 199 << 20) + b"{")
     return f"ckpt={toy.root / 'w.safetensors'}"
@@ -90,6 +95,7 @@ ENTRY = r"coarse\.json, entry 1: "
 KINDS = {
     "JSON that is cut off": (text(lambda t: t[:-20].encode()), r"coarse\.json: is not JSON"),
     "JSON that is no list": (text(lambda t: b'{"a": 1}'), r"coarse\.json: is in no known format; taken are"),
+    "JSON with a member twice": (same_members, r"instances\.json: has an object in which 'images' occurs twice"),
     "NaN": (text(lambda t: t.replace("0.8", "NaN", 1).encode()), ENTRY + "score must be a finite number, got nan"),
     "an infinity": (text(lambda t: t.replace("0.8", "Infinity", 1).encode()), ENTRY + "score must be .* got inf"),
     "10**400": (text(lambda t: t.replace("0.8", DIGITS, 1).encode()), ENTRY + "'score' must be a number of 64 bits"),

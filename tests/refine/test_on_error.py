@@ -189,20 +189,22 @@ def test_a_run_of_nothing_but_bad_entries_writes_them(toy_coco, refine, tmp_path
     assert json.loads((tmp_path / "refined.json").read_text()) == entries
 
 
-def test_several_processes_and_workers_keep_the_same(toy_coco, spoilt, tmp_path, weights):
-    warnings = []
-    for name, more in (("one", []), ("two", ["trainer.devices=2", "trainer.strategy=ddp", "num_workers=1"])):
+def test_several_processes_and_workers_keep_the_same(toy_coco, spoilt, tmp_path, weights, refine, capsys):
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        command = [sys.executable, ROOT / "refine.py", *given_settings(toy_coco, tmp_path / name, "on_error=keep")]
-        command += [f"ckpt={weights}", "patch.size=32", "threads=1", f"hydra.run.dir={tmp_path / name}"]
-        command += ["trainer.accelerator=cpu", "trainer.devices=1", "trainer.enable_progress_bar=false", *more]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(tmp_path)}
-        printed = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-        refined = json.loads((tmp_path / name / "refined.json").read_text())
-        assert [refined[1], *refined[3:]] == [spoilt[1], *spoilt[3:]]
-        warnings.append(printed[printed.index("WARNING") :])
+    given = [f"ckpt={weights}", "patch.size=32", "threads=1", "trainer.accelerator=cpu", "on_error=keep"]
+    given += ["trainer.enable_progress_bar=false"]
+    refine(*given_settings(toy_coco, tmp_path / "one", *given))
+    command = [sys.executable, ROOT / "refine.py", *given_settings(toy_coco, tmp_path / "two", *given)]
+    command += ["trainer.devices=2", "trainer.strategy=ddp", "num_workers=1", f"hydra.run.dir={tmp_path / 'two'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "BPR_CACHE": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    warnings = [printed[printed.index("WARNING") :] for printed in (capsys.readouterr().out, done.stdout)]
     assert warnings[0] == warnings[1]
     assert "10 masks" in warnings[0]
+    for name in ("one", "two"):
+        refined = json.loads((tmp_path / name / "refined.json").read_text())
+        assert [refined[1], *refined[3:]] == [spoilt[1], *spoilt[3:]]
 
 
 def test_a_resumed_run_lists_the_same(repeated, toy_coco, spoilt):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>document.title='run'</script><img src='https://example.org/x' onerror=\"document.title='run'\">"
 
 
-def refine(toy, folder, *overrides):
+def refine_process(toy, folder, *overrides):
     command = [sys.executable, ROOT / "refine.py", f"images={toy.images}", f"predictions={toy.predictions}"]
     command += [
         "patch.size=32",
@@ -46,7 +46,7 @@ def test_the_page_shows_what_was_printed_and_asks_for_nothing(toy_coco, tmp_path
     content = json.loads(toy_coco.annotations.read_text())
     content["categories"][0]["name"] = HOSTILE
     toy_coco.annotations.write_text(json.dumps(content))
-    printed = refine(
+    printed = refine_process(
         toy_coco,
         tmp_path,
         f"annotations={toy_coco.annotations}",
@@ -123,10 +123,11 @@ def luminance(colour):
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_without_annotations_there_is_a_page_too(toy_coco, tmp_path, browser):
-    printed = refine(toy_coco, tmp_path, "trainer.devices=1")
+def test_without_annotations_there_is_a_page_too(toy_coco, tmp_path, refine, capsys, browser):
+    given = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
+    refine(*given, f"output={tmp_path / 'refined.json'}", "report=true")
     browser.get((tmp_path / "refined.html").as_uri())
-    assert "refined.html" in printed
+    assert "refined.html" in capsys.readouterr().out
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     links = [link.get_dom_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "nav a")]
     assert links == ["#summary", "#changed", "#histogram", "#settings"]

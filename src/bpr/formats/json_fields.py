@@ -3,6 +3,7 @@
 import json
 import math
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,20 @@ _UTF16_STARTS: Final = (b"{\0", b"[\0", b"\0{", b"\0[")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, gzipped or not; `FormatError` if it is missing or no JSON."""
+    """The content of a JSON file, gzipped or not; `FormatError` if it is missing, no JSON, or names a member twice."""
+
+    def unambiguous(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(members)
+        if len(content) < len(members):  # Python takes the last, others the first
+            name = next(name for name, count in Counter(name for name, _ in members).items() if count > 1)
+            raise FormatError(path, None, f"has an object in which {name!r:.60} occurs twice; keep one of them")
+        return content
+
     try:
         with open_unpacked(path) as file:
-            return json.load(file)
+            return json.load(file, object_pairs_hook=unambiguous)
+    except FormatError:
+        raise
     except UNREADABLE as error:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
