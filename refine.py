@@ -19,7 +19,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 
 from bpr.cli.command import one_line_errors, printable, without_empty_folder
-from bpr.config.overrides import prepared, without_run_folder
+from bpr.config.overrides import prepared, texts_as_help, without_run_folder
 from bpr.config.schemas import RefineConf, build, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:
@@ -63,6 +63,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), texts_as_help():
         sys.argv[1:] = without_run_folder(prepared(sys.argv[1:], RefineConf))
         main()

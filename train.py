@@ -13,7 +13,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from bpr.cli.command import one_line_errors
-from bpr.config.overrides import prepared
+from bpr.config.overrides import prepared, texts_as_help
 from bpr.config.schemas import TrainConf, build, register_schemas
 
 register_schemas()
@@ -57,6 +57,6 @@ def train(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with one_line_errors(), texts_as_help():
         sys.argv[1:] = prepared(sys.argv[1:], TrainConf)
         main()

@@ -1,8 +1,10 @@
+import argparse
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
-from bpr.config.overrides import prepared, without_run_folder
+from bpr.config.overrides import prepared, texts_as_help, without_run_folder
 from bpr.config.schemas import RefineConf, TrainConf
 from bpr.structures import SettingError
 
@@ -190,3 +192,12 @@ def test_settings_given_as_to_other_programs_are_explained(arguments, problem):
 def test_flags_of_hydra_and_their_values_are_left_to_it():
     arguments = ["--cfg", "job", "-m", "threads=1,2", "--config-dir", "more", "--help", "~seed"]
     assert prepared(arguments, RefineConf) == arguments
+
+
+def test_all_help_of_hydra_is_text_as_python_3_14_needs_it():
+    with texts_as_help():
+        parser = get_args_parser()
+    helps = {action.dest: action.help for action in parser._actions}
+    assert all(isinstance(text, str) for text in helps.values() if text is not None)
+    assert "bash" in helps["shell_completion"]
+    assert argparse.ArgumentParser.add_argument.__module__ == "argparse"

@@ -43,7 +43,7 @@ class Upload(NamedTuple):
     def copy_to(self, folder: Path) -> Path:
         """Copy it to a folder, made if it is missing, by the last part of its name; `FormatError` if it has none."""
         own = PureWindowsPath(self.name).name  # neither / nor \ leads anywhere
-        if not Path(own).stem.strip("."):
+        if not own.rsplit(".", 1)[0].strip("."):
             raise FormatError(repr(self.name), None, "is no name for a file; rename it")
         if (folder / own).exists():
             raise FormatError(own, None, "is the name of two files; rename one, or put both into a zip file")

@@ -2,7 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from argparse import Action, ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +29,26 @@ _KINDS: Final = {
 """What people call the kinds that OmegaConf's errors name."""
 _GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
 """What may be chosen beside the settings of a schema."""
+
+
+@contextmanager
+def texts_as_help() -> Iterator[None]:
+    """Let Hydra make its parser of arguments, in which the help of one is no text, as argparse of Python 3.14 needs it.
+
+    Hydra #3121; no release of Hydra 1.3 has mended it.
+    """
+    add = ArgumentParser.add_argument
+
+    def add_argument(self: ArgumentParser, *names: str, **options: Any) -> Action:
+        if options.get("help") is not None:
+            options["help"] = str(options["help"])
+        return add(self, *names, **options)
+
+    ArgumentParser.add_argument = add_argument  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        ArgumentParser.add_argument = add  # type: ignore[method-assign]
 
 
 def prepared(arguments: Sequence[str], schema: type) -> list[str]:

@@ -57,7 +57,12 @@ class ShardWriter:
         self._path = folder / f"rank{rank}-{max(taken, default=-1) + 1}.jsonl"
         with room_for(self._path):
             self._file = self._path.open("x", buffering=1, encoding="utf-8")
-            self._file.write(json.dumps(_header(digest)) + "\n")
+            try:
+                self._file.write(json.dumps(_header(digest)) + "\n")
+            except OSError:
+                with suppress(OSError):  # what is not written is tried again, and fails again
+                    self._file.close()
+                raise
 
     def write(self, image: RefinedImage) -> None:
         """Append one image, and hand it to the operating system before returning, as the file is line-buffered."""
