@@ -1,6 +1,7 @@
 """A data set of two images, and stand-ins for networks: whatever is interrupted takes no time itself."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ class Shifting(torch.nn.Module):
 class ShiftingRefiner(PatchRefiner):
     """Moves each mask by a pixel."""
 
-    def predict_patches(self, images: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        return coarse.roll(1, 2).float()
+    def start_patches(self, images: torch.Tensor, coarse: torch.Tensor) -> Callable[[], torch.Tensor]:
+        return coarse.roll(1, 2).float
 
 
 class TinyNetwork(torch.nn.Module):

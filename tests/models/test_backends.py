@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bpr.models import backends, openvino_network
-from bpr.models.backends import cache_folder, choose_backend, make_predict, usable_device
+from bpr.models.backends import cache_folder, choose_backend, make_start, usable_device
 from bpr.models.openvino_network import has_bfloat16, ir_of
 from bpr.models.segmenter import PatchSegmenter
 from bpr.structures import Backend, SettingError
@@ -41,6 +41,12 @@ def patches(count, side=24):
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
     return images, torch.rand(count, side, side, generator=generator) > 0.5
+
+
+def make_predict(*given):
+    """What waits for each answer."""
+    start = make_start(*given)
+    return lambda images, masks: start(images, masks)()
 
 
 def assert_agree(found, expected):
@@ -126,6 +132,37 @@ def test_the_number_of_threads_of_torch_does_not_matter(segmenter, exports, back
     finally:
         torch.set_num_threads(before)
     assert_agree(found, segmenter.foreground_probability(*patches(17)))
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@torch.inference_mode()
+def test_more_passes_may_be_started_than_are_under_way_at_once(segmenter, exports):
+    require(Backend.openvino)
+    start = make_start(segmenter, Backend.openvino, CPU, exports)
+    counts = [1 + number % 3 for number in range(2 * openvino_network._MOST_WAITING)]
+    answers = [start(*patches(count)) for count in counts]
+    expected = {count: segmenter.foreground_probability(*patches(count)) for count in set(counts)}
+    for count, answer in zip(counts, answers, strict=True):
+        assert_agree(answer(), expected[count])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_pass_that_fails_says_so_to_the_one_that_waits_for_it(segmenter, exports, monkeypatch):
+    require(Backend.openvino)
+    start = make_start(segmenter, Backend.openvino, CPU, exports)
+    monkeypatch.setattr(openvino_network.OpenVinoNetwork, "_run", lambda *_: 1 / 0)
+    answers = [start(*patches(3)) for _ in range(2 * openvino_network._MOST_WAITING)]
+    for answer in answers:
+        with pytest.raises(ZeroDivisionError):
+            answer()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bpr.models import backends, quantisation
-from bpr.models.backends import make_predict
+from bpr.models.backends import make_start
 from bpr.models.calibration import patches_of, read_records
 from bpr.models.export import main
 from bpr.models.quantisation import calibrate, compare, int8_folder, int8_ir_of
@@ -87,7 +87,7 @@ def test_without_nncf_the_remedy_is_named(segmenter, tmp_path, monkeypatch):
     monkeypatch.setattr(quantisation, "find_spec", lambda package: None)
     monkeypatch.setattr(backends, "find_spec", lambda package: True)
     with pytest.raises(SettingError, match=r"^backend=openvino_int8 needs nncf: pip install -e '\.\[openvino-int8\]'$"):
-        make_predict(segmenter, Backend.openvino_int8, CPU, tmp_path)
+        make_start(segmenter, Backend.openvino_int8, CPU, tmp_path)
 
 
 def test_what_is_quantised_needs_no_nncf(segmenter, tmp_path, quantised, monkeypatch):
@@ -142,7 +142,7 @@ def test_an_export_is_run_from_then_on_and_gives_nearly_the_same_masks(
         assert (tmp_path / "w").with_suffix(suffix).read_bytes() == made.with_suffix(suffix).read_bytes()
     assert main(command) == 2  # not without --overwrite
     given = torch.from_numpy(patches()[0].images).permute(0, 3, 1, 2), torch.from_numpy(patches()[0].masks)
-    found = make_predict(segmenter, Backend.openvino_int8, CPU)(*given)
+    found = make_start(segmenter, Backend.openvino_int8, CPU)(*given)()
     expected = segmenter.foreground_probability(*given)
     assert 0 < (found - expected).abs().mean() < 0.05
     assert ((found > 0.5) == (expected > 0.5)).float().mean() > 0.95

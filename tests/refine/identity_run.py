@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -28,8 +29,8 @@ class Identity(torch.nn.Module):
 
 
 class IdentityRefiner(PatchRefiner):
-    def predict_patches(self, images: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        return coarse.float()
+    def start_patches(self, images: torch.Tensor, coarse: torch.Tensor) -> Callable[[], torch.Tensor]:
+        return coarse.float
 
 
 def refine_identity(images: Path, coarse: Path, output: Path, devices: int = 1, workers: int = 0) -> None:

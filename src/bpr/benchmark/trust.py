@@ -95,7 +95,7 @@ def _refine(refiner: PatchRefiner, pixels: Image, coarse: Mask, true: Mask) -> C
         placed = place_patches(mask, Round.boundary, method.spec, true.shape)
     if not len(placed.boxes):
         return None
-    network = as_network(refiner.predict_patches, refiner.device)
+    network = as_network(refiner.start_patches, refiner.device)
     crops = cut_patches(pixels, placed, method.crop_side(number))
     answers = [network(*some)() for some in join_crops([crops], 16)]
     means, evidence = read_answers(placed, np.concatenate(answers), method.spec.resolved_taper)

@@ -22,6 +22,8 @@ from bpr.structures import Backend, Probabilities, SettingError
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground; any n and s. Of a
 network with trust, (n, 2, s, s): the trust logits are second."""
+Start = Callable[[Tensor, Tensor], Callable[[], Tensor]]
+"""The same, but what is called for the answer waits for it: until then, the next patches can be cut."""
 
 WORTH_CONVERTING: Final = 500
 """Instances from which OpenVINO saves more time than it takes to convert a network: some 3,000 patches."""
@@ -100,9 +102,7 @@ def best_patches_per_forward(device: torch.device) -> int:
     return 16 if device.type == "cpu" else 64
 
 
-def make_predict(
-    segmenter: PatchSegmenter, backend: Backend, device: torch.device, cache: Path | None = None
-) -> Predict:
+def make_start(segmenter: PatchSegmenter, backend: Backend, device: torch.device, cache: Path | None = None) -> Start:
     """A function that does what ``segmenter.foreground_probability`` does, and gives trust logits where it has them.
 
     Args:
@@ -115,27 +115,38 @@ def make_predict(
         SettingError: If the backend does not run on the device, or needs a package that is not installed.
     """
     check_backend(backend, device)
-    run: Predict
+    start: Start
     if backend in _OPENVINO:
         ir = int8_ir_of if backend is Backend.openvino_int8 else ir_of
-        run = OpenVinoNetwork(ir(segmenter, cache or openvino_cache()), _OPENVINO[backend])
+        start = OpenVinoNetwork(ir(segmenter, cache or openvino_cache()), _OPENVINO[backend]).start
     else:
         network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
-        run = torch.compile(network, dynamic=True) if backend is Backend.compile else network
+        start = _started(torch.compile(network, dynamic=True) if backend is Backend.compile else network)
 
-    def predict(images: Tensor, masks: Tensor) -> Tensor:
+    def start_any(images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
         if len(images):
-            return run(images, masks)
-        return torch.zeros((0, 2, *masks.shape[1:]) if segmenter.trust else masks.shape, device=masks.device)
+            return start(images, masks)
+        none = torch.zeros((0, 2, *masks.shape[1:]) if segmenter.trust else masks.shape, device=masks.device)
+        return lambda: none
 
-    return predict
+    return start_any
 
 
-def as_network(predict: Predict, device: torch.device) -> Network:
-    """A backend as `bpr.patches.engine` runs it: arrays in, arrays out, without waiting for a GPU in between.
+def _started(predict: Predict) -> Start:
+    """Torch runs by itself what a GPU has to do."""
+
+    def start(images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
+        answer = predict(images, masks)
+        return lambda: answer
+
+    return start
+
+
+def as_network(start: Start, device: torch.device) -> Network:
+    """A backend as `bpr.patches.engine` runs it: arrays in, arrays out, without waiting for the network in between.
 
     Args:
-        predict: The backend.
+        start: The backend.
         device: Where it runs.
 
     Returns:
@@ -145,10 +156,10 @@ def as_network(predict: Predict, device: torch.device) -> Network:
     @torch.inference_mode()
     def network(images: NDArray[np.uint8], masks: NDArray[np.bool_]) -> Callable[[], Probabilities]:
         inputs = (torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(masks))
-        answer = predict(*(part.to(device, non_blocking=True) for part in inputs))
+        answer = start(*(part.to(device, non_blocking=True) for part in inputs))
 
         def wait() -> Probabilities:
-            probabilities: Probabilities = answer.float().cpu().numpy()
+            probabilities: Probabilities = answer().float().cpu().numpy()
             if not np.isfinite(probabilities).all():
                 raise CheckpointError(
                     "the network gives probabilities that are not finite; use trainer.precision=32-true if it is "

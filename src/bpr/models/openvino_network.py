@@ -5,10 +5,11 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import local
+from threading import BoundedSemaphore, local
 from types import ModuleType
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from bpr.models.segmenter import PatchSegmenter
 
 LAYOUT: Final = "openvino-1"
 """Part of the names of converted networks: changed whenever the same network would be converted otherwise."""
+_MOST_WAITING: Final = 16
+"""Calls that may be under way at once, whose patches are held in memory."""
 
 
 def import_openvino() -> ModuleType:
@@ -115,13 +118,19 @@ class OpenVinoNetwork:
         self._compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
         self._own = local()
         self._pool = ThreadPool(self._threads)  # unlike an executor, it still works when the main thread has ended
+        self._room = BoundedSemaphore(_MOST_WAITING)
 
-    def __call__(self, images: Tensor, masks: Tensor) -> Tensor:
-        """As `bpr.models.backends.Predict`."""
+    def start(self, images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
+        """As `bpr.models.backends.Start`: with more than one thread, it does not wait for the network."""
         if self._threads == 1:
-            return self._run(images, masks)
+            answer = self._run(images, masks)
+            return lambda: answer
         parts = (torch.tensor_split(patches, min(self._threads, len(images))) for patches in (images, masks))
-        return torch.cat(self._pool.starmap(self._run, zip(*parts, strict=True), chunksize=1))
+        self._room.acquire()
+        answers = self._pool.starmap_async(
+            self._run, zip(*parts, strict=True), 1, lambda _: self._room.release(), lambda _: self._room.release()
+        )
+        return lambda: torch.cat(answers.get())
 
     def _run(self, images: Tensor, masks: Tensor) -> Tensor:
         if not hasattr(self._own, "request"):

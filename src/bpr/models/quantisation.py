@@ -127,7 +127,7 @@ def compare(int8: Path, float32: Path, patches: Patches) -> str:
             answers = []
             for number, network in enumerate(networks):
                 start = time.perf_counter()
-                answers.append(network(*given))
+                answers.append(network.start(*given)())
                 times[number] = min(times[number], time.perf_counter() - start)
         taken += times
         first, second = (answer if answer.ndim == 3 else answer[:, 0] for answer in answers)

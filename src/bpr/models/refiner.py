@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from bpr.data.batches import PatchBatch, RefinementBatch
-from bpr.models.backends import Predict, as_network, best_patches_per_forward, check_backend, make_predict
+from bpr.models.backends import Start, as_network, best_patches_per_forward, check_backend, make_start
 from bpr.models.losses import TRUST_SHARE, patch_cross_entropy, trust_loss
 from bpr.models.metrics import PatchMetrics
 from bpr.models.segmenter import PatchSegmenter
@@ -75,7 +75,7 @@ class PatchRefiner(pl.LightningModule):
         self.segmenter = segmenter.train().to(memory_format=torch.channels_last)
         self._optimizer, self._scheduler = optimizer, scheduler
         self.inference = inference or Inference()
-        self._predict: Predict | None = None
+        self._start: Start | None = None
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
@@ -113,16 +113,16 @@ class PatchRefiner(pl.LightningModule):
     def on_predict_start(self) -> None:
         """Forget how the network was run before: weights or device may have changed. Check how it is run now."""
         check_backend(self.inference.backend, self.device)
-        self._predict = None
+        self._start = None
 
     def predict_step(self, batch: RefinementBatch, batch_idx: int) -> RefinedImages:
         """Refine the masks of a batch of images; what is returned pastes the last round."""
         how = self.inference
         most = how.patches_per_forward or best_patches_per_forward(self.device)
-        return refine(batch.images, as_network(self.predict_patches, self.device), how.method, most)
+        return refine(batch.images, as_network(self.start_patches, self.device), how.method, most)
 
     def predict_patches(self, images: Tensor, coarse: Tensor) -> Tensor:
-        """Foreground probability by the chosen backend, which is prepared when the first patches come.
+        """Foreground probability by the chosen backend.
 
         Args:
             images: (n, 3, s, s) uint8.
@@ -131,10 +131,14 @@ class PatchRefiner(pl.LightningModule):
         Returns:
             (n, s, s) float32 in [0, 1].
         """
-        if self._predict is None:
+        return self.start_patches(images, coarse)()
+
+    def start_patches(self, images: Tensor, coarse: Tensor) -> Callable[[], Tensor]:
+        """As `predict_patches`, for an answer to be waited for; the backend is prepared when the first patches come."""
+        if self._start is None:
             how = self.inference
-            self._predict = make_predict(self.segmenter, how.backend, self.device, how.cache)
-        return self._predict(images, coarse)
+            self._start = make_start(self.segmenter, how.backend, self.device, how.cache)
+        return self._start(images, coarse)
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """The optimizer, and the scheduler with the step as its unit."""
