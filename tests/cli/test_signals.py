@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-SLEEP = "print('ready', flush=True); import time; time.sleep(60)"
+SLEEP = "import time; print('ready', flush=True); [time.sleep(0.1) for _ in range(600)]"
+"""In pieces: a signal that comes right before a long one would wait for its end."""
 
 
 def heed_ctrl_c():
