@@ -1,5 +1,6 @@
 """Every backend gives the probabilities of the network, wherever it runs and however patches are batched."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -140,6 +141,26 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_first_pass_is_that_of_one_thread_and_none_outlives_the_network(segmenter, exports, monkeypatch):
+    """The first passes of two threads wait for each other for ever, now and then."""
+    require(Backend.openvino)
+    run, seen = openvino_network.OpenVinoNetwork._run, []
+    monkeypatch.setattr(
+        openvino_network.OpenVinoNetwork,
+        "_run",
+        lambda self, *given: (seen.append(threading.current_thread()), run(self, *given))[1],
+    )
+    network = openvino_network.OpenVinoNetwork(ir_of(segmenter, exports), "f32")
+    assert seen == [threading.current_thread()]
+    network.start(*patches(5))()
+    workers = [*seen[1:]]
+    assert len(workers) == 2
+    del network
+    gc.collect()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.usefixtures("two_threads")

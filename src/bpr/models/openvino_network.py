@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.pool import ThreadPool
@@ -117,8 +118,11 @@ class OpenVinoNetwork:
         }
         self._compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
         self._own = local()
-        self._pool = ThreadPool(self._threads)  # unlike an executor, it still works when the main thread has ended
+        self._run(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool))  # see `_run`
         self._room = BoundedSemaphore(_MOST_WAITING)
+        if self._threads > 1:
+            self._pool = ThreadPool(self._threads)  # unlike an executor, it still works when the main thread has ended
+            weakref.finalize(self, _end, self._pool)
 
     def start(self, images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
         """As `bpr.models.backends.Start`: with more than one thread, it does not wait for the network."""
@@ -133,7 +137,14 @@ class OpenVinoNetwork:
         return lambda: torch.cat(answers.get())
 
     def _run(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Not by two threads the first time: OpenVINO's binding then waits for ever for what each prepares of numpy."""
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         given = images.cpu().contiguous().numpy(), masks.bool().cpu().contiguous().numpy()
         return torch.from_numpy(self._own.request.infer(given)[0].copy())
+
+
+def _end(pool: ThreadPool) -> None:
+    """End the threads, each after what it is at: one that is left while Python ends may crash it."""
+    pool.terminate()
+    pool.join()
