@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -259,7 +260,7 @@ def test_converted_networks_are_kept_in_the_cache_that_the_environment_names(seg
     asked = []
     monkeypatch.setattr(backends, "check_backend", lambda backend, device: None)
     monkeypatch.setattr(backends, "ir_of", lambda network, folder: asked.append(folder))
-    monkeypatch.setattr(backends, "OpenVinoNetwork", lambda path, precision: None)
+    monkeypatch.setattr(backends, "OpenVinoNetwork", Mock())
     monkeypatch.setenv("BPR_CACHE", str(tmp_path / "cache"))
     Refiner(segmenter, device="cpu", backend="openvino")
     assert asked == [tmp_path / "cache" / "openvino"]

@@ -147,7 +147,7 @@ def refine(
         method: How.
         patches_per_forward: The network sees at most so many patches at a time.
         keep_probabilities: Keep those of the last round with each mask.
-        progress: Called after each pass of the network.
+        progress: Called after each pass of the network, which may still be under way where it runs beside this.
 
     Returns:
         What waits for the network's last answers and pastes them, image by image, in the order given. A caller may
