@@ -161,7 +161,6 @@ def build(ckpt: str, folder: Path) -> gr.Blocks:
         settings = _settings(weights, ckpt)
         page, results = Page(folder, weights, editor), [slider, status, download]
         shown = {"fn": page.show, "inputs": [image, masks], "outputs": [editor, *results], "preprocess": False}
-        shown["trigger_mode"] = "multiple"  # by default, files that come while others are shown would not be
         example.input(examples.get, example, [image, masks]).then(**shown)
         image.upload(None, None, [masks, example], js="() => [null, null]").then(**shown)
         gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
