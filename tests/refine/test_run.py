@@ -19,6 +19,7 @@ from bpr.formats.coco import write_json_lines, write_results
 from bpr.formats.entries import StoredEntries
 from bpr.formats.errors import FormatError
 from bpr.models import refiner
+from bpr.models.backends import _started
 from bpr.models.trainer import capped_trainer, workers_ahead_of
 from bpr.refine import digest
 from bpr.refine import run as refine_run
@@ -136,17 +137,9 @@ def test_a_run_is_not_resumed_with_other_settings(repeated, change, named):
         repeated.open(*change)
 
 
-def started(predict):
-    def start(images, masks):
-        answer = predict(images, masks)
-        return lambda: answer
-
-    return start
-
-
 def test_a_run_in_int8_is_not_resumed_with_another_calibration(repeated, monkeypatch):
     monkeypatch.setattr(refiner, "check_backend", lambda backend, device: None)
-    monkeypatch.setattr(refiner, "make_start", lambda segmenter, *_: started(segmenter.foreground_probability))
+    monkeypatch.setattr(refiner, "make_start", lambda segmenter, *_: _started(segmenter.foreground_probability))
     monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "one")
     repeated.interrupted("backend=openvino_int8")
     monkeypatch.setattr(refine_run, "int8_folder", lambda segmenter, cache: cache / "another")
