@@ -68,11 +68,14 @@ def press(browser, selector, label=""):
     )
 
 
-def upload(browser, block, path):
+def choose(browser, block, path):
     browser.execute_script(f"document.querySelectorAll('#{block} button[aria-label=Clear]').forEach(e => e.click())")
     wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, f"#{block} input[type=file]"))[0].send_keys(str(path))
+
+
+def upload(browser, block, path):
+    choose(browser, block, path)
     wait(browser, lambda: path.name in text(browser, block).replace("\n", ""))
-    time.sleep(0.5)  # Gradio writes a picture anew, also while the browser reads it, if the same one is shown twice
     wait(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, "#editor .translucent"))
 
 
@@ -151,6 +154,17 @@ def begin_long_run(browser, folder):
     assert "changed" not in text(browser)
 
 
+def check_wrong_masks_while_others_are_shown(browser, folder):
+    Image.new("RGB", (5000, 5000)).save(folder / STRANGE)
+    upload(browser, "image", folder / STRANGE)
+    (folder / "wrong.json").write_text("[{")
+    choose(browser, "masks", folder / "rough.json")
+    wait(browser, lambda: "rough.json" in text(browser, "masks").replace("\n", ""))
+    choose(browser, "masks", folder / "wrong.json")
+    wait(browser, lambda: "wrong.json: is not JSON" in text(browser, "status"))
+    assert browser.find_elements(By.CSS_SELECTOR, "#slider img") == []
+
+
 def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser, tmp_path, weights):
     process, address, temporary = app
     refiner = Refiner.from_pretrained(weights, device="cpu")
@@ -162,13 +176,11 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     check_drawing(browser, tmp_path)
     (tmp_path / "wrong.png").write_text("no image")
     upload(browser, "image", tmp_path / "wrong.png")
-    wait(browser, lambda: "view/wrong.png: cannot be decoded" in text(browser))
+    wait(browser, lambda: "view/wrong.png: cannot be decoded" in text(browser, "status"))
     assert str(temporary) not in text(browser)
     begin_long_run(browser, tmp_path)
     check_own_files(browser, tmp_path, refiner, 1)  # not those of the other run
-    (tmp_path / "wrong.json").write_text("[{")
-    upload(browser, "masks", tmp_path / "wrong.json")
-    wait(browser, lambda: "wrong.json: is not JSON" in text(browser))
+    check_wrong_masks_while_others_are_shown(browser, tmp_path)
     assert {url for url in requests(browser) if not url.removeprefix("blob:").startswith(address)} == set()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert httpx.get(f"{address}gradio_api/file=/etc/hostname").status_code == 403

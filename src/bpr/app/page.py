@@ -4,8 +4,8 @@ import html
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,10 @@ _INTRODUCTION: Final = """# Boundary Patch Refinement
 Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""
 
 
+class _OtherFilesError(Exception):
+    """The page has other files than those that are being refined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What the page does. Files come as the browser names them, in dicts: Gradio would change their names.
@@ -57,17 +61,25 @@ class Page:
     given: dict[str | None, list[Upload]] = field(default_factory=dict)
 
     def show(self, image: Any, masks: Any, request: gr.Request) -> tuple[Any, ...]:
-        """The image to draw on, with the outlines of its masks, and no result; a warning says what is wrong."""
-        self.given[request.session_hash] = [*_uploads(image), *_uploads(masks)]
+        """The image to draw on, with the outlines of its masks; no result, but what is wrong.
+
+        Neither is touched where the page has other files by then, and no result where a refinement of these has begun.
+        """
+        given = [*_uploads(image), *_uploads(masks)]
+        if others := self.given.get(request.session_hash) != given:
+            self.given[request.session_hash] = given
         view = None
-        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, gr.Warning):
+        problems: list[str] = []
+        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
             for upload in _uploads(image):
                 picture = upload.copy_to(Path(folder, "view"))  # so that errors give its name
                 view = _view(picture, image_sizes(picture)[1], ExifUse.apply)
                 if masks:
                     job = Job.of_uploads(Path(folder), upload, _uploads(masks))
                     view = outlines(_view_of(job), job.rles, COLOURS["coarse"])
-        return view, None, "", gr.DownloadButton(value=None, interactive=False)
+        now = self.given[request.session_hash]
+        results = _no_result(problems) if others and now is given else (gr.skip(),) * 3
+        return (view and self._file(view)) if now == given else gr.skip(), *results
 
     def refine(
         self,
@@ -82,37 +94,50 @@ class Page:
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[Any]:
-        """Pictures before and after, what was done, and the file; `gr.Error` says what is wrong.
+        """Pictures before and after, what was done or is wrong, and the file.
 
-        Before that, nothing is yielded but chances for Gradio to stop once the page is left; where the page has other
-        files by then, it ends without a result.
+        Before that, nothing is yielded but chances for Gradio to stop once the page is left. Where the page gets other
+        files, it ends at once, without a result.
         """
         start = time.perf_counter()
         self.given[request.session_hash] = given = [*_uploads(image), *_uploads(masks)]
-        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, _stop):
+        problems: list[str] = []
+        with suppress(_OtherFilesError), TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
             job = self._job(Path(folder), image, masks, drawing, form)
             coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
 
+            def check_files() -> None:
+                if self.given[request.session_hash] != given:
+                    raise _OtherFilesError
+
             def tell(masks: int, patches: int, of: int) -> None:
+                check_files()
                 progress((masks, len(coarse)), desc=f"{patches} of {of} patches of the next masks", unit="masks done")
 
             refined: list[Rle] = []
             for some in job.refine(refiner, threshold, tell):
                 refined += some
                 yield (gr.skip(),) * 3
-                if self.given[request.session_hash] != given:
-                    return
             written, notes = job.write(refined)
+            check_files()
             kept = shutil.move(written, mkdtemp(dir=self.folder))
             for line in (*job.predictions.notes, *notes):
                 gr.Info(html.escape(line))
             for line in job.left:
                 gr.Warning(html.escape(line.replace(f"{folder}/", "")), None)
             view = _view_of(job)
-        pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
-        changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
-        done = f"**{changed} of {len(refined)} masks changed**, {time.perf_counter() - start:.1f} s"
-        yield pair, done, gr.DownloadButton(value=kept, interactive=True)
+            pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
+            changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
+            done = f"<b>{changed} of {len(refined)} masks changed</b>, {time.perf_counter() - start:.1f} s"
+            yield tuple(map(self._file, pair)), done, gr.DownloadButton(value=kept, interactive=True)
+        if problems:
+            yield _no_result(problems)
+
+    def _file(self, picture: PillowImage.Image) -> str:
+        """A new one: Gradio writes a picture that is shown again anew, also while the browser reads it."""
+        path = Path(mkdtemp(dir=self.folder), "view.png")
+        picture.save(path, compress_level=1)
+        return str(path)
 
     def _job(self, folder: Path, image: Any, masks: Any, drawing: Any, form: str) -> Job:
         """What is drawn, if anything is, or else what is loaded; `FormatError` if there is nothing to refine."""
@@ -155,13 +180,15 @@ def build(ckpt: str, folder: Path) -> gr.Blocks:
                     label="Rough | refined", interactive=False, height=_HEIGHT, max_height=_HEIGHT, elem_id="slider"
                 )
         with gr.Row():
-            status = gr.Markdown()
+            status = gr.HTML(elem_id="status")
             download = gr.DownloadButton("Download", interactive=False)
             button = gr.Button("Refine", variant="primary")
         settings = _settings(weights, ckpt)
         page, results = Page(folder, weights, editor), [slider, status, download]
         shown = {"fn": page.show, "inputs": [image, masks], "outputs": [editor, *results], "preprocess": False}
-        example.input(examples.get, example, [image, masks]).then(**shown)
+        # Files may come while others are shown; an event that Gradio's queue gets as another ends may get no answer.
+        shown |= {"trigger_mode": "multiple", "queue": False}
+        example.input(examples.get, example, [image, masks], queue=False).then(**shown)
         image.upload(None, None, [masks, example], js="() => [null, null]").then(**shown)
         gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
         given = [image, masks, editor, *settings]
@@ -229,17 +256,19 @@ def _refiner(weights: Path, rounds: tuple[Round, ...], trust: bool) -> Refiner:
     return Refiner.from_pretrained(weights, trust=trust, rounds=rounds)
 
 
-def _stop(problem: str, duration: float | None, title: str) -> None:
-    raise gr.Error(problem, duration, title=title, print_exception=False)
+def _no_result(problems: Sequence[str]) -> tuple[Any, ...]:
+    """For the pictures, what was done, and the file."""
+    return None, "".join(problems), gr.DownloadButton(value=None, interactive=False)
 
 
 @contextmanager
-def _told(folder: str, tell: Any) -> Iterator[None]:
-    """Tell in one line what is wrong; files in ``folder`` are named from there. Bugs keep their traceback."""
+def _told(folder: str, tell: Callable[[str], object]) -> Iterator[None]:
+    """Tell in HTML, in one line, what is wrong; files in ``folder`` are named from there. Bugs keep their traceback."""
     try:
         yield
     except Exception as error:
         problem = user_problem(error)
         if problem is None:
             raise
-        tell(html.escape(problem.replace(f"{folder}/", "")), duration=None, title="Error")
+        problem = html.escape(problem.replace(f"{folder}/", ""))
+        tell(f'<span role="alert" style="color: var(--error-icon-color)">{problem}</span>')
