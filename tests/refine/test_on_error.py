@@ -103,7 +103,7 @@ def test_an_entry_without_a_field_comes_back_as_it_is(toy_coco, spoil, refine, t
         {**e, "bbox": 0, "segmentation": 0} for e in entries if e != entries[1]
     ]
     assert refined != entries
-    assert "WARNING: 1 masks were NOT refined" in capsys.readouterr().out
+    assert "WARNING: NOT refined: 1 mask;" in capsys.readouterr().out
 
 
 def test_lines_of_json_lines_are_named_by_their_number(toy_coco, tmp_path):
@@ -137,7 +137,7 @@ def test_bad_entries_and_images_come_back_as_they_are(toy_coco, spoilt, refine, 
         assert f"  left: {count} x {reason}\n" in printed
         assert f"\n  {count} x {reason}\n    {place}: " in printed
         assert f"<td>{reason}</td><td>{place}</td>" in page
-    last = printed[printed.index("WARNING: 10 masks were NOT refined") :]
+    last = printed[printed.index("WARNING: NOT refined: 10 masks;") :]
     assert "refined masks" not in last, "something comes after the warning"
     assert "10 masks were not refined" in page
     unscored = "11 predictions\n1 bad predictions, without a mask or an image, are not scored"

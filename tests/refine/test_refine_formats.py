@@ -203,7 +203,7 @@ def contents(folder):
 
 
 def count_of_changed_masks(printed):
-    return int(re.search(r"\((\d+) masks changed\)", printed)[1])
+    return int(re.search(r"\((\d+) masks? changed\)", printed)[1])
 
 
 def test_a_folder_of_yolo_labels_comes_back_as_one(toy_coco, tmp_path, refine, capsys):

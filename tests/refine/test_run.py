@@ -24,6 +24,7 @@ from bpr.models.trainer import capped_trainer, workers_ahead_of
 from bpr.refine import digest
 from bpr.refine import run as refine_run
 from bpr.refine.run import predict
+from bpr.refine.summary import RefinementSummary, format_summary
 from bpr.report.outcome import show_outcome
 
 ROOT = Path(__file__).parents[2]
@@ -345,3 +346,10 @@ def test_predictions_are_read_three_times_with_scores_and_report(repeated, toy_c
     assert "before and after:" in said
     assert len(entries) > 3
     assert len(parsed) == 3 * len(entries) + 1  # whether there are classes is seen at the first one
+
+
+def test_one_is_not_said_in_the_plural():
+    printed = format_summary(RefinementSummary(1, 1, 1, 1, 1, {}), 0.1)
+    assert printed.startswith("1 image, 1 instance: 1 refined in 1 patch (1 mask changed), 0 left as they are\n")
+    printed = format_summary(RefinementSummary(2, 3, 2, 0, 12, {"crowd": 1}), 0.1)
+    assert printed.startswith("2 images, 3 instances: 2 refined in 12 patches (0 masks changed), 1 left as they are\n")

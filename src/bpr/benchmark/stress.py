@@ -28,7 +28,7 @@ from bpr.benchmark.stress_scores import (
     format_scores,
     score_inputs,
 )
-from bpr.cli.command import add_overwrite, at_least, exit_code
+from bpr.cli.command import add_overwrite, at_least, counted, exit_code
 from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
@@ -212,17 +212,13 @@ def _setting(chosen: argparse.Namespace, path: Path, choice: Choice) -> str:
     """What is measured, in a line, and an empty one."""
     of = f" of {choice.objects + choice.not_drawn}" if choice.not_drawn else ""
     parts = [
-        f"{choice.objects}{of} objects in {_counted(len(choice.images), 'image')}",
-        f"left out: {_counted(choice.crowds, 'crowd region')}, {_counted(choice.empty, 'object')} without a pixel",
+        f"{choice.objects}{of} objects in {counted(len(choice.images), 'image')}",
+        f"left out: {counted(choice.crowds, 'crowd region')}, {counted(choice.empty, 'object')} without a pixel",
     ]
     trust = ", without trust" if chosen.no_trust else ""
     rounds = "" if chosen.rounds is None else f", rounds {'+'.join(chosen.rounds)}"
     file = "" if len(chosen.annotations) == 1 else f"\n{path}\n"
     return f"{file}{chosen.ckpt}{rounds}{trust}, seed {chosen.seed}: {'; '.join(parts)}\n"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _content(chosen: argparse.Namespace, path: Path, choice: Choice, scores: Sequence[InputScores]) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def at_least(lowest: int) -> Callable[[str], int]:
     return whole_number
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number of things, for people: ``1 image``, ``2 images``; ``many`` where an ``s`` alone is not the plural."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def add_overwrite(options: argparse.ArgumentParser) -> None:
     """Add ``--overwrite``, without which a command replaces no file."""
     options.add_argument("--overwrite", action="store_true", help="replace files that exist")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bpr.cli.command import counted
 from bpr.formats.annotations import Annotations
 from bpr.formats.faults import Fault
 from bpr.formats.predictions import Predictions
@@ -76,8 +77,9 @@ class FinishedRun:
 def format_summary(summary: RefinementSummary, elapsed: float) -> str:
     """Lines for people: what was refined, what was not and why, and how long it took, in seconds."""
     lines = [
-        f"{summary.images} images, {summary.instances} instances: {summary.refined} refined in {summary.patches} "
-        f"patches ({summary.changed} masks changed), {sum(summary.left.values())} left as they are"
+        f"{counted(summary.images, 'image')}, {counted(summary.instances, 'instance')}: {summary.refined} refined in "
+        f"{counted(summary.patches, 'patch', 'patches')} ({counted(summary.changed, 'mask')} changed), "
+        f"{sum(summary.left.values())} left as they are"
     ]
     lines += [f"  left: {count} x {reason}" for reason, count in summary.left.items()]
     if not summary.instances:
@@ -93,7 +95,8 @@ def format_kept(summary: RefinementSummary) -> str:
     if not summary.kept:
         return ""
     lines = [
-        f"WARNING: {summary.bad_masks} masks were NOT refined: bad entries and images are as they came (on_error=keep)"
+        f"WARNING: NOT refined: {counted(summary.bad_masks, 'mask')}; bad entries and images are as they came "
+        "(on_error=keep)"
     ]
     for reason in dict.fromkeys(fault.reason for fault in summary.kept):
         faults = [fault for fault in summary.kept if fault.reason == reason]
