@@ -70,6 +70,7 @@ def press(browser, selector, label=""):
 
 def choose(browser, block, path):
     browser.execute_script(f"document.querySelectorAll('#{block} button[aria-label=Clear]').forEach(e => e.click())")
+    wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#masks input[type=file]"))  # go with the image
     wait(browser, lambda: browser.find_elements(By.CSS_SELECTOR, f"#{block} input[type=file]"))[0].send_keys(str(path))
 
 

@@ -189,8 +189,8 @@ def build(ckpt: str, folder: Path) -> gr.Blocks:
         # Files may come while others are shown; an event that Gradio's queue gets as another ends may get no answer.
         shown |= {"trigger_mode": "multiple", "queue": False}
         example.input(examples.get, example, [image, masks], queue=False).then(**shown)
-        image.upload(None, None, [masks, example], js="() => [null, null]").then(**shown)
-        gr.on([blocks.load, image.clear, masks.upload, masks.delete, masks.clear], **shown)
+        image.clear(None, None, [masks, example], js="() => [null, null]").then(**shown)
+        gr.on([blocks.load, image.upload, masks.upload, masks.delete, masks.clear], **shown)
         given = [image, masks, editor, *settings]
         button.click(page.refine, given, results, preprocess=False, trigger_mode="multiple")
     return blocks
