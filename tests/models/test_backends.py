@@ -147,13 +147,11 @@ def two_threads():
 def test_the_first_pass_is_that_of_one_thread_and_none_outlives_the_network(segmenter, exports, monkeypatch):
     """The first passes of two threads wait for each other for ever, now and then."""
     require(Backend.openvino)
-    run, seen = openvino_network.OpenVinoNetwork._run, []
+    run, seen = openvino_network._run, []
     monkeypatch.setattr(
-        openvino_network.OpenVinoNetwork,
-        "_run",
-        lambda self, *given: (seen.append(threading.current_thread()), run(self, *given))[1],
+        openvino_network, "_run", lambda *given: (seen.append(threading.current_thread()), run(*given))[1]
     )
-    network = openvino_network.OpenVinoNetwork(ir_of(segmenter, exports), "f32")
+    network = openvino_network.OpenVinoNetwork(ir_of(segmenter, exports), "f32", 2)
     assert seen == [threading.current_thread()]
     network.start(*patches(5))()
     workers = [*seen[1:]]
@@ -161,6 +159,16 @@ def test_the_first_pass_is_that_of_one_thread_and_none_outlives_the_network(segm
     del network
     gc.collect()
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_converted_network_is_compiled_once(segmenter, exports, monkeypatch):
+    require(Backend.openvino)
+    made, make = [], backends.OpenVinoNetwork
+    monkeypatch.setattr(backends, "OpenVinoNetwork", lambda *given: made.append(given) or make(*given))
+    backends._openvino_network.cache_clear()
+    first, second = (make_start(segmenter, Backend.openvino, CPU, exports) for _ in range(2))
+    assert len(made) == 1
+    assert torch.equal(first(*patches(2))(), second(*patches(2))())
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -179,7 +187,7 @@ def test_more_passes_may_be_started_than_are_under_way_at_once(segmenter, export
 def test_a_pass_that_fails_says_so_to_the_one_that_waits_for_it(segmenter, exports, monkeypatch):
     require(Backend.openvino)
     start = make_start(segmenter, Backend.openvino, CPU, exports)
-    monkeypatch.setattr(openvino_network.OpenVinoNetwork, "_run", lambda *_: 1 / 0)
+    monkeypatch.setattr(openvino_network, "_run", lambda *_: 1 / 0)
     answers = [start(*patches(3)) for _ in range(2 * openvino_network._MOST_WAITING)]
     for answer in answers:
         with pytest.raises(ZeroDivisionError):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -109,7 +110,7 @@ def make_start(segmenter: PatchSegmenter, backend: Backend, device: torch.device
         segmenter: In eval mode; not modified.
         backend: How to run it.
         device: Where it runs.
-        cache: Folder for converted networks; by default `openvino_cache`.
+        cache: Folder for converted networks; by default `openvino_cache`. As many threads as torch has run them.
 
     Raises:
         SettingError: If the backend does not run on the device, or needs a package that is not installed.
@@ -118,7 +119,8 @@ def make_start(segmenter: PatchSegmenter, backend: Backend, device: torch.device
     start: Start
     if backend in _OPENVINO:
         ir = int8_ir_of if backend is Backend.openvino_int8 else ir_of
-        start = OpenVinoNetwork(ir(segmenter, cache or openvino_cache()), _OPENVINO[backend]).start
+        path = ir(segmenter, cache or openvino_cache())
+        start = _openvino_network(path, _OPENVINO[backend], torch.get_num_threads()).start
     else:
         network = ProbabilityNetwork(segmenter).to(device).to(memory_format=torch.channels_last)
         start = _started(torch.compile(network, dynamic=True) if backend is Backend.compile else network)
@@ -130,6 +132,12 @@ def make_start(segmenter: PatchSegmenter, backend: Backend, device: torch.device
         return lambda: none
 
     return start_any
+
+
+@lru_cache(2)
+def _openvino_network(path: Path, precision: str, threads: int) -> OpenVinoNetwork:
+    """One for all who run the same network alike: to compile it takes half a second of a core."""
+    return OpenVinoNetwork(path, precision, threads)
 
 
 def _started(predict: Predict) -> Start:

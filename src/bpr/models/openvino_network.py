@@ -1,4 +1,4 @@
-"""A `PatchSegmenter` in OpenVINO: converted once, kept on disk, run by as many threads as torch has."""
+"""A `PatchSegmenter` in OpenVINO: converted once, kept on disk, run by some threads."""
 
 import hashlib
 import os
@@ -7,6 +7,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -106,10 +107,11 @@ class OpenVinoNetwork:
     Args:
         path: The IR.
         precision: ``f32`` or ``bf16``; OpenVINO would otherwise choose by the processor.
+        threads: How many.
     """
 
-    def __init__(self, path: Path, precision: str) -> None:
-        self._threads = torch.get_num_threads()
+    def __init__(self, path: Path, precision: str, threads: int) -> None:
+        self._threads = threads
         settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": self._threads,
@@ -118,7 +120,8 @@ class OpenVinoNetwork:
         }
         self._compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
         self._own = local()
-        self._run(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool))  # see `_run`
+        nothing = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool)
+        _run(self._compiled, self._own, *nothing)  # see there
         self._room = BoundedSemaphore(_MOST_WAITING)
         if self._threads > 1:
             self._pool = ThreadPool(self._threads)  # unlike an executor, it still works when the main thread has ended
@@ -126,22 +129,27 @@ class OpenVinoNetwork:
 
     def start(self, images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
         """As `bpr.models.backends.Start`: with more than one thread, it does not wait for the network."""
+        run, room = partial(_run, self._compiled, self._own), self._room  # without a reference to what ends the threads
         if self._threads == 1:
-            answer = self._run(images, masks)
+            answer = run(images, masks)
             return lambda: answer
         parts = (torch.tensor_split(patches, min(self._threads, len(images))) for patches in (images, masks))
-        self._room.acquire()
+        room.acquire()
         answers = self._pool.starmap_async(
-            self._run, zip(*parts, strict=True), 1, lambda _: self._room.release(), lambda _: self._room.release()
+            run, zip(*parts, strict=True), 1, lambda _: room.release(), lambda _: room.release()
         )
         return lambda: torch.cat(answers.get())
 
-    def _run(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Not by two threads the first time: OpenVINO's binding then waits for ever for what each prepares of numpy."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        given = images.cpu().contiguous().numpy(), masks.bool().cpu().contiguous().numpy()
-        return torch.from_numpy(self._own.request.infer(given)[0].copy())
+
+def _run(compiled: Any, own: local, images: Tensor, masks: Tensor) -> Tensor:
+    """Run the patches by the request of this thread.
+
+    Not by two threads the first time: OpenVINO's binding then waits for ever for what each prepares of numpy.
+    """
+    if not hasattr(own, "request"):
+        own.request = compiled.create_infer_request()
+    given = images.cpu().contiguous().numpy(), masks.bool().cpu().contiguous().numpy()
+    return torch.from_numpy(own.request.infer(given)[0].copy())
 
 
 def _end(pool: ThreadPool) -> None:

@@ -117,7 +117,7 @@ def compare(int8: Path, float32: Path, patches: Patches) -> str:
 
     The fastest of three passes over each batch counts, taken alternately.
     """
-    networks = [OpenVinoNetwork(path, "f32") for path in (int8, float32)]
+    networks = [OpenVinoNetwork(path, "f32", torch.get_num_threads()) for path in (int8, float32)]
     equal: dict[int, list[float]] = {}
     taken = np.zeros(2)
     for crops in patches:
