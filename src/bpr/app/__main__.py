@@ -35,14 +35,23 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
     with TemporaryDirectory(prefix="bpr-app-") as folder:
         raise_at_signals()
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+        from gradio.themes import Default
+
         from bpr.app.job import REFINING
         from bpr.app.page import build
 
         page = build(ckpt, Path(folder))
+        legible = Default().set(body_text_color_subdued="*neutral_500")
         away = dict.fromkeys(("share", "run_history", "enable_monitoring", "ssr_mode", "mcp_server", "pwa"), False)
         try:
             page.launch(
-                server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, footer_links=[], **away
+                server_name=host,
+                server_port=port,
+                theme=legible,
+                prevent_thread_lock=True,
+                quiet=True,
+                footer_links=[],
+                **away,
             )
         except OSError as error:
             raise SettingError(f"nothing can listen at {host}, port {port}; give another --port or --host") from error
