@@ -8,9 +8,9 @@ from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchGroup
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.datasets import PatchDataset, RefinementDataset, image_masks
+from bpr.data.image_records import training_records
 from bpr.data.images import read_image
 from bpr.data.index import build_index
-from bpr.data.records import training_records
 from bpr.formats.annotations import read_annotations
 from bpr.patches.cutting import cut_patches
 from bpr.patches.engine import Method

@@ -7,8 +7,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from bpr import rle
+from bpr.data.image_records import refinement_records
 from bpr.data.images import as_rgb, image_sizes, read_image
-from bpr.data.records import refinement_records
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import Predictions

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bpr.data.image_records import training_records
 from bpr.data.index import build_index, cached_index, digest
-from bpr.data.records import training_records
 from bpr.formats.annotations import read_annotations
 from bpr.structures import PatchSpec, Round
 

@@ -14,8 +14,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bpr import rle as rle_codec
+from bpr.evaluation.annotated_predictions import read_annotated_predictions
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
-from bpr.evaluation.records import read_annotated_predictions
 from bpr.structures import ClassCoverage, ImageRecord, Prediction, TrueInstance
 
 

@@ -7,9 +7,9 @@ import pytest
 from bpr import rle
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations, segmentation_rle
-from bpr.formats.detection import prediction_format
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
+from bpr.formats.format_detection import prediction_format
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]

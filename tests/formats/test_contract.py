@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.formats.detection import FORMATS
 from bpr.formats.errors import FormatError
+from bpr.formats.format_detection import FORMATS
 from bpr.formats.predictions import read_predictions
 from samples import MAKE, PALETTE, SIZE, make_masks, rectangle
 

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from bpr import rle
 from bpr.data.image_finder import SizesInFolder
+from bpr.data.image_records import refinement_records
 from bpr.data.images import image_sizes, read_image
-from bpr.data.records import refinement_records
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bpr import rle as rle_codec
-from bpr.data.records import refinement_records
-from bpr.evaluation.records import PredictedImages, with_masks
+from bpr.data.image_records import refinement_records
+from bpr.evaluation.annotated_predictions import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import FORMAT, read_results, refined_entry

@@ -15,8 +15,8 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.api.refiner import Refiner
 from bpr.data.image_finder import SizesInFolder
+from bpr.data.image_records import refinement_records
 from bpr.data.images import read_image
-from bpr.data.records import refinement_records
 from bpr.formats.coco import refined_entry, xywh
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError

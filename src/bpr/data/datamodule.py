@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Subset
 from bpr.data.augmentation import PatchAugmentation
 from bpr.data.batches import PatchBatch, RefinementBatch, collate_refinement, collate_training
 from bpr.data.datasets import PatchDataset, RefinementDataset
+from bpr.data.image_records import training_records
 from bpr.data.index import PatchIndex, cached_index
-from bpr.data.records import training_records
 from bpr.data.sampling import PatchGroupSampler, SourceShares
 from bpr.data.settings import CoarseOrigin, Source, TrainingData
 from bpr.formats.annotations import read_annotations

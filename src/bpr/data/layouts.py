@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bpr.data.image_finder import IMAGE_SUFFIXES
-from bpr.formats.detection import prediction_format
 from bpr.formats.errors import FormatError
 from bpr.formats.files import visible_files
+from bpr.formats.format_detection import prediction_format
 from bpr.formats.label_images import VOC_VOID
 
 _VOC_IMAGES: Final = "JPEGImages"

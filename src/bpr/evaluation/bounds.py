@@ -15,8 +15,8 @@ import numpy as np
 
 from bpr import rle as rle_codec
 from bpr.cli.command import at_least, exit_code, parser
+from bpr.evaluation.annotated_predictions import read_annotated_predictions
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
-from bpr.evaluation.records import read_annotated_predictions
 from bpr.evaluation.table import percent
 from bpr.matching import best_truths
 from bpr.patches.boundary import boundary_band

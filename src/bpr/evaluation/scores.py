@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from bpr.evaluation.annotated_predictions import PredictedImages, check_same_predictions, predicted_images, with_truths
 from bpr.evaluation.average_precision import AveragePrecision, average_precision, boundary_average_precision
 from bpr.evaluation.instances import InstanceScores, Shares, compare, match_all, score_matches
-from bpr.evaluation.records import PredictedImages, check_same_predictions, predicted_images, with_truths
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.predictions import read_aligned
 from bpr.matching import Match

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.detection import FORMATS, prediction_format
 from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import visible_files
+from bpr.formats.format_detection import FORMATS, prediction_format
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat
 from bpr.structures import Prediction, Rle, Size
@@ -109,7 +109,7 @@ class Predictions:
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
         Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
-        What cannot be found is left as it is, for `bpr.data.records.refinement_records` to report.
+        What cannot be found is left as it is, for `bpr.data.image_records.refinement_records` to report.
         """
         only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
         if not self.format.names_images:

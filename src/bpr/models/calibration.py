@@ -11,8 +11,8 @@ import numpy as np
 
 from bpr.data.datasets import RefinementDataset
 from bpr.data.image_finder import SizesInFolder
+from bpr.data.image_records import refinement_records
 from bpr.data.layouts import find_layout
-from bpr.data.records import refinement_records
 from bpr.formats.predictions import read_predictions
 from bpr.models.quantisation import PATCHES, Patches
 from bpr.models.segmenter import PatchSegmenter

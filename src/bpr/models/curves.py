@@ -4,7 +4,10 @@ import csv
 from pathlib import Path
 from typing import Final
 
+from pytorch_lightning.utilities import rank_zero_warn
+
 from bpr.formats.files import replacing
+from bpr.formats.protection import is_own
 
 _AXES: Final = (
     ("loss", {"train/loss": "training", "val/loss": "validation"}),
@@ -50,4 +53,26 @@ def write_curves(metrics: Path, path: Path) -> bool:
         axes.legend()
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=120, format="png", metadata={"Software": "bpr"})
+    return True
+
+
+def plot_curves(folder: Path) -> None:
+    """Plot ``metrics.csv`` of a folder as ``curves.png`` and say so; without matplotlib, say what it needs."""
+    metrics, path = folder / "metrics.csv", folder / "curves.png"
+    if not metrics.is_file() or not is_free(path):
+        return
+    try:
+        written = write_curves(metrics, path)
+    except ModuleNotFoundError:
+        print(f"no plot of the curves of {metrics}: it needs matplotlib, pip install -e '.[plots]'")
+        return
+    if written:
+        print(f"curves: {path}")
+
+
+def is_free(path: Path) -> bool:
+    """Whether a file may be written; says so where a file that is not ours is in its place."""
+    if path.exists() and not is_own(path):
+        rank_zero_warn(f"{path} was not written by bpr and is left as it is; move it to have a picture there")
+        return False
     return True

@@ -9,13 +9,11 @@ import pytorch_lightning as pl
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from pytorch_lightning.utilities import rank_zero_warn
 
 from bpr.data.batches import PatchBatch, collate_training
 from bpr.drawing import COLOURS, outline, write_png
-from bpr.formats.protection import is_own
 from bpr.models.callbacks import is_partial_check
-from bpr.models.curves import write_curves
+from bpr.models.curves import is_free, plot_curves
 from bpr.models.refiner import PatchRefiner
 from bpr.patches.windows import mask_iou
 from bpr.structures import Image, Mask
@@ -100,7 +98,7 @@ class ValidationPictures(pl.Callback):
         for logger in trainer.loggers:
             if trainer.is_global_zero and isinstance(logger, CSVLogger):
                 logger.save()
-                _plot(Path(logger.log_dir))
+                plot_curves(Path(logger.log_dir))
 
 
 def chosen_rows(count: int, batches: int, batch: int, length: int) -> list[int]:
@@ -154,26 +152,5 @@ def _show(trainer: pl.Trainer, patches: Sequence[ShownPatch]) -> None:
             logger.log_image("val/patches", strips, step=trainer.global_step)
         elif isinstance(logger, CSVLogger):
             path = Path(logger.log_dir, "pictures", f"step{trainer.global_step:06}.png")
-            if _is_free(path):
+            if is_free(path):
                 write_png(draw_sheet(strips), path)
-
-
-def _plot(folder: Path) -> None:
-    metrics, path = folder / "metrics.csv", folder / "curves.png"
-    if not metrics.is_file() or not _is_free(path):
-        return
-    try:
-        written = write_curves(metrics, path)
-    except ModuleNotFoundError:
-        print(f"no plot of the curves of {metrics}: it needs matplotlib, pip install -e '.[plots]'")
-        return
-    if written:
-        print(f"curves: {path}")
-
-
-def _is_free(path: Path) -> bool:
-    """Whether a file may be written; says so where a file that is not ours is in its place."""
-    if path.exists() and not is_own(path):
-        rank_zero_warn(f"{path} was not written by bpr and is left as it is; move it to have a picture there")
-        return False
-    return True

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from bpr.data.image_finder import SizesInFolder
+from bpr.data.image_records import StoredRecords, refinement_records
 from bpr.data.layouts import find_layout
-from bpr.data.records import StoredRecords, refinement_records
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.faults import Fault, Faults
 from bpr.formats.predictions import Predictions, read_predictions

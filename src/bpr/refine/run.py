@@ -16,7 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from bpr.cli.signals import interruption, say
 from bpr.data.datamodule import RefinementDataModule
-from bpr.data.records import StoredRecords
+from bpr.data.image_records import StoredRecords
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import FullDiskError

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from bpr import rle
 from bpr.api.refiner import Refiner
 from bpr.cli.command import add_overwrite, exit_code
 from bpr.drawing import COLOURS, outline, write_png
 from bpr.formats.protection import Inputs
 from bpr.structures import Image, Mask, SettingError, Window
-from bpr.synthetic.example import example_photograph, read_example
+from bpr.synthetic.example import example_masks, example_photograph
 
 SHOWN: Final = ("astronaut.png", "coffee.png")
 INSETS: Final = 3
@@ -97,12 +96,7 @@ def where_most_changed(changed: Mask, side: int, count: int) -> list[Window]:
 
 
 def _refined(refiner: Refiner, file_name: str) -> Compared:
-    example = read_example()
-    (image,) = (image for image in example["images"] if image["file_name"] == file_name)
-    size = image["height"], image["width"]
-    drawn = [outline for outline in example["annotations"] if outline["image_id"] == image["id"]]
-    coarse = np.stack([rle.decode(rle.from_segmentation(one["segmentation"], size)) for one in drawn])
-    photograph = example_photograph(file_name)
+    photograph, coarse = example_photograph(file_name), example_masks(file_name)
     return Compared(photograph, coarse, refiner(photograph, coarse))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bpr.evaluation.records import PredictedImages, with_masks
+from bpr.evaluation.annotated_predictions import PredictedImages, with_masks
 from bpr.evaluation.scores import evaluate_images
 from bpr.evaluation.table import format_table
 from bpr.formats.files import write_text

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
+from bpr import rle
 from bpr.formats.coco import read_results, write_results
 from bpr.formats.json_fields import read_json
 from bpr.structures import Image
@@ -29,6 +32,15 @@ def read_example() -> dict[str, Any]:
 def example_photograph(file_name: str) -> Image:
     """The photograph, (h, w, 3) uint8, of an image that `read_example` lists; errors as of `photograph`."""
     return photograph(Path(file_name).stem)
+
+
+def example_masks(file_name: str) -> NDArray[np.bool_]:
+    """The outlines drawn by hand on a photograph of the example, as masks (n, h, w) bool."""
+    example = read_example()
+    (image,) = (image for image in example["images"] if image["file_name"] == file_name)
+    size = image["height"], image["width"]
+    drawn = [outline for outline in example["annotations"] if outline["image_id"] == image["id"]]
+    return np.stack([rle.decode(rle.from_segmentation(one["segmentation"], size)) for one in drawn])
 
 
 def make_tour(root: str | Path) -> MadeSet:

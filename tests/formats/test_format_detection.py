@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from bpr import rle
-from bpr.formats.detection import prediction_format
 from bpr.formats.errors import FormatError
+from bpr.formats.format_detection import prediction_format
 from bpr.formats.predictions import read_predictions
 
 ENTRY = {"image_id": 1, "category_id": 1, "score": 1, "segmentation": rle.encode(np.ones((2, 3), bool))}

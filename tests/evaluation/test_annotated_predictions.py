@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bpr import rle as rle_codec
-from bpr.evaluation.records import (
+from bpr.evaluation.annotated_predictions import (
     PredictedImages,
     check_same_predictions,
     predicted_images,

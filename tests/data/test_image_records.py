@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from bpr import rle
+from bpr.data.image_records import refinement_records, training_records
 from bpr.data.images import read_image
-from bpr.data.records import refinement_records, training_records
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import open_results, read_results
