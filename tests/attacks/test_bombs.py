@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import bpr.formats.entries as module
+import bpr.formats.files as module
 from bpr.data.images import read_image
 from bpr.formats import coco
 from bpr.formats.errors import FormatError

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from bpr import rle as rle_codec
-from bpr.formats.entries import Entry, StoredEntries, UnpackedCopy
+from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import UNREADABLE, is_gzip, open_unpacked, write_bytes
+from bpr.formats.files import UNREADABLE, UnpackedCopy, is_gzip, open_unpacked, write_bytes
 from bpr.formats.json_arrays import array_spans
 from bpr.formats.json_fields import get_id, get_score, json_error, read_json, unreadable
 from bpr.formats.prediction_format import Content, PredictionFormat

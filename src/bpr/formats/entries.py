@@ -3,13 +3,9 @@
 A file of a million predictions costs twelve bytes for each of them in memory, whatever the length of their masks.
 """
 
-import gzip
 import hashlib
 import io
 import json
-import os
-import tempfile
-import weakref
 from abc import ABC, abstractmethod
 from array import array
 from collections import defaultdict
@@ -30,10 +26,6 @@ Scan: TypeAlias = Callable[[IO[bytes]], Iterator[tuple[int, int, Any]]]
 """Finds the entries in a file: of each the offset and the length, bytes, and itself."""
 
 _CHUNK: Final = 1 << 20
-_MOST_UNPACKED: Final = 1 << 30
-"""Bytes of a gzipped file, unpacked."""
-_MOST_TIMES: Final = 100
-"""How many times as large a gzipped file may become, beyond that."""
 
 
 class LazySequence(Sequence[Item], ABC):
@@ -140,33 +132,9 @@ class _HashedFile(io.FileIO):
         return count
 
 
-class UnpackedCopy:
-    """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
-
-    Raises:
-        OSError, EOFError, zlib.error: If it is not gzipped, cut off, or far larger than such files are; nothing is left
-            behind.
-    """
-
-    def __init__(self, gzipped: Path) -> None:
-        with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
-            self.path = Path(copy.name)
-            weakref.finalize(self, _remove, self.path, os.getpid())
-            most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
-            while chunk := source.read(_CHUNK):
-                copy.write(chunk)
-                if copy.tell() > most:
-                    raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
-
-
 def masks_by_file(entries: Iterable[Mapping[str, Any]], file: str, place: str) -> dict[str, dict[Any, Rle]]:
     """The masks of entries by the file and the place in it that they came from, which these fields of them name."""
     found: dict[str, dict[Any, Rle]] = defaultdict(dict)
     for entry in entries:
         found[entry[file]][entry[place]] = entry["segmentation"]
     return found
-
-
-def _remove(path: Path, process: int) -> None:
-    if os.getpid() == process:
-        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""List files without the hidden ones, and write files so that an interruption leaves the old one whole."""
+"""List files without the hidden ones, unpack them, and write them so that an interruption leaves the old one whole."""
 
 import errno
 import gzip
@@ -6,7 +6,9 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import uuid
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,11 @@ UNREADABLE: Final = (OSError, EOFError, zlib.error)
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
+_CHUNK: Final = 1 << 20
+_MOST_UNPACKED: Final = 1 << 30
+"""Bytes of a gzipped file, unpacked."""
+_MOST_TIMES: Final = 100
+"""How many times as large a gzipped file may become, beyond that."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -101,6 +108,25 @@ def open_unpacked(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if is_gzip(path) else path.open("rb")
 
 
+class UnpackedCopy:
+    """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
+
+    Raises:
+        OSError, EOFError, zlib.error: If it is not gzipped, cut off, or far larger than such files are; nothing is left
+            behind.
+    """
+
+    def __init__(self, gzipped: Path) -> None:
+        with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
+            self.path = Path(copy.name)
+            weakref.finalize(self, _remove, self.path, os.getpid())
+            most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
+            while chunk := source.read(_CHUNK):
+                copy.write(chunk)
+                if copy.tell() > most:
+                    raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name beside ``path`` to write to; what was written there becomes ``path`` at the end of the block.
@@ -155,3 +181,8 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy the content of a file by way of `replacing`."""
     with replacing(target) as unfinished:
         shutil.copyfile(source, unfinished)
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:
+        path.unlink(missing_ok=True)
