@@ -91,7 +91,7 @@ def test_an_annotation_file_comes_back_with_the_masks_of_the_refiner_and_all_els
     ]
     assert refined["info"] == "kept"
     (line,) = job.left
-    assert line.startswith("2 masks stay as they came: the image is missing")
+    assert line.startswith("2 masks left as before: the image is missing")
     assert "dog.png" in line
     assert told[-1][1] == told[-1][2] > 0
 

@@ -155,6 +155,13 @@ def begin_long_run(browser, folder):
     assert "changed" not in text(browser)
 
 
+def check_other_example(browser, folder):
+    press(browser, "label", "coffee")
+    wait(browser, lambda: "coffee.json" in text(browser, "masks").replace("\n", ""))
+    refine(browser, folder, "coffee.json")
+    assert not (folder / "downloads" / "many.json").exists()
+
+
 def check_wrong_masks_while_others_are_shown(browser, folder):
     Image.new("RGB", (5000, 5000)).save(folder / STRANGE)
     upload(browser, "image", folder / STRANGE)
@@ -177,10 +184,12 @@ def test_an_example_own_files_and_a_drawing_are_refined_on_the_page(app, browser
     check_drawing(browser, tmp_path)
     (tmp_path / "wrong.png").write_text("no image")
     upload(browser, "image", tmp_path / "wrong.png")
-    wait(browser, lambda: "view/wrong.png: cannot be decoded" in text(browser, "status"))
-    assert str(temporary) not in text(browser)
+    wait(browser, lambda: "wrong.png: cannot be decoded" in text(browser, "status"))
+    assert "/" not in text(browser, "status")
     begin_long_run(browser, tmp_path)
-    check_own_files(browser, tmp_path, refiner, 1)  # not those of the other run
+    press(browser, "button", "Refine")  # waits for its turn
+    check_other_example(browser, tmp_path)
+    check_own_files(browser, tmp_path, refiner, 1)
     check_wrong_masks_while_others_are_shown(browser, tmp_path)
     assert {url for url in requests(browser) if not url.removeprefix("blob:").startswith(address)} == set()
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 
 from bpr import rle as rle_codec
 from bpr.api.refiner import Refiner
+from bpr.cli.command import counted
 from bpr.data.image_finder import SizesInFolder
 from bpr.data.image_records import refinement_records
 from bpr.data.images import read_image
@@ -134,7 +135,7 @@ class Job:
         for reason in dict.fromkeys(fault.reason for fault in self.faults):
             alike = [fault for fault in self.faults if fault.reason == reason]
             count = sum(fault.masks for fault in alike)
-            lines.append(f"{count} masks stay as they came: {reason} ({alike[0].place}: {alike[0].problem})")
+            lines.append(f"{counted(count, 'mask')} left as before: {reason} ({alike[0].place}: {alike[0].problem})")
         return lines
 
     def refine(

@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ _HEIGHT: Final = 480
 """Of pictures on the page, px."""
 _OPACITY: Final = 0.6
 """Of the brush."""
+_UNDER_WAY: Final = 2
+"""Seconds within which `Page.show` is called after files have come."""
 _ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (ROUNDS_WITH_TRUST, PAPERS_ROUNDS)}
 _FORMS: Final = ("PNG files", "COCO JSON")
 _INTRODUCTION: Final = """# Boundary Patch Refinement
@@ -97,10 +100,15 @@ class Page:
         """Pictures before and after, what was done or is wrong, and the file.
 
         Before that, nothing is yielded but chances for Gradio to stop once the page is left. Where the page gets other
-        files, it ends at once, without a result.
+        files, or got them while this waited for its turn, it ends at once, without a result.
         """
         start = time.perf_counter()
-        self.given[request.session_hash] = given = [*_uploads(image), *_uploads(masks)]
+        given = [*_uploads(image), *_uploads(masks)]
+        while self.given.get(request.session_hash, given) != given:
+            if time.perf_counter() - start > _UNDER_WAY:
+                return
+            time.sleep(0.05)
+        self.given[request.session_hash] = given  # another object, so that `show` leaves the results alone
         problems: list[str] = []
         with suppress(_OtherFilesError), TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
             job = self._job(Path(folder), image, masks, drawing, form)
@@ -119,17 +127,15 @@ class Page:
                 refined += some
                 yield (gr.skip(),) * 3
             written, notes = job.write(refined)
-            check_files()
             kept = shutil.move(written, mkdtemp(dir=self.folder))
-            for line in (*job.predictions.notes, *notes):
-                gr.Info(html.escape(line))
-            for line in job.left:
-                gr.Warning(html.escape(line.replace(f"{folder}/", "")), None)
             view = _view_of(job)
             pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
+            files = tuple(map(self._file, pair))
             changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
             done = f"<b>{changed} of {len(refined)} masks changed</b>, {time.perf_counter() - start:.1f} s"
-            yield tuple(map(self._file, pair)), done, gr.DownloadButton(value=kept, interactive=True)
+            remarks = [_as_html(line, folder) for line in (*job.predictions.notes, *notes, *job.left)]
+            check_files()
+            yield files, "<br>".join([done, *remarks]), gr.DownloadButton(value=kept, interactive=True)
         if problems:
             yield _no_result(problems)
 
@@ -263,12 +269,16 @@ def _no_result(problems: Sequence[str]) -> tuple[Any, ...]:
 
 @contextmanager
 def _told(folder: str, tell: Callable[[str], object]) -> Iterator[None]:
-    """Tell in HTML, in one line, what is wrong; files in ``folder`` are named from there. Bugs keep their traceback."""
+    """Tell in HTML, in one line, what is wrong, as `_as_html` has it. Bugs keep their traceback."""
     try:
         yield
     except Exception as error:
         problem = user_problem(error)
         if problem is None:
             raise
-        problem = html.escape(problem.replace(f"{folder}/", ""))
-        tell(f'<span role="alert" style="color: var(--error-icon-color)">{problem}</span>')
+        tell(f'<span role="alert" style="color: var(--error-icon-color)">{_as_html(problem, folder)}</span>')
+
+
+def _as_html(text: str, folder: str) -> str:
+    """Text for the page, in which files in ``folder``, and in those of a `Job` in it, go by their own names."""
+    return html.escape(re.sub(rf"{re.escape(folder)}/((view|image|masks)/)?", "", text))
