@@ -102,8 +102,8 @@ def test_holes_of_polygons_are_filled_and_said(tmp_path):
     path = save(tmp_path, {**ALL, "segmentation": POLYGON}, {**ALL, "segmentation": BEFORE})
     (filled, kept), (holes, lost) = rewrite(path, hollow, hollow)
     assert (filled["area"], kept["area"]) == (240, 236)
-    assert holes == "1 holes in 1 masks were filled, since polygons cannot hold them"
-    assert lost == "IoU lost by writing 1 masks as polygons: mean 0.0167, worst 0.0167 (annotations[0])"
+    assert holes == "1 hole in 1 mask filled, since polygons cannot hold them"
+    assert lost == "IoU lost by writing 1 mask as polygons: mean 0.0167, worst 0.0167 (annotations[0])"
 
 
 def test_a_polygon_that_differs_by_a_hole_alone_stays_as_it_came(tmp_path):
@@ -126,7 +126,7 @@ def test_a_tolerance_thins_polygons_and_what_it_costs_is_said(tmp_path):
     (thinned,), (note,) = rewrite(path, disc, tolerance=1.0)
     assert nothing == []
     assert len(thinned["segmentation"][0]) < len(exact["segmentation"][0]) / 2
-    assert note.startswith("IoU lost by writing 1 masks as polygons: mean 0.0")
+    assert note.startswith("IoU lost by writing 1 mask as polygons: mean 0.0")
 
 
 def test_a_folder_beside_the_file_makes_it_no_panoptic_one(tmp_path):

@@ -82,7 +82,7 @@ def test_holes_are_filled_in_polygons_and_kept_in_masks_and_a_tolerance_thins(tm
     mask = json.loads(MADE_BY_LABELME.read_text())["shapes"][2]
     path, hollow = save(tmp_path / "x.json", POLYGON, mask), disc(40, 30, 20) & ~disc(40, 30, 4)
     (exact, _), notes = rewrite(path, hollow, hollow)
-    assert notes[0] == "1 holes in 1 masks were filled, since polygons cannot hold them"
+    assert notes[0] == "1 hole in 1 mask filled, since polygons cannot hold them"
     assert notes[1].endswith("x.json, shapes[0])")
     assert read(tmp_path / "out.json").entries[1]["segmentation"] == rle.encode(hollow)
     (thinned, _), _ = rewrite(path, hollow, hollow, tolerance=1.0)

@@ -116,8 +116,8 @@ def test_parts_become_one_polygon_that_draws_both(folder):
 def test_holes_are_filled_and_a_tolerance_thins_and_both_are_said(folder):
     path = save(folder, f"0 {BOX}\n")
     exact, notes = rewrite(path, disc(40, 30, 20) & ~disc(40, 30, 4))
-    assert notes[0] == "1 holes in 1 masks were filled, since polygons cannot hold them"
-    assert "IoU lost by writing 1 masks as polygons: mean 0.0" in notes[1]
+    assert notes[0] == "1 hole in 1 mask filled, since polygons cannot hold them"
+    assert "IoU lost by writing 1 mask as polygons: mean 0.0" in notes[1]
     assert notes[1].endswith("a.txt, line 1)")
     thinned, _ = rewrite(path, disc(40, 30, 20), tolerance=1.0)
     assert len(thinned) < len(exact) / 2

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
+from bpr.cli.command import counted
 from bpr.structures import Rle
 
 _FEWEST_POINTS: Final = 3
@@ -80,12 +81,12 @@ class Losses:
         """What was lost, for the user, a line each; none if nothing was."""
         notes = []
         if self.holes:
-            total = sum(self.holes.values())
-            notes.append(f"{total} holes in {len(self.holes)} masks were filled, since polygons cannot hold them")
+            holes, masks = counted(sum(self.holes.values()), "hole"), counted(len(self.holes), "mask")
+            notes.append(f"{holes} in {masks} filled, since polygons cannot hold them")
         if any(self.iou.values()):
             mean, worst = sum(self.iou.values()) / len(self.iou), max(self.iou, key=self.iou.__getitem__)
             lost = f"mean {mean:.4f}, worst {self.iou[worst]:.4f} ({worst})"
-            notes.append(f"IoU lost by writing {len(self.iou)} masks as polygons: {lost}")
+            notes.append(f"IoU lost by writing {counted(len(self.iou), 'mask')} as polygons: {lost}")
         return tuple(notes)
 
 
