@@ -37,7 +37,7 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
         from gradio.themes import Default
 
-        from bpr.app.job import REFINING
+        from bpr.app.job import REFINING, WRITING
         from bpr.app.page import build
 
         page = build(ckpt, Path(folder))
@@ -61,6 +61,7 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
         finally:
             page.close()
             REFINING.acquire()
+            WRITING.acquire()
 
 
 if __name__ == "__main__":

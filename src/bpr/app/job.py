@@ -29,6 +29,8 @@ from bpr.structures import ImageRecord, Mask, OnError, Rle
 
 REFINING: Final = Lock()
 """Held while the network runs, and by who ends the process, which torch would abort in the middle of a run."""
+WRITING: Final = Lock()
+"""Held while files are written below the folder of the page, and by who removes it."""
 _MASKS_AT_ONCE: Final = 16
 """Between which a refinement may be stopped."""
 _PIXELS_AT_ONCE: Final = 1 << 26

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 from scipy.ndimage import binary_fill_holes
 
 from bpr.api.refiner import Refiner
-from bpr.app.job import Job, Upload
+from bpr.app.job import WRITING, Job, Upload
 from bpr.cli.command import user_problem
 from bpr.data.images import image_sizes, read_image
 from bpr.drawing import COLOURS, outlines, write_png
@@ -73,16 +73,18 @@ class Page:
             self.given[request.session_hash] = given
         view = None
         problems: list[str] = []
-        with TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
-            for upload in _uploads(image):
-                picture = upload.copy_to(Path(folder, "view"))  # so that errors give its name
-                view = _view(picture, image_sizes(picture)[1], ExifUse.apply)
-                if masks:
-                    job = Job.of_uploads(Path(folder), upload, _uploads(masks))
-                    view = outlines(_view_of(job), job.rles, COLOURS["coarse"])
+        with WRITING:
+            with TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
+                for upload in _uploads(image):
+                    picture = upload.copy_to(Path(folder, "view"))  # so that errors give its name
+                    view = _view(picture, image_sizes(picture)[1], ExifUse.apply)
+                    if masks:
+                        job = Job.of_uploads(Path(folder), upload, _uploads(masks))
+                        view = outlines(_view_of(job), job.rles, COLOURS["coarse"])
+            shown = view and self._file(view)
         now = self.given[request.session_hash]
         results = _no_result(problems) if others and now is given else (gr.skip(),) * 3
-        return (view and self._file(view)) if now == given else gr.skip(), *results
+        return shown if now == given else gr.skip(), *results
 
     def refine(
         self,
@@ -111,7 +113,8 @@ class Page:
         self.given[request.session_hash] = given  # another object, so that `show` leaves the results alone
         problems: list[str] = []
         with suppress(_OtherFilesError), TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
-            job = self._job(Path(folder), image, masks, drawing, form)
+            with WRITING:
+                job = self._job(Path(folder), image, masks, drawing, form)
             coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
 
             def check_files() -> None:
@@ -126,11 +129,11 @@ class Page:
             for some in job.refine(refiner, threshold, tell):
                 refined += some
                 yield (gr.skip(),) * 3
-            written, notes = job.write(refined)
-            kept = shutil.move(written, mkdtemp(dir=self.folder))
             view = _view_of(job)
             pair = outlines(view, coarse, COLOURS["coarse"]), outlines(view, refined, COLOURS["refined"])
-            files = tuple(map(self._file, pair))
+            with WRITING:
+                written, notes = job.write(refined)
+                kept, files = shutil.move(written, mkdtemp(dir=self.folder)), tuple(map(self._file, pair))
             changed = sum(before != after for before, after in zip(coarse, refined, strict=True))
             done = f"<b>{changed} of {len(refined)} masks changed</b>, {time.perf_counter() - start:.1f} s"
             remarks = [_as_html(line, folder) for line in (*job.predictions.notes, *notes, *job.left)]
