@@ -159,6 +159,8 @@ def test_a_run_that_is_suspended_as_a_whole_goes_on(processes):
 
 def test_a_process_that_never_begins_ends_the_run(processes, monkeypatch):
     monkeypatch.setattr(watch, "_START", 10)
-    monkeypatch.setattr(Watch, "_adopt", lambda self, children: children[0].kill())
+    run = Processes._run
+    monkeypatch.setattr(Processes, "_run", lambda self, rank, *given: killed() if rank else run(self, rank, *given))
+    monkeypatch.setattr(Watch, "_adopt", lambda self, children: None)
     status, lines = processes.start(2, {}).end()
     assert (status, lines) == (1, [f"error: process 2 of 2 has shown no sign of life for {10 * PERIOD:.0f} s; {KEPT}"])

@@ -273,7 +273,7 @@ def test_a_process_without_images_waits_for_the_others(repeated, toy_coco, weigh
     entries = json.loads(toy_coco.predictions.read_text())[:3]
     toy_coco.predictions.write_text(json.dumps(entries))
     done = torchrun(repeated, toy_coco, weights)
-    assert done.stdout.count("1 images, 3 instances") == 1
+    assert done.stdout.count("1 image, 3 instances") == 1
     assert len(json.loads(repeated.output.read_text())) == 3
 
 
