@@ -38,7 +38,7 @@ def _serve(ckpt: str, host: str, port: int | None) -> None:
         from gradio.themes import Default
 
         from bpr.app.job import REFINING, WRITING
-        from bpr.app.page import build
+        from bpr.app.layout import build
 
         page = build(ckpt, Path(folder))
         legible = Default().set(body_text_color_subdued="*neutral_500")

@@ -1,7 +1,6 @@
-"""The page: what stands on it, and what happens when it is used. Needs Gradio."""
+"""What happens when the page is used. Needs Gradio."""
 
 import html
-import json
 import re
 import shutil
 import time
@@ -23,24 +22,20 @@ from bpr.api.refiner import Refiner
 from bpr.app.job import WRITING, Job, Upload
 from bpr.cli.command import user_problem
 from bpr.data.images import image_sizes, read_image
-from bpr.drawing import COLOURS, outlines, write_png
+from bpr.drawing import COLOURS, outlines
 from bpr.formats.errors import FormatError
-from bpr.models.weights import bundled_weights, load_segmenter, resolve_checkpoint
 from bpr.structures import PAPERS_ROUNDS, ROUNDS_WITH_TRUST, ExifUse, Rle, Round, Size
-from bpr.synthetic.example import example_photograph, read_example
 
+OPACITY: Final = 0.6
+"""Of the brush."""
+ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (ROUNDS_WITH_TRUST, PAPERS_ROUNDS)}
+"""Rounds to choose from, by their names on the page."""
+FORMS: Final = ("PNG files", "COCO JSON")
+"""That drawn masks may have when they are downloaded."""
 _SIDE: Final = 800
 """Longer side of pictures, px."""
-_HEIGHT: Final = 480
-"""Of pictures on the page, px."""
-_OPACITY: Final = 0.6
-"""Of the brush."""
 _UNDER_WAY: Final = 2
 """Seconds within which `Page.show` is called after files have come."""
-_ROUNDS: Final = {" + ".join(kinds): kinds for kinds in (ROUNDS_WITH_TRUST, PAPERS_ROUNDS)}
-_FORMS: Final = ("PNG files", "COCO JSON")
-_INTRODUCTION: Final = """# Boundary Patch Refinement
-Drop an image. Load its rough masks, or draw them with the brush. Nothing leaves this machine."""
 
 
 class _OtherFilesError(Exception):
@@ -115,7 +110,7 @@ class Page:
         with suppress(_OtherFilesError), TemporaryDirectory(dir=self.folder) as folder, _told(folder, problems.append):
             with WRITING:
                 job = self._job(Path(folder), image, masks, drawing, form)
-            coarse, refiner = job.rles, _refiner(self.weights[weights], _ROUNDS[rounds], trust)
+            coarse, refiner = job.rles, _refiner(self.weights[weights], ROUNDS[rounds], trust)
 
             def check_files() -> None:
                 if self.given[request.session_hash] != given:
@@ -155,93 +150,15 @@ class Page:
         (upload,) = _uploads(image)
         size = image_sizes(upload.copy_to(folder / "view"))[1]
         layers = [] if drawing is None else self.editor.preprocess(EditorData(**drawing))["layers"]
-        painted = [layer[..., 3] > 128 * _OPACITY for layer in layers]
+        painted = [layer[..., 3] > 128 * OPACITY for layer in layers]
         drawn = [PillowImage.fromarray(binary_fill_holes(one)).resize(size[::-1]) for one in painted if one.any()]
         if drawn and masks:
             gr.Info("The drawn masks are refined, not the loaded ones.")
         if drawn:
-            return Job.of_drawing(folder, upload, [np.asarray(one) for one in drawn], form == _FORMS[1])
+            return Job.of_drawing(folder, upload, [np.asarray(one) for one in drawn], form == FORMS[1])
         if not masks:
             raise FormatError("masks", None, "are missing; load a file, or draw them on the image")
         return Job.of_uploads(folder, upload, _uploads(masks))
-
-
-def build(ckpt: str, folder: Path) -> gr.Blocks:
-    """The page, with ``ckpt`` for its first weights; all files are below ``folder``.
-
-    Raises:
-        bpr.models.weights.CheckpointError: If there are no such weights.
-    """
-    weights = {ckpt: resolve_checkpoint(ckpt), **bundled_weights()}
-    examples = _make_examples(folder / "examples")
-    first = next(iter(examples))
-    with gr.Blocks(title="bpr", analytics_enabled=False, fill_width=True) as blocks:
-        gr.Markdown(_INTRODUCTION)
-        with gr.Row(equal_height=True):
-            image = gr.File(examples[first][0], label="Image", height=100, elem_id="image")
-            masks = gr.File(examples[first][1], file_count="multiple", label="Rough masks", height=100, elem_id="masks")
-            example = gr.Radio([*examples], value=first, label="Examples")
-        with gr.Row():
-            with gr.Column():  # the editor centres its image in the width that it has at first
-                editor = _editor()
-            with gr.Column():
-                slider = gr.ImageSlider(
-                    label="Rough | refined", interactive=False, height=_HEIGHT, max_height=_HEIGHT, elem_id="slider"
-                )
-        with gr.Row():
-            status = gr.HTML(elem_id="status")
-            download = gr.DownloadButton("Download", interactive=False)
-            button = gr.Button("Refine", variant="primary")
-        settings = _settings(weights, ckpt)
-        page, results = Page(folder, weights, editor), [slider, status, download]
-        shown = {"fn": page.show, "inputs": [image, masks], "outputs": [editor, *results], "preprocess": False}
-        # Files may come while others are shown; an event that Gradio's queue gets as another ends may get no answer.
-        shown |= {"trigger_mode": "multiple", "queue": False}
-        example.input(examples.get, example, [image, masks], queue=False).then(**shown)
-        image.clear(None, None, [masks, example], js="() => [null, null]").then(**shown)
-        gr.on([blocks.load, image.upload, masks.upload, masks.delete, masks.clear], **shown)
-        given = [image, masks, editor, *settings]
-        button.click(page.refine, given, results, preprocess=False, trigger_mode="multiple")
-    return blocks
-
-
-def _editor() -> gr.ImageEditor:
-    return gr.ImageEditor(
-        label="Or draw: outline or fill each object in a layer of its own",
-        sources=(),
-        transforms=(),
-        brush=gr.Brush(colors=[("#00dcff", _OPACITY)], color_mode="fixed"),
-        layers=gr.LayerOptions(layers=["Object 1", "Object 2", "Object 3"]),
-        buttons=[],
-        height=_HEIGHT,
-        elem_id="editor",
-    )
-
-
-def _settings(weights: Mapping[str, Path], ckpt: str) -> list[gr.Component]:
-    """As `Page.refine` takes them, from ``weights`` on."""
-    own = " + ".join(load_segmenter(weights[ckpt]).rounds)
-    with gr.Row(equal_height=True):
-        return [
-            gr.Dropdown([*weights], value=ckpt, label="Weights"),
-            gr.Radio([*_ROUNDS], value=own, label="Rounds"),
-            gr.Checkbox(True, label="Trust", info="Leave masks alone that look right"),
-            gr.Slider(0.05, 0.95, 0.5, step=0.05, label="Threshold"),
-            gr.Radio([*_FORMS], value=_FORMS[0], label="Download drawn masks as"),
-        ]
-
-
-def _make_examples(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """The files of each photograph with hand-drawn outlines, by its name."""
-    content, examples = read_example(), {}
-    for image in content["images"]:
-        path = folder / image["file_name"]
-        write_png(PillowImage.fromarray(example_photograph(path.name)), path)
-        drawn = [outline for outline in content["annotations"] if outline["image_id"] == image["id"]]
-        text = json.dumps({**content, "images": [image], "annotations": drawn})
-        path.with_suffix(".json").write_text(text, encoding="utf-8")
-        examples[path.stem] = str(path), [str(path.with_suffix(".json"))]
-    return examples
 
 
 def _uploads(files: Any) -> list[Upload]:
