@@ -223,6 +223,36 @@ def test_what_cannot_be_used_is_said_in_one_line(tmp_path, scene, number):
         job_of(tmp_path, image, saved(tmp_path, name, content))
 
 
+def results(*masks_by_id):
+    return [
+        {"image_id": image_id, "category_id": 3, "score": 0.5, "segmentation": rle.encode(mask)}
+        for image_id, masks in masks_by_id
+        for mask in masks
+    ]
+
+
+def test_results_of_one_image_need_not_have_its_name(tmp_path, scene, refiner):
+    image, masks = scene
+    job = job_of(tmp_path, image, saved(tmp_path, "a.json", results((77, masks))))
+    assert np.array_equal(decoded(job.rles), masks)
+    entries = json.loads(written(job, refiner).read_text())
+    assert [entry["image_id"] for entry in entries] == [77, 77]
+    assert "file_name" not in entries[0]
+
+
+def test_results_of_several_images_find_the_one_whose_name_ends_in_their_id(tmp_path, scene):
+    image, masks = scene
+    several = results((77, masks), (8, masks[:1]))
+    with pytest.raises(FormatError, match="named after image_id 77; rename the image such that") as raised:
+        job_of(tmp_path, image, saved(tmp_path, "a.json", several))
+    assert "annotations=" not in str(raised.value)
+    job = Job.of_uploads(tmp_path / "other", image._replace(name="0008.png"), [saved(tmp_path, "a.json", several)])
+    assert np.array_equal(decoded(job.rles), masks[:1])
+    (line,) = job.left
+    assert line.startswith("2 masks left as before: the image id is unknown (")
+    assert "annotations=" not in line
+
+
 def test_two_files_of_one_name_are_refused(tmp_path, scene):
     image, masks = scene
     given = [saved(tmp_path, "a.png", mask) for mask in masks]

@@ -20,7 +20,7 @@ from bpr.data.image_records import refinement_records
 from bpr.data.images import read_image
 from bpr.formats.coco import refined_entry, xywh
 from bpr.formats.entries import Entry
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Fault, Faults
 from bpr.formats.files import visible_files
 from bpr.formats.mask_images import MASK_SUFFIXES
@@ -115,14 +115,15 @@ class Job:
         listed = [file for file in files if {".json", ".jsonl"}.intersection(file.suffixes)]
         path, faults = listed[0] if len(listed) == 1 else folder / "masks", Faults(OnError.keep)
         found = read_predictions(path, image_sizes=lambda: SizesInFolder(image.parent, path), faults=faults)
-        inside = replace(found, entries=[_without_folders(entry) for entry in found.entries])
+        alone = len({found.image_id(entry) for entry in found.entries}) == 1  # then its id is that of any image
+        inside = replace(found, entries=[_of_page(entry, image.name if alone else None) for entry in found.entries])
         records = [one for one in refinement_records(image.parent, inside, faults=faults).usable if one.instances]
         if len(records) > 1:
             problem = f"has masks of {len(records)} images that may be {image.name}; keep those of one"
             raise FormatError(path, None, problem)
         if not records:
             first = next(iter(faults.found), Fault("", str(path), f"has no mask of {image.name}"))
-            raise FormatError(first.place, None, first.problem)
+            raise FormatError(first.place, None, _problem(first))
         return cls(folder, found, records[0], tuple(faults.found), package)
 
     @property
@@ -137,7 +138,7 @@ class Job:
         for reason in dict.fromkeys(fault.reason for fault in self.faults):
             alike = [fault for fault in self.faults if fault.reason == reason]
             count = sum(fault.masks for fault in alike)
-            lines.append(f"{counted(count, 'mask')} left as before: {reason} ({alike[0].place}: {alike[0].problem})")
+            lines.append(f"{counted(count, 'mask')} left as before: {reason} ({alike[0].place}: {_problem(alike[0])})")
         return lines
 
     def refine(
@@ -187,7 +188,14 @@ def _as_coco(file_name: str, rles: Sequence[Rle]) -> dict[str, object]:
     return {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
 
 
-def _without_folders(entry: Entry) -> Entry:
-    """An entry whose ``file_name`` leads into no other folder of this machine than that of the image."""
-    name = entry.get("file_name")
+def _problem(fault: Fault) -> str:
+    """What is wrong, with a remedy that the page has."""
+    if fault.reason != Reason.image_id:
+        return fault.problem
+    return f"{fault.problem.partition(';')[0]}; rename the image such that its name is the id, or ends in it"
+
+
+def _of_page(entry: Entry, image: str | None) -> Entry:
+    """An entry whose ``file_name``, else ``image``, leads into no other folder of this machine than the image's."""
+    name = entry.get("file_name") or image
     return {**entry, "file_name": PureWindowsPath(name).name} if isinstance(name, str) else entry
