@@ -11,8 +11,17 @@ from PIL import Image as PillowImage
 
 from bpr.formats.errors import FormatError
 
-UNDECODABLE: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-"""All of them are raised by Pillow for damaged files; OSError includes its UnidentifiedImageError."""
+UNDECODABLE: Final = (
+    OSError,  # also Pillow's UnidentifiedImageError
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    struct.error,
+)
+"""What Pillow raises for damaged files: its fuzz targets take any error at all."""
 _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: masks of larger ones have no run-length code."""
 _DENSEST_PNG: Final = 1032

@@ -30,7 +30,7 @@ def draw(file: Path, number: int, shape: Mapping[str, Any], size: Size) -> Rle:
         (x1, y1), (x2, y2) = [[int(value) for value in point] for point in points.tolist()]
         window = (x1, y1, x2 + 1, y2 + 1)
         return rle_codec.encode(_decode_crop(shape.get("mask"), window, size), window, size)
-    except (TypeError, OverflowError, *UNDECODABLE) as error:
+    except UNDECODABLE as error:
         raise FormatError(file, place_of(number), f"has no mask in an image of {size} (h, w): {error}") from error
 
 
