@@ -27,7 +27,8 @@ def mutate(data: bytes, random: Random) -> bytes:
     except (
         ValueError,
         ArithmeticError,
-        RecursionError,
+        LookupError,
+        RuntimeError,
         EOFError,
         OSError,
         zlib.error,
