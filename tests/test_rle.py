@@ -118,12 +118,11 @@ def test_windows_outside_of_the_image_are_refused():
         rle.encode(np.ones((4, 4), bool), (0, 0, 3, 4), (9, 9))
 
 
-def test_iou_of_crowds_is_the_share_of_the_prediction():
+def test_iou_is_of_all_pairs():
     small, large = np.zeros((4, 4), bool), np.ones((4, 4), bool)
     small[:2, :2] = True
     codes = [rle.encode(small)], [rle.encode(large)]
     assert rle.iou(*codes).tolist() == [[0.25]]
-    assert rle.iou(*codes, crowd=[True]).tolist() == [[1.0]]
     assert rle.iou([], codes[1]).shape == (0, 1)
 
 

@@ -16,7 +16,6 @@ class Match:
 
     predicted: int
     true: int
-    iou: float
 
 
 def best_truths(
@@ -33,7 +32,7 @@ def best_truths(
         return ()
     iou = class_iou(predicted, truths)
     best = iou.argmax(axis=1)
-    return tuple(Match(n, int(t), float(iou[n, t])) for n, t in enumerate(best) if iou[n, t] > min_iou)
+    return tuple(Match(n, int(t)) for n, t in enumerate(best) if iou[n, t] > min_iou)
 
 
 def match_instances(
@@ -55,7 +54,7 @@ def match_instances(
     for number in sorted(range(len(predicted)), key=lambda n: -predicted[n].score):
         best = int(iou[number].argmax())
         if iou[number, best] >= min_iou:
-            matches.append(Match(number, best, float(iou[number, best])))
+            matches.append(Match(number, best))
             iou[:, best] = -1  # taken
     return tuple(sorted(matches, key=lambda match: match.predicted))
 

@@ -136,16 +136,11 @@ def area(rle: Rle) -> int:
     return int(coco_mask.area(_native(rle)))
 
 
-def iou(predicted: Sequence[Rle], true: Sequence[Rle], crowd: Sequence[bool] | None = None) -> NDArray[np.float64]:
-    """(n, m) float64 IoU, in [0, 1], of every predicted with every true mask of one image.
-
-    ``crowd`` says for each true mask whether it is a crowd region (none by default): then the intersection is divided
-    by the area of the prediction, as COCO does.
-    """
+def iou(predicted: Sequence[Rle], true: Sequence[Rle]) -> NDArray[np.float64]:
+    """(n, m) float64 IoU, in [0, 1], of every predicted with every true mask of one image; none is a crowd region."""
     if not predicted or not true:
         return np.zeros((len(predicted), len(true)))
-    is_crowd = [int(c) for c in crowd] if crowd is not None else [0] * len(true)
-    return np.asarray(coco_mask.iou([_native(p) for p in predicted], [_native(t) for t in true], is_crowd))
+    return np.asarray(coco_mask.iou([_native(p) for p in predicted], [_native(t) for t in true], [0] * len(true)))
 
 
 def is_same(one: Rle, other: Rle) -> bool:

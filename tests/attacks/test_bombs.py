@@ -14,6 +14,7 @@ from bpr.data.images import read_image
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
 from bpr.formats.labelme_shapes import draw
+from bpr.formats.predictions import read_predictions
 
 SIDE = 12_000
 
@@ -43,7 +44,7 @@ def test_a_line_without_end_is_not_read_whole(tmp_path):
     path.write_bytes(gzip.compress(b" " * (1 << 26)))
     tracemalloc.start()
     with pytest.raises(FormatError, match="line 1: has more than 16777216 bytes"):
-        len(coco.open_json_lines(path))
+        len(read_predictions(path, "jsonl").entries)
     assert tracemalloc.get_traced_memory()[1] < 3 << 24
     tracemalloc.stop()
 

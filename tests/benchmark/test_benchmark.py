@@ -11,8 +11,8 @@ from bpr.benchmark.__main__ import main
 from bpr.benchmark.classical import grab_cut, guided_filter
 from bpr.benchmark.measure import speed_of_processes
 from bpr.benchmark.workload import Workload, generate
+from bpr.data.inputs import read_input
 from bpr.formats.coco import read_results
-from bpr.refine.inputs import read_input
 from bpr.structures import Backend, Placement
 
 

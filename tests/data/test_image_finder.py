@@ -6,8 +6,8 @@ from PIL import Image
 
 from bpr import rle
 from bpr.data.image_finder import ImageFinder, SizesInFolder
+from bpr.data.inputs import read_input
 from bpr.formats.errors import FormatError
-from bpr.refine.inputs import read_input
 from bpr.structures import ExifUse
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bpr.data.inputs import read_input
 from bpr.data.layouts import Layout, find_layout
 from bpr.formats.errors import FormatError
-from bpr.refine.inputs import read_input
 
 FROM_TOOLS = Path(__file__).parents[1] / "formats" / "from_tools"
 

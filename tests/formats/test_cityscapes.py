@@ -5,9 +5,14 @@ from PIL import Image
 from bpr import rle
 from bpr.formats.cityscapes import image_file, read_ground_truth, read_predictions, write_predictions
 from bpr.formats.errors import FormatError
+from bpr.formats.prediction_format import Reading
 
 NAME = "aachen_000000_000019"
 SIZE = (40, 60)
+
+
+def read_entries(folder):
+    return read_predictions(folder, Reading()).entries
 
 
 def save_mask(path, x, value=255):
@@ -30,7 +35,7 @@ def folder(tmp_path):
 
 
 def test_entries_are_read_in_order(folder):
-    entries = read_predictions(folder)
+    entries = read_entries(folder)
     assert [(e["image_id"], e["category_id"], e["score"]) for e in entries] == [(NAME, 26, 0.75), (NAME, 24, 0.5)]
     assert entries[0]["file_name"] == f"aachen/{NAME}_leftImg8bit.png"
     masks = [rle.decode(entry["segmentation"]) for entry in entries]
@@ -39,49 +44,49 @@ def test_entries_are_read_in_order(folder):
 
 
 def test_what_was_read_is_written_under_the_same_names(folder, tmp_path):
-    entries = read_predictions(folder)
+    entries = read_entries(folder)
     grown = rle.encode(np.ones(SIZE, bool))
     write_predictions(tmp_path / "out", [{**entries[0], "segmentation": grown}, entries[1]], folder)
     text = (tmp_path / "out" / f"{NAME}_leftImg8bit_pred.txt").read_text()
     assert text == (folder / f"{NAME}_leftImg8bit_pred.txt").read_text()
     assert (tmp_path / "out" / "aachen_000001_000019_pred.txt").read_text() == ""
-    again = read_predictions(tmp_path / "out")
+    again = read_entries(tmp_path / "out")
     assert again[0]["segmentation"] == grown
     assert again[1] == entries[1]
     assert np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png")).max() == 255
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(folder):
-    expected = read_predictions(folder)
+    expected = read_entries(folder)
     path = folder / f"{NAME}_leftImg8bit_pred.txt"
     path.write_text(path.read_text(), encoding="utf-8-sig")
-    assert read_predictions(folder) == expected
+    assert read_entries(folder) == expected
 
 
 def test_masks_may_be_links_to_files_elsewhere(folder, tmp_path):
-    expected = read_predictions(folder)
+    expected = read_entries(folder)
     for name in ("0.png", "1.png"):
         (folder / "masks" / name).rename(tmp_path / name)
         (folder / "masks" / name).symlink_to(tmp_path / name)
-    assert read_predictions(folder) == expected
+    assert read_entries(folder) == expected
     write_predictions(tmp_path / "out", expected, folder)
     assert not (tmp_path / "out" / "masks" / "0.png").is_symlink()
 
 
 def test_a_mask_may_be_in_a_sibling_of_the_folder_of_its_text_file(folder):
-    expected = read_predictions(folder)
+    expected = read_entries(folder)
     path, name = folder / f"{NAME}_leftImg8bit_pred.txt", f"texts/{NAME}_pred.txt"
     (folder / "texts").mkdir()
     (folder / name).write_text(path.read_text().replace("masks/", "../masks/"))
     path.unlink()
-    assert [e["mask_file"] for e in read_predictions(folder)] == [e["mask_file"] for e in expected]
+    assert [e["mask_file"] for e in read_entries(folder)] == [e["mask_file"] for e in expected]
 
 
 def test_index_files_are_named_after_their_folder(folder):
     sub = folder / "aachen_000002_000019"
     save_mask(sub / "0.png", 3)
     (sub / "index.txt").write_text("0.png 24 1\n")
-    assert read_predictions(folder)[-1]["image_id"] == "aachen_000002_000019"
+    assert read_entries(folder)[-1]["image_id"] == "aachen_000002_000019"
 
 
 @pytest.mark.parametrize(
@@ -113,26 +118,26 @@ def test_a_bad_line_is_named(folder, line, message):
     (folder.parent / "0.png").write_bytes((folder / "masks" / "0.png").read_bytes())
     (folder / f"{NAME}_leftImg8bit_pred.txt").write_text(line + "\n")
     with pytest.raises(FormatError, match=message):
-        read_predictions(folder)
+        read_entries(folder)
 
 
 def test_files_that_are_no_predictions_are_named(folder):
     (folder / "img_pred.txt").write_text("hello")
     with pytest.raises(FormatError, match=r"img_pred\.txt: is not named after an image"):
-        read_predictions(folder)
+        read_entries(folder)
     (folder / "img_pred.txt").rename(folder / f"{NAME}_again.txt")
     with pytest.raises(FormatError, match=r"as .* does; keep one"):
-        read_predictions(folder)
+        read_entries(folder)
 
 
 @pytest.mark.parametrize(
     "name", ["README.txt", "notes.txt", f"._{NAME}_leftImg8bit_pred.txt", f".trash/{NAME}_pred.txt"]
 )
 def test_text_files_that_are_not_meant_as_predictions_are_left_alone(folder, tmp_path, name):
-    expected = read_predictions(folder)
+    expected = read_entries(folder)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"\x00\x05\x16\xff no prediction")
-    assert read_predictions(folder) == expected
+    assert read_entries(folder) == expected
     write_predictions(tmp_path / "out", expected, folder)
     assert not (tmp_path / "out" / name).exists()
 
@@ -140,12 +145,12 @@ def test_text_files_that_are_not_meant_as_predictions_are_left_alone(folder, tmp
 def test_an_index_file_in_a_folder_of_another_name_is_refused(folder):
     (folder / "index.txt").write_text("masks/0.png 24 1\n")
     with pytest.raises(FormatError, match=r"index\.txt: is not named after an image"):
-        read_predictions(folder)
+        read_entries(folder)
 
 
 def test_empty_folders_are_refused(tmp_path):
     with pytest.raises(FormatError, match="has no text files"):
-        read_predictions(tmp_path)
+        read_entries(tmp_path)
     with pytest.raises(FormatError, match="has no \\*_gtFine_instanceIds"):
         read_ground_truth(tmp_path)
 

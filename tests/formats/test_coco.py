@@ -8,8 +8,9 @@ from bpr import rle
 from bpr.formats import coco
 from bpr.formats.annotations import read_annotations, segmentation_rle
 from bpr.formats.errors import FormatError
-from bpr.formats.faults import Faults
 from bpr.formats.format_detection import prediction_format
+from bpr.formats.prediction_format import Reading
+from bpr.formats.predictions import read_predictions
 
 IMAGE = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 6}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]
@@ -45,13 +46,13 @@ def test_errors_in_results_name_file_and_entry(tmp_path, entry, message):
 def test_it_is_said_what_is_assumed_where_fields_are_missing(tmp_path, form):
     entries = [{"image_id": n, "category_id": 1.0, "score": 1, "segmentation": SQUARE} for n in ("a", 1.0, 2)]
     form.write(tmp_path / "r", entries, tmp_path)
-    content = form.read(tmp_path / "r", dict, None, Faults())
+    content = form.read(tmp_path / "r", Reading())
     assert len(content.entries) == 3
     assert list(content.notes) == []
     del entries[0]["score"], entries[1]["category_id"]
     entries[1]["score"] = None
     form.write(tmp_path / "r", entries, tmp_path)
-    content = form.read(tmp_path / "r", dict, None, Faults())
+    content = form.read(tmp_path / "r", Reading())
     assert list(content.entries) == entries
     assert list(content.notes) == [
         "1 predictions have no category_id: taken as one class",
@@ -138,7 +139,7 @@ def test_gzipped_results_are_results_too(tmp_path):
 def test_entries_round_trip_in_order(tmp_path, name):
     path = tmp_path / name
     coco.write_json_lines(path, LINES)
-    assert list(coco.open_json_lines(path)) == LINES
+    assert list(read_predictions(path, "jsonl").entries) == LINES
     assert coco.is_json_lines(path)
     assert (path.read_bytes()[:2] == b"\x1f\x8b") == name.endswith("gz")
 
@@ -162,17 +163,17 @@ def test_a_bad_line_is_named(tmp_path, text, message):
     path = tmp_path / "a.jsonl"
     path.write_text(text + "\n")
     with pytest.raises(FormatError, match=message):
-        list(coco.open_json_lines(path))
+        list(read_predictions(path, "jsonl").entries)
 
 
 def test_a_file_that_was_cut_off_is_named(tmp_path):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(LINES[0]).encode())[:-12])
     with pytest.raises(FormatError, match=r"a\.jsonl\.gz: cannot be read"):
-        list(coco.open_json_lines(path))
+        list(read_predictions(path, "jsonl").entries)
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(entry) + "\n" for entry in LINES), encoding="utf-8-sig")
-    assert list(coco.open_json_lines(path)) == LINES
+    assert list(read_predictions(path, "jsonl").entries) == LINES

@@ -8,6 +8,7 @@ from bpr import rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations, write_coco_annotations
 from bpr.formats.errors import FormatError
+from bpr.formats.prediction_format import Reading
 from bpr.formats.predictions import read_predictions
 
 SIZE = (40, 50)
@@ -34,14 +35,14 @@ def save(tmp_path, *annotations, **others):
 
 def rewrite(path, *masks, **options):
     """Write the file with other masks; None: the mask it has. Gives the new annotations and the notes."""
-    entries = read_coco_annotations(path).entries
+    entries = read_coco_annotations(path, Reading()).entries
     new = [e if m is None else refined_entry(e, rle.encode(m)) for e, m in zip(entries, masks, strict=True)]
     notes = write_coco_annotations(path.with_name("out.json"), new, path, **options)
     return json.loads(path.with_name("out.json").read_text())["annotations"], notes
 
 
 def test_masks_are_read_with_what_refinement_needs(tmp_path):
-    entries, notes = read_coco_annotations(save(tmp_path, {**ALL, "segmentation": POLYGON}))
+    entries, notes = read_coco_annotations(save(tmp_path, {**ALL, "segmentation": POLYGON}), Reading())
     expected = {"image_id": 4, "category_id": 2, "score": 1.0, "segmentation": BEFORE, "file_name": "a.jpg"}
     assert list(entries) == [{**expected, "annotation": 0}]
     assert notes == ()
@@ -49,7 +50,7 @@ def test_masks_are_read_with_what_refinement_needs(tmp_path):
 
 def test_class_and_score_may_be_missing_or_given(tmp_path):
     bare = {"image_id": 4, "segmentation": POLYGON}
-    entries, _ = read_coco_annotations(save(tmp_path, bare, {**bare, "category_id": None, "score": 0.25}))
+    entries, _ = read_coco_annotations(save(tmp_path, bare, {**bare, "category_id": None, "score": 0.25}), Reading())
     assert [(entry["category_id"], entry["score"]) for entry in entries] == [(1, 1.0), (1, 0.25)]
 
 
@@ -87,7 +88,7 @@ def test_all_but_changed_annotations_comes_back_byte_for_byte(tmp_path):
 def test_crowds_and_boxes_are_left_alone_and_counted(tmp_path):
     crowd, boxes = {**ALL, "iscrowd": 1, "segmentation": UNCOMPRESSED}, [ALL, {**ALL, "segmentation": []}]
     path = save(tmp_path, crowd, *boxes, {**ALL, "segmentation": POLYGON})
-    (note,) = read_coco_annotations(path).notes
+    (note,) = read_coco_annotations(path, Reading()).notes
     assert re.fullmatch(r"left as they are: 1 crowd regions \(.*crowds=true.*\) and 2 annotations without a mask", note)
     with_crowds = read_predictions(path, crowds=True)
     assert with_crowds.notes == ("left as they are: 2 annotations without a mask",)
@@ -156,7 +157,7 @@ def test_a_folder_beside_the_file_makes_it_no_panoptic_one(tmp_path):
 )
 def test_errors_name_file_and_annotation(tmp_path, annotation, message):
     with pytest.raises(FormatError, match=rf"labels\.json, {message}" if message[0] == "a" else message):
-        read_coco_annotations(save(tmp_path, annotation))
+        read_coco_annotations(save(tmp_path, annotation), Reading())
 
 
 @pytest.mark.parametrize("content", ["{}", '{"images": []}', '{"annotations": {}, "images": []}', "[]"])
@@ -169,7 +170,7 @@ def test_other_files_are_refused(tmp_path, content):
 def test_an_image_without_size_is_named(tmp_path):
     path = save(tmp_path, images=[{"id": 4, "file_name": "a.jpg"}])
     with pytest.raises(FormatError, match=r"images\[0\]: 'height' is missing"):
-        read_coco_annotations(path)
+        read_coco_annotations(path, Reading())
 
 
 def test_other_encodings_are_refused_before_any_work(tmp_path):

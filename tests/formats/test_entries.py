@@ -13,6 +13,7 @@ from bpr.formats import coco
 from bpr.formats.entries import StoredEntries
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
+from bpr.formats.predictions import read_predictions
 from bpr.structures import OnError
 
 
@@ -47,7 +48,7 @@ def test_a_gzipped_file_is_unpacked_for_as_long_as_it_is_used(tmp_path, monkeypa
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(entry) + "\n\n" for entry in entries(3)).encode()))
-    found = coco.open_json_lines(path)
+    found = read_predictions(path, "jsonl").entries
     assert list(found) == entries(3)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         assert process.submit(list, found).result() == entries(3)
@@ -64,7 +65,7 @@ def test_nothing_is_left_of_a_gzipped_file_that_was_cut_off(tmp_path, monkeypatc
     path = tmp_path / "r.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(entries(1)[0]).encode())[:-10])
     with pytest.raises(FormatError, match=r"r\.jsonl\.gz: cannot be read"):
-        coco.open_json_lines(path)
+        list(read_predictions(path, "jsonl").entries)
     gc.collect()
     assert not list(folder.iterdir())
 
@@ -93,7 +94,7 @@ def test_the_digest_is_that_of_all_bytes(tmp_path, before):
     assert found == hashlib.blake2b(content).hexdigest()
     lines = before + b'{"image_id": 1, "segmentation": []}\n\n{"image_id": 2, "segmentation": []}'
     (tmp_path / "r.jsonl").write_bytes(lines)
-    stored = coco.open_json_lines(tmp_path / "r.jsonl")
+    stored = read_predictions(tmp_path / "r.jsonl", "jsonl").entries
     assert [entry["image_id"] for entry in stored] == [1, 2]
     assert stored.content == hashlib.blake2b(lines).hexdigest()
     assert pickle.loads(pickle.dumps(stored))[1]["image_id"] == 2

@@ -8,6 +8,7 @@ from bpr import rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.errors import FormatError
 from bpr.formats.labelme import read_labelme, write_labelme
+from bpr.formats.prediction_format import Reading
 from bpr.formats.predictions import read_predictions
 
 MADE_BY_LABELME = Path(__file__).with_name("from_tools") / "labelme" / "disc.json"
@@ -31,7 +32,7 @@ def save(path, *shapes, **others):
 
 
 def read(path, *names):
-    return read_labelme(path, dict.fromkeys(names or ["a"], SIZE))
+    return read_labelme(path, Reading(lambda: dict.fromkeys(names or ["a"], SIZE)))
 
 
 def rewrite(path, *masks, name="a", **options):

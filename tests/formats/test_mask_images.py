@@ -5,6 +5,7 @@ from PIL import Image
 from bpr import rle
 from bpr.formats.errors import FormatError
 from bpr.formats.mask_images import read_mask_images, write_mask_images
+from bpr.formats.prediction_format import Reading
 
 NAMES = {"a", "a_b", "c"}
 
@@ -15,7 +16,7 @@ def save(path, array):
 
 
 def read_masks(folder):
-    return read_mask_images(folder, NAMES).entries
+    return read_mask_images(folder, Reading(lambda: NAMES)).entries
 
 
 def labels(dtype=np.uint8):
@@ -126,7 +127,7 @@ def test_a_soft_mask_is_thresholded_at_half_and_said(tmp_path, name, dtype, high
     ramp = soft(dtype, highest)
     save(tmp_path / "masks" / name, ramp)
     save(tmp_path / "masks" / "c_1.png", one_mask())
-    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert np.array_equal(rle.decode(entries[0]["segmentation"]), ramp >= half)
     assert notes == (f"1 soft masks were thresholded at half of their range, such as {name}",)
 
@@ -136,7 +137,7 @@ def test_a_mask_of_two_values_is_all_that_is_not_0(tmp_path, values):
     mask = np.full((20, 30), values[0], np.uint8)
     mask[:5] = values[1]
     save(tmp_path / "masks" / "a_1.png", mask)
-    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert np.array_equal(rle.decode(entries[0]["segmentation"]), mask > 0)
     assert not notes
 
@@ -166,7 +167,7 @@ def void_image():
 def test_void_is_no_instance_and_is_written_back(tmp_path):
     (tmp_path / "masks").mkdir()
     void_image().save(tmp_path / "masks" / "a.png")
-    entries, notes = read_mask_images(tmp_path / "masks", NAMES, 255)
+    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES, 255))
     assert [entry["value"] for entry in entries] == [1, 2]
     assert not notes
     everywhere = rle.encode(np.ones((20, 30), bool))
@@ -179,7 +180,7 @@ def test_void_is_no_instance_and_is_written_back(tmp_path):
 def test_what_looks_like_void_is_said(tmp_path):
     (tmp_path / "masks").mkdir()
     void_image().save(tmp_path / "masks" / "a.png")
-    entries, notes = read_mask_images(tmp_path / "masks", NAMES)
+    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert [entry["value"] for entry in entries] == [1, 2, 255]
     assert notes[0].startswith("warning: 1 label images have the value 255 beside small ones, such as a.png")
     assert "ignore_label=255" in notes[0]
@@ -190,7 +191,7 @@ def test_other_labels_do_not_look_like_void(tmp_path, values):
     image = np.zeros((20, 30), np.uint8)
     image.flat[: len(values)] = values
     save(tmp_path / "masks" / "a.png", image)
-    assert not read_mask_images(tmp_path / "masks", NAMES).notes
+    assert not read_mask_images(tmp_path / "masks", Reading(lambda: NAMES)).notes
 
 
 def test_masks_of_several_videos_belong_to_the_frames_of_theirs(tmp_path):
@@ -198,7 +199,7 @@ def test_masks_of_several_videos_belong_to_the_frames_of_theirs(tmp_path):
         save(tmp_path / "masks" / video / "00000.png", labels())
         save(tmp_path / "masks" / video / "00001" / "1.png", one_mask())
     frames = {f"{video}/{number:05d}" for video in ("bear", "camel") for number in range(2)}
-    entries = read_mask_images(tmp_path / "masks", frames).entries
+    entries = read_mask_images(tmp_path / "masks", Reading(lambda: frames)).entries
     assert [(e["image_id"], e["value"]) for e in entries] == [
         (f"{video}/{frame}", value)
         for video in ("bear", "camel")
@@ -209,10 +210,10 @@ def test_masks_of_several_videos_belong_to_the_frames_of_theirs(tmp_path):
 def test_a_mask_is_not_of_an_image_in_another_folder(tmp_path):
     save(tmp_path / "masks" / "camel" / "00000.png", labels())
     with pytest.raises(FormatError, match=r"00000\.png: belongs to none of the 1 images.*bear/00000 is in another"):
-        read_mask_images(tmp_path / "masks", {"bear/00000"})
+        read_mask_images(tmp_path / "masks", Reading(lambda: {"bear/00000"}))
 
 
 def test_a_mask_that_may_be_of_several_images_is_refused_with_their_names(tmp_path):
     save(tmp_path / "masks" / "00000.png", labels())
     with pytest.raises(FormatError, match=r"00000\.png: may belong to bear/00000, camel/00000; put it into a folder"):
-        read_mask_images(tmp_path / "masks", {"bear/00000", "camel/00000"})
+        read_mask_images(tmp_path / "masks", Reading(lambda: {"bear/00000", "camel/00000"}))

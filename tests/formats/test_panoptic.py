@@ -7,6 +7,7 @@ from PIL import Image
 from bpr import rle
 from bpr.formats.errors import FormatError
 from bpr.formats.panoptic import is_panoptic, read_ids, read_panoptic, write_panoptic
+from bpr.formats.prediction_format import Reading
 
 PERSON, SKY = 1, 119
 
@@ -37,7 +38,7 @@ def panoptic(tmp_path):
 
 def test_things_are_read(panoptic):
     assert is_panoptic(panoptic)
-    entries = read_panoptic(panoptic)
+    entries = read_panoptic(panoptic, Reading()).entries
     assert [(e["segment"], e["score"], e["file_name"]) for e in entries] == [
         (1000, 0.9, "a.jpg"),
         (70000, 1.0, "a.jpg"),
@@ -51,13 +52,13 @@ def test_a_results_file_beside_a_folder_is_none(panoptic):
 
 
 def test_what_was_read_is_written(panoptic, tmp_path):
-    write_panoptic(tmp_path / "out.json", read_panoptic(panoptic), panoptic)
+    write_panoptic(tmp_path / "out.json", read_panoptic(panoptic, Reading()).entries, panoptic)
     assert np.array_equal(read_ids(tmp_path / "out" / "a.png"), read_ids(panoptic.with_suffix("") / "a.png"))
     assert json.loads((tmp_path / "out.json").read_text()) == json.loads(panoptic.read_text())
 
 
 def test_refined_things_take_and_leave_pixels(panoptic, tmp_path):
-    first, second = read_panoptic(panoptic)
+    first, second = read_panoptic(panoptic, Reading()).entries
     grown = np.zeros((20, 40), bool)
     grown[4:16, 4:18] = True
     empty = np.zeros((20, 40), bool)
@@ -77,7 +78,7 @@ def test_refined_things_take_and_leave_pixels(panoptic, tmp_path):
 
 def test_an_overlap_stays_with_its_owner(panoptic, tmp_path):
     everywhere = rle.encode(np.ones((20, 40), bool))
-    entries = [{**entry, "segmentation": everywhere} for entry in read_panoptic(panoptic)]
+    entries = [{**entry, "segmentation": everywhere} for entry in read_panoptic(panoptic, Reading()).entries]
     write_panoptic(tmp_path / "out.json", entries, panoptic)
     ids = read_ids(tmp_path / "out" / "a.png")
     assert (ids[5:15, 5:15] == 1000).all()
@@ -130,7 +131,7 @@ def test_what_is_wrong_is_named(panoptic, spoil, message):
     spoil(content)
     panoptic.write_text(json.dumps(content))
     with pytest.raises(FormatError, match=message):
-        read_panoptic(panoptic)
+        read_panoptic(panoptic, Reading())
 
 
 def test_an_output_whose_folder_would_be_that_of_the_input_is_refused(panoptic, tmp_path):
@@ -143,10 +144,10 @@ def test_an_output_whose_folder_would_be_that_of_the_input_is_refused(panoptic, 
 def test_a_byte_order_mark_does_not_hide_the_format(panoptic):
     panoptic.write_text(panoptic.read_text(), encoding="utf-8-sig")
     assert is_panoptic(panoptic)
-    assert len(read_panoptic(panoptic)) == 2
+    assert len(read_panoptic(panoptic, Reading()).entries) == 2
 
 
 def test_a_file_without_suffix_has_no_folder(panoptic):
     panoptic.rename(panoptic.with_suffix("").with_name("other"))
     with pytest.raises(FormatError, match=r"other: has no suffix; a panoptic file is NAME\.json"):
-        read_panoptic(panoptic.with_name("other"))
+        read_panoptic(panoptic.with_name("other"), Reading())

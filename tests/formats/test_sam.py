@@ -6,6 +6,7 @@ import pytest
 from bpr import rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.errors import FormatError
+from bpr.formats.prediction_format import Reading
 from bpr.formats.predictions import read_predictions
 from bpr.formats.sam import read_sam, write_sam
 
@@ -40,7 +41,7 @@ def save(path, *annotations, image=IMAGE):
 
 
 def read(path, *names):
-    return read_sam(path, dict.fromkeys(names or ["sa_3"], SIZE))
+    return read_sam(path, Reading(lambda: dict.fromkeys(names or ["sa_3"], SIZE)))
 
 
 def test_a_mask_becomes_an_entry(tmp_path):

@@ -9,6 +9,7 @@ from bpr.formats.annotations import read_annotations
 from bpr.formats.coco import refined_entry
 from bpr.formats.errors import FormatError
 from bpr.formats.polygons import trace
+from bpr.formats.prediction_format import Reading
 from bpr.formats.predictions import read_aligned, read_predictions
 from bpr.formats.yolo import read_labels, write_labels
 
@@ -32,7 +33,7 @@ def save(folder, text, name="labels/a.txt"):
 
 
 def read(folder, *names, size=SIZE):
-    return read_labels(folder, dict.fromkeys(names or ["a"], size))
+    return read_labels(folder, Reading(lambda: dict.fromkeys(names or ["a"], size)))
 
 
 def rewrite(folder, *masks, **options):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from bpr.data.inputs import read_input
 from bpr.models import backends, quantisation
 from bpr.models.backends import make_start
-from bpr.models.calibration import patches_of, read_records
+from bpr.models.calibration import patches_of
 from bpr.models.export import main
 from bpr.models.quantisation import calibrate, compare, int8_folder, int8_ir_of
 from bpr.models.segmenter import PatchSegmenter
@@ -97,7 +98,7 @@ def test_what_is_quantised_needs_no_nncf(segmenter, tmp_path, quantised, monkeyp
 
 
 def test_patches_to_check_with_are_of_other_images(toy_coco, monkeypatch):
-    records = list(read_records(toy_coco.images, toy_coco.predictions))
+    records = list(read_input(toy_coco.images, toy_coco.predictions).records)
     segmenter = PatchSegmenter("hrnet_w18_small", input_size=32, trust=True)
     monkeypatch.setattr("bpr.models.calibration.PATCHES", 5)
     both = [{crop.tobytes() for crops in part for crop in crops.images} for part in patches_of(segmenter, records)]

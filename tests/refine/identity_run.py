@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 
 from bpr.data.datamodule import RefinementDataModule
+from bpr.data.inputs import read_input
 from bpr.models.refiner import PatchRefiner
 from bpr.models.watch import Watch
 from bpr.patches.engine import Method
-from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import PatchSpec

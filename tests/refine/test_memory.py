@@ -13,7 +13,7 @@ from bpr.formats.coco import new_entry
 
 READ = """
 import resource, sys
-from bpr.refine.inputs import read_input
+from bpr.data.inputs import read_input
 given = read_input(sys.argv[1], sys.argv[2])
 print(len(given.records), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

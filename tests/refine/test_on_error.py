@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from bpr import rle
+from bpr.data.inputs import read_input
 from bpr.formats.errors import FormatError
-from bpr.refine.inputs import read_input
 from bpr.refine.summary import RefinementSummary, format_kept
 from bpr.structures import OnError
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from bpr import rle
+from bpr.data.inputs import read_input
 from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
-from bpr.formats.cityscapes import read_predictions
 from bpr.formats.errors import FormatError
 from bpr.formats.polygons import trace, trace_joined
-from bpr.refine.inputs import read_input
+from bpr.formats.predictions import read_predictions
 from bpr.structures import OnError
 
 LABELS = {1: 24, 2: 26}
@@ -58,7 +58,7 @@ def test_a_cityscapes_folder_comes_back_as_one(tree, tmp_path, refine, capsys):
     options = [f"images={images}", f"predictions={coarse}", f"output={output}", "data=cityscapes"]
     refine(*options, f"annotations={tree / 'gtFine' / 'val'}")
     assert "Boundary AP with dilation ratio 0.005" in capsys.readouterr().out
-    before, after = read_predictions(coarse), read_predictions(output)
+    before, after = read_predictions(coarse).entries, read_predictions(output).entries
     assert [{**e, "segmentation": 0} for e in before] == [{**e, "segmentation": 0} for e in after]
     assert any(b["segmentation"] != a["segmentation"] for b, a in zip(before, after, strict=True))
     assert official_scores(output, tree / "gtFine" / "val")["mean"][0] >= 0

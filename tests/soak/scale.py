@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from bpr.data.datamodule import RefinementDataModule
+from bpr.data.inputs import RefinementInput, read_input
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, image_state
-from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.shards import RefinedImage, ShardWriter
 from bpr.structures import PatchSpec

@@ -6,6 +6,7 @@ import pytest
 
 from bpr import rle
 from bpr.formats.coco_annotations import read_coco_annotations
+from bpr.formats.prediction_format import Reading
 from bpr.synthetic.rough_labels import main, roughened
 
 SIZE = (100, 120)
@@ -55,9 +56,11 @@ def test_objects_become_rough_polygons_and_their_boxes_follow(labels, tmp_path, 
     assert before["annotations"][1::2] == after["annotations"][1::2]  # a crowd region, and one without a mask
     assert isinstance(after["annotations"][2]["segmentation"][0], list)
     assert len(after["annotations"][0]["segmentation"]) == 2
-    first, _ = read_coco_annotations(tmp_path / "rough.json").entries
+    first, _ = read_coco_annotations(tmp_path / "rough.json", Reading()).entries
     assert after["annotations"][0]["area"] == rle.area(first["segmentation"])
-    overlap = rle.iou([first["segmentation"]], [read_coco_annotations(labels).entries[0]["segmentation"]])[0, 0]
+    overlap = rle.iou([first["segmentation"]], [read_coco_annotations(labels, Reading()).entries[0]["segmentation"]])[
+        0, 0
+    ]
     assert 0.6 < overlap < 0.97
     assert re.search(r"2 objects with rough polygons, mean IoU [6-9]\d\.\d\n$", capsys.readouterr().out)
 

@@ -199,7 +199,4 @@ def _coco_entry(entry: Mapping[str, Any], given: Masks, mask: Mask) -> dict[str,
     segmentation = given.rebuild(mask[None])
     if "segmentation" not in entry:
         return dict(segmentation)
-    refined = {**refined_entry(entry, rle.encode(mask)), "segmentation": segmentation}
-    if isinstance(entry.get("area"), int | np.integer):  # SAM's; results files hold floats
-        refined["area"] = int(refined["area"])
-    return refined
+    return {**refined_entry(entry, rle.encode(mask)), "segmentation": segmentation}

@@ -234,8 +234,6 @@ class Refiner:
         progress: Progress | None,
     ) -> Iterator[tuple[MaskStack, NDArray[np.float32] | None]]:
         """(n, h, w) bool for each image, with float32 such as they are returned if they are to be."""
-        if not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), got {threshold}")
         method = replace(self._method, threshold=threshold)
         placed = []
         for number, (pixels, masks) in enumerate(pairs):

@@ -22,11 +22,11 @@ from torch.multiprocessing.spawn import start_processes
 from bpr.benchmark.workload import Workload
 from bpr.cli.command import at_least
 from bpr.data.datamodule import RefinementDataModule
+from bpr.data.inputs import read_input
 from bpr.formats.coco import write_results
 from bpr.models.backends import check_backend
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
-from bpr.refine.inputs import read_input
 from bpr.refine.run import RefinementRun
 from bpr.refine.shards import read_shards
 from bpr.refine.summary import RefinementSummary

@@ -23,6 +23,7 @@ from bpr.benchmark.plots import check_plot, new_figure, write_figure
 from bpr.benchmark.workload import Workload
 from bpr.cli.command import add_overwrite, exit_code
 from bpr.data.images import read_image
+from bpr.data.inputs import read_input
 from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import new_entry, open_results, write_results
 from bpr.formats.protection import Inputs
@@ -31,7 +32,6 @@ from bpr.models.refiner import PatchRefiner
 from bpr.models.weights import change_trust
 from bpr.patches.engine import Method
 from bpr.patches.presets import Preset
-from bpr.refine.inputs import read_input
 from bpr.structures import PAPERS_ROUNDS, Image, Mask, PatchSpec, Placement, Round, Window
 from bpr.synthetic.demo import make_demo
 

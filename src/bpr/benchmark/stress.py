@@ -33,7 +33,7 @@ from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
 from bpr.formats.errors import FormatError
-from bpr.formats.files import replacing
+from bpr.formats.files import write_text
 from bpr.formats.protection import Inputs
 from bpr.structures import Mask, Round, SettingError
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=chosen.device,
             threads=chosen.threads,
             backend=chosen.backend,
-            **({} if chosen.rounds is None else {"rounds": chosen.rounds}),
+            rounds=chosen.rounds,
         )
         contents = []
         for path, choice in choices.items():
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(format_scores(scores), flush=True)
             contents.append(_content(chosen, path, choice, scores))
         if chosen.json is not None:
-            _write(contents, chosen.json)
+            write_text(chosen.json, json.dumps(contents if len(contents) > 1 else contents[0], indent=2) + "\n")
         if chosen.plot is not None:
             draw(scores, samples, chosen.plot)
 
@@ -237,11 +237,6 @@ def _content(chosen: argparse.Namespace, path: Path, choice: Choice, scores: Seq
         "break_even": break_even(scores),
         "inputs": [asdict(row) for row in scores],
     }
-
-
-def _write(contents: Sequence[dict[str, Any]], path: Path) -> None:
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(contents if len(contents) > 1 else contents[0], indent=2) + "\n", "utf-8")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

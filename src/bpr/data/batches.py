@@ -20,8 +20,7 @@ class PatchGroup(NamedTuple):
     patches: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class PatchBatch:
+class PatchBatch(NamedTuple):
     """Patches to train on.
 
     Attributes:
@@ -33,26 +32,6 @@ class PatchBatch:
     images: Tensor
     coarse: Tensor
     truth: Tensor
-
-    def __post_init__(self) -> None:
-        n, side = len(self.images), self.images.shape[-1]
-        if self.images.shape != (n, 3, side, side):
-            raise ValueError(f"images must be (n, 3, s, s), got {tuple(self.images.shape)}")
-        for masks in (self.coarse, self.truth):
-            if masks.shape != (n, side, side):
-                raise ValueError(f"masks must be {(n, side, side)}, got {tuple(masks.shape)}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same batch on ``device``."""
-        parts = self.images, self.coarse, self.truth
-        return type(self)(*(part.to(device, non_blocking=non_blocking) for part in parts))
-
-    def pin_memory(self) -> Self:
-        """The same batch in page-locked memory."""
-        return type(self)(*(part.pin_memory() for part in (self.images, self.coarse, self.truth)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +61,7 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
 
 def collate_training(groups: Sequence[PatchBatch]) -> PatchBatch:
     """Join groups of patches into one batch."""
-    return PatchBatch(
-        images=torch.cat([group.images for group in groups]),
-        coarse=torch.cat([group.coarse for group in groups]),
-        truth=torch.cat([group.truth for group in groups]),
-    )
+    return PatchBatch(*map(torch.cat, zip(*groups, strict=True)))
 
 
 def collate_refinement(images: Sequence[PlacedImage | BadImage]) -> RefinementBatch:

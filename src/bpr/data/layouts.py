@@ -55,6 +55,6 @@ def _places(predictions: Path, form: str | None) -> Iterator[Path]:
     yield folder / "images"
     yield folder.resolve().parent / "images"
     if predictions.is_dir():
-        yield folder.resolve().parents[min(1, len(folder.resolve().parents) - 1)] / "images"
+        yield folder.resolve().parent.parent / "images"
     if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
         yield folder

@@ -7,7 +7,6 @@ hidden ones, are no predictions.
 """
 
 import re
-import shutil
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,9 @@ from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import is_file, replacing, resolve_inside, visible_files, write_text
+from bpr.formats.files import copy_file, is_file, replacing, resolve_inside, visible_files, write_text
 from bpr.formats.label_images import read_labels
-from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import OnError, TrueInstance
 
 _THINGS: Final = "person rider car truck bus caravan trailer train motorcycle bicycle"
@@ -53,19 +52,18 @@ def prediction_files(folder: Path) -> list[Path]:
     return [p for p in texts if p.name.endswith("_pred.txt") or p.name == _INDEX or _NAME.match(p.name)]
 
 
-def read_predictions(folder: str | Path, faults: Faults | None = None) -> list[Entry]:
+def read_predictions(folder: Path, how: Reading) -> Content:
     """Read a folder of predictions, in the order of the paths of the text files.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
         ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
         and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) and ``line``
-        are its line and the text of that. Bad lines that ``faults`` keeps are left out.
+        are its line and the text of that. Bad lines that ``how.faults`` keeps are left out.
 
     Raises:
         FormatError: If a line is wrong, or a mask is missing or no mask; names file, line and remedy.
     """
-    folder, faults = Path(folder), faults or Faults()
     if not folder.is_dir():
         raise FormatError(folder, None, "is not a folder; give the folder of the *_pred.txt files")
     lists = prediction_files(folder)
@@ -78,7 +76,7 @@ def read_predictions(folder: str | Path, faults: Faults | None = None) -> list[E
         if name in named:
             raise FormatError(path, None, f"predicts {name} as {named[name]} does; keep one of them")
         named[name] = path
-    return [entry for name, path in named.items() for entry in _read_list(folder, path, name, faults)]
+    return Content([entry for name, path in named.items() for entry in _read_list(folder, path, name, how.faults)])
 
 
 def image_name(path: Path) -> str:
@@ -111,8 +109,7 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         for number, line in lines.items():
             mask_file = bad.attempt(partial(_mask_file, source, path, number, line.split()[0]), Reason.no_mask)
             if mask_file is not None and mask_file not in written:
-                with replacing(folder / mask_file) as unfinished:
-                    shutil.copyfile(source / mask_file, unfinished)
+                copy_file(source / mask_file, folder / mask_file)
 
 
 def read_ground_truth(folder: str | Path) -> Annotations:
@@ -218,10 +215,6 @@ def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:
     return mask_file
 
 
-def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return Content(read_predictions(path, faults))
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["prediction_file"], f"line {entry['line_number']} ({path / entry['mask_file']})"
 
@@ -229,7 +222,7 @@ def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, st
 FORMAT: Final = PredictionFormat(
     "cityscapes",
     "",
-    _read,
+    read_predictions,
     write_predictions,
     _place,
     0.005,

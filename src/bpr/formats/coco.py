@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -19,7 +20,7 @@ from bpr.formats.faults import Faults
 from bpr.formats.files import UNREADABLE, UnpackedCopy, is_gzip, open_unpacked, write_bytes
 from bpr.formats.json_arrays import array_spans
 from bpr.formats.json_fields import get_id, get_score, json_error, read_json, unreadable
-from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle
 
 _Checked: TypeAlias = Iterator[tuple[int, int, Any]]
@@ -39,11 +40,6 @@ def open_results(path: str | Path, faults: Faults | None = None) -> Sequence[Ent
             entries are first read, but for a file that cannot be opened.
     """
     return _open(Path(path), _check_array, faults or Faults()).entries
-
-
-def open_json_lines(path: str | Path, faults: Faults | None = None) -> Sequence[Entry]:
-    """`open_results` of JSON Lines; empty lines are passed over."""
-    return _open(Path(path), _check_lines, faults or Faults()).entries
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -85,7 +81,7 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
         refined["bbox"] = xywh(rle)
     if "area" in entry:
         area = rle_codec.area(rle)
-        refined["area"] = area if isinstance(entry["area"], int) else float(area)
+        refined["area"] = area if isinstance(entry["area"], Integral) else float(area)
     return refined
 
 
@@ -179,12 +175,12 @@ def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "[]\n" if before == "[" else "]\n"
 
 
-def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return _open(path, _check_array, faults)
+def _read(path: Path, how: Reading) -> Content:
+    return _open(path, _check_array, how.faults)
 
 
-def _read_lines(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return _open(path, _check_lines, faults)
+def _read_lines(path: Path, how: Reading) -> Content:
+    return _open(path, _check_lines, how.faults)
 
 
 def _notes(missing: Counter[str]) -> tuple[str, ...]:

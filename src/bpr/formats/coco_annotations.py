@@ -4,7 +4,6 @@ Only annotations whose mask changed are written anew; all else comes back byte f
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,30 +13,29 @@ from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.faults import Faults
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import get_id, get_score, read_json, refuse_utf16
 from bpr.formats.polygons import Losses, trace
-from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle
 
 _NO_CLASS: Final = 1
 _CROWDS: Final = "iscrowd=1; CVAT, datumaro and supervision write masks so: crowds=true refines them"
 
 
-def read_coco_annotations(path: str | Path, faults: Faults | None = None, crowds: bool = False) -> Content:
-    """Read the masks of a COCO annotation file, those of crowd regions only with ``crowds``.
+def read_coco_annotations(path: Path, how: Reading) -> Content:
+    """Read the masks of a COCO annotation file, those of crowd regions only with ``how.crowds``.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives, the masks as compressed RLE; ``file_name`` is that of the
         image and ``annotation`` the place in ``annotations``. ``score`` and ``category_id`` are 1 where there are none.
         Crowd regions and annotations without a mask are left out, and counted in a note; left out are also bad
-        annotations that ``faults`` keeps.
+        annotations that ``how.faults`` keeps.
 
     Raises:
         FormatError: If the file is wrong; names file, entry and remedy.
     """
-    path, faults = Path(path), faults or Faults()
+    faults = how.faults
     images, annotations = _read_lists(path)
     entries: list[Entry] = []
     left_crowds = boxes = 0
@@ -45,7 +43,7 @@ def read_coco_annotations(path: str | Path, faults: Faults | None = None, crowds
         checked = faults.attempt(partial(_check_fields, path, number, annotation, images), Reason.field)
         if checked is None:
             continue
-        if checked.get("iscrowd") and not crowds:
+        if checked.get("iscrowd") and not how.crowds:
             left_crowds += 1
         elif not checked.get("segmentation"):
             boxes += 1
@@ -159,19 +157,16 @@ def _entry(number: int, annotation: Mapping[str, Any], image: AnnotatedImage, ma
     }
 
 
-def _read(path: Path, _sizes: object, _ignored: object, faults: Faults) -> Content:
-    return read_coco_annotations(path, faults)
-
-
-def _read_crowds(path: Path, _sizes: object, _ignored: object, faults: Faults) -> Content:
-    return read_coco_annotations(path, faults, crowds=True)
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path, place_of(entry["annotation"])
 
 
 FORMAT: Final = PredictionFormat(
-    "coco_annotations", ".json", _read, write_coco_annotations, _place, masks_checked=True, has_polygons=True
+    "coco_annotations",
+    ".json",
+    read_coco_annotations,
+    write_coco_annotations,
+    _place,
+    masks_checked=True,
+    has_polygons=True,
 )
-WITH_CROWDS: Final = replace(FORMAT, read=_read_crowds)

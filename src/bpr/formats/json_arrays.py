@@ -48,11 +48,11 @@ def first_member(path: Path, *members: str) -> str | None:
         return None
 
 
-def first_item(path: Path) -> object:
-    """The first item of a file that is a JSON array; None if it has none, or is no such file."""
+def first_item(path: Path, member: str | None = None) -> object:
+    """The first item of a JSON array, as of `array_spans`; None if it has none, or the file is no such file."""
     try:
         with open_unpacked(path) as file:
-            return next(array_spans(file), (0, 0, None))[2]
+            return next(array_spans(file, member), (0, 0, None))[2]
     except (*UNREADABLE, TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -4,7 +4,7 @@ Polygons and masks are refined. Only shapes whose mask changed are written anew;
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from bpr.formats.json_fields import chosen_files, files_to_write, get_field, get
 from bpr.formats.labelme_shapes import REFINED, draw, place_of, rewritten
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
-from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
 from bpr.structures import Size
 
 
@@ -26,22 +26,23 @@ def is_labelme_file(path: Path) -> bool:
     return first_member(path, "shapes", "imagePath", "image", "images", "annotations") in ("shapes", "imagePath")
 
 
-def read_labelme(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+def read_labelme(path: Path, how: Reading) -> Content:
     """Read the polygons and masks of a labelme file, or of all in a folder and below it.
 
-    The image is the one in ``image_sizes`` that agrees with ``imagePath``, which is relative to the file.
+    The image is the one in ``how.image_sizes`` that agrees with ``imagePath``, which is relative to the file.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``class_name``
         the label, ``category_id`` its number in the order in which labels first occur, from 1 on, ``score`` 1;
         ``label_file`` and ``shape`` are where the entry came from. Other shapes are left out, and counted in a note;
-        left out are also bad shapes, shapes of missing or damaged images, and bad files in a folder that ``faults``
+        left out are also bad shapes, shapes of missing or damaged images, and bad files in a folder that ``how.faults``
         keeps.
 
     Raises:
         FormatError: If a file is wrong, or belongs to no image or several.
     """
-    path, images, faults = Path(path), ImageNames(image_sizes), faults or Faults()
+    image_sizes, faults = how.image_sizes(), how.faults
+    images = ImageNames(image_sizes)
     of_files = faults if path.is_dir() else Faults()
     labels: dict[str, int] = {}
     entries: list[Entry] = []
@@ -130,14 +131,10 @@ def _size(file: Path, content: Mapping[str, Any]) -> Size | None:
     return height, width
 
 
-def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
-    return read_labelme(path, image_sizes(), faults)
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["label_file"] if path.is_dir() else path, place_of(entry["shape"])
 
 
 FORMAT: Final = PredictionFormat(
-    "labelme", "", _read, write_labelme, _place, masks_checked=True, has_polygons=True, names_images=True
+    "labelme", "", read_labelme, write_labelme, _place, masks_checked=True, has_polygons=True, names_images=True
 )

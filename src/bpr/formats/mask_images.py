@@ -1,7 +1,7 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -13,11 +13,10 @@ from bpr import rle as rle_codec
 from bpr.formats import sam_metadata
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, visible_files
 from bpr.formats.label_images import VOC_VOID, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
-from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -30,9 +29,7 @@ def is_mask_folder(path: Path) -> bool:
     return bool(_mask_files(path))
 
 
-def read_mask_images(
-    folder: str | Path, names: Collection[str], ignore_label: int | None = None, faults: Faults | None = None
-) -> Content:
+def read_mask_images(folder: Path, how: Reading) -> Content:
     """Read a folder of masks.
 
     A file with the name of an image (``a.png`` for ``a.jpg``) is a label image: each value but 0 is an instance.
@@ -43,9 +40,8 @@ def read_mask_images(
     In a file with one mask, all but 0 is foreground; if it has more than two values, it is soft, and foreground is
     what is at least half of the range (128 of 8 bits, 32,768 of 16, 0.5 of floating point).
 
-    Files are taken in the order of their paths, hidden ones left out. The ``names`` of the images are relative to
-    their folder, without suffix. ``ignore_label`` is a value of label images that is no instance and stays as it is.
-    Bad files that ``faults`` keeps are left out.
+    Files are taken in the order of their paths, hidden ones left out, and bad files that ``how.faults`` keeps.
+    ``how.ignore_label`` is a value of label images that is no instance and stays as it is.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
@@ -57,14 +53,14 @@ def read_mask_images(
         FormatError: If there is no mask, or a file belongs to no image or several, cannot be decoded, has several
             channels, or is soft without a pixel at half of the range.
     """
-    folder, images, faults = Path(folder), ImageNames(names), faults or Faults()
+    images = ImageNames(how.image_sizes())
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
     files = _mask_files(folder)
     scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
-        found = faults.attempt(partial(_read_file, path, name, images, ignore_label), Reason.mask)
+        found = how.faults.attempt(partial(_read_file, path, name, images, how.ignore_label), Reason.mask)
         if found is None:
             continue
         image, masks, remarkable = found
@@ -226,14 +222,10 @@ def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> 
     return painted
 
 
-def _read(path: Path, image_sizes: Callable[[], ImageSizes], ignore_label: int | None, faults: Faults) -> Content:
-    return read_mask_images(path, image_sizes(), ignore_label, faults)
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
     return path / entry["mask_file"], None if entry["value"] is None else f"value {entry['value']}"
 
 
 FORMAT: Final = PredictionFormat(
-    "masks", "", _read, write_mask_images, _place, masks_checked=True, has_classes=False, names_images=True
+    "masks", "", read_mask_images, write_mask_images, _place, masks_checked=True, has_classes=False, names_images=True
 )

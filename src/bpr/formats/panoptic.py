@@ -4,7 +4,6 @@ Only things are refined; stuff stays, but gives way where a refined thing grows 
 """
 
 import json
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -20,11 +19,10 @@ from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.faults import Faults
-from bpr.formats.files import is_file, replacing, resolve_inside, write_text
-from bpr.formats.json_arrays import array_spans
+from bpr.formats.files import copy_file, is_file, replacing, resolve_inside, write_text
+from bpr.formats.json_arrays import first_item
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
-from bpr.formats.prediction_format import Content, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""
@@ -40,27 +38,22 @@ def is_panoptic(path: Path) -> bool:
     """
     if not path.is_file() or path.suffix != ".json" or not path.with_suffix("").is_dir() or not holds_object(path):
         return False
-    try:
-        with path.open("rb") as file:
-            _, _, first = next(array_spans(file, "annotations"), (0, 0, None))
-    except (TypeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return True  # `read_panoptic` says what is wrong
+    first = first_item(path, "annotations")  # of a broken file None: `read_panoptic` says what is wrong
     return not isinstance(first, dict) or first.keys().isdisjoint({"segmentation", "bbox"})
 
 
-def read_panoptic(path: str | Path, faults: Faults | None = None) -> list[Entry]:
+def read_panoptic(path: Path, how: Reading) -> Content:
     """Read the things of a panoptic file ``NAME.json``; the PNGs are in the folder ``NAME``.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
-        its id and ``png_file`` its file. Crowd segments are left out, and what ``faults`` keeps: PNGs that cannot be
-        read, and segments without a pixel.
+        its id and ``png_file`` its file. Crowd segments are left out, and what ``how.faults`` keeps: PNGs that cannot
+        be read, and segments without a pixel.
 
     Raises:
         FormatError: If the file or a PNG is wrong; names file, entry and remedy.
     """
-    path, faults = Path(path), faults or Faults()
-    content = _read_checked(path)
+    content, faults = _read_checked(path), how.faults
     things = {category["id"] for category in content["categories"] if category["isthing"]}
     names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
     entries: list[Entry] = []
@@ -87,7 +80,7 @@ def read_panoptic(path: str | Path, faults: Faults | None = None) -> list[Entry]
             if annotation["image_id"] in names:
                 entry["file_name"] = names[annotation["image_id"]]
             entries.append(entry)
-    return entries
+    return Content(entries)
 
 
 def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
@@ -112,8 +105,7 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
         if not of_file[name]:
             annotations.append(annotation)
             if is_file(png):
-                with replacing(_png_folder(path) / inside) as unfinished:
-                    shutil.copyfile(png, unfinished)
+                copy_file(png, _png_folder(path) / inside)
             continue
         before = read_ids(png)
         ids = repainted(before, of_file[name])
@@ -226,14 +218,10 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
     return inside
 
 
-def _read(path: Path, _names: object, _ignored: object, faults: Faults) -> Content:
-    return Content(read_panoptic(path, faults))
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return _png_folder(path) / entry["png_file"], f"segment {entry['segment']}"
 
 
 FORMAT: Final = PredictionFormat(
-    "panoptic", ".json", _read, write_panoptic, _place, png_folder=_png_folder, masks_checked=True
+    "panoptic", ".json", read_panoptic, write_panoptic, _place, png_folder=_png_folder, masks_checked=True
 )

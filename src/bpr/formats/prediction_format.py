@@ -22,14 +22,23 @@ ImageSizes = Mapping[str, Size]
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How predictions are read; the attributes are arguments of `bpr.formats.predictions.read_predictions`."""
+
+    image_sizes: Callable[[], ImageSizes] = dict
+    ignore_label: int | None = None
+    crowds: bool = False
+    faults: Faults = field(default_factory=Faults)
+
+
+@dataclass(frozen=True, slots=True)
 class PredictionFormat:
     """How predictions are read, and written with other masks.
 
     Attributes:
         name: As in ``format=NAME``.
         suffix: Of what is written; empty for a folder, or for one file where one was read.
-        read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory. The
-            other arguments are those of `bpr.formats.predictions.read_predictions`.
+        read: Entries of a file or folder, as of `bpr.formats.coco.open_results`. `StoredEntries` are not in memory.
         write: Writes all entries to a file or folder; last comes what they were read from. What is no entry there,
             because `Faults` left it, comes back as it is. It may give remarks on what was written, a line each. Of a
             format that ``has_polygons``, it also takes ``tolerance``.
@@ -46,7 +55,7 @@ class PredictionFormat:
 
     name: str
     suffix: str
-    read: Callable[[Path, Callable[[], ImageSizes], int | None, Faults], Content]
+    read: Callable[[Path, Reading], Content]
     write: Callable[..., tuple[str, ...] | None]
     place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
     dilation_ratio: float = 0.02

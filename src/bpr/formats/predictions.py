@@ -15,7 +15,7 @@ from bpr.formats.faults import Faults
 from bpr.formats.files import visible_files
 from bpr.formats.format_detection import FORMATS, prediction_format
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.prediction_format import ImageSizes, PredictionFormat
+from bpr.formats.prediction_format import ImageSizes, PredictionFormat, Reading
 from bpr.structures import Prediction, Rle, Size
 
 _log = logging.getLogger(__name__)
@@ -177,13 +177,9 @@ def read_predictions(
     found = prediction_format(path, format)
     if ignore_label is not None and found is not mask_images.FORMAT:
         raise FormatError(path, None, f"has format {found.name}, which knows no ignore_label; it is for label images")
-    if crowds:
-        if found is not coco_annotations.FORMAT:
-            raise FormatError(
-                path, None, f"has format {found.name}, which knows no crowds; they are of coco_annotations"
-            )
-        found = coco_annotations.WITH_CROWDS
-    content = found.read(path, image_sizes, ignore_label, Faults() if faults is None else faults)
+    if crowds and found is not coco_annotations.FORMAT:
+        raise FormatError(path, None, f"has format {found.name}, which knows no crowds; they are of coco_annotations")
+    content = found.read(path, Reading(image_sizes, ignore_label, crowds, faults or Faults()))
     if check:
         len(content.entries)
     if not found.suffix and path.is_file():

@@ -72,21 +72,21 @@ class Inputs:
             flag = "overwrite=true" if argument == "output" else "--overwrite"
             raise FormatError(path, None, f"exists; give another `{argument}`, or {flag} to replace it")
 
-    def check_folder(self, path: Path, replace: bool, argument: str = "output") -> None:
-        """Refuse to write files into a folder where something would be lost; ``argument`` is what the user calls it.
+    def check_folder(self, path: Path, replace: bool) -> None:
+        """Refuse to write files into a folder where something would be lost.
 
         Raises:
             FormatError: If it is an input, is in one or holds one, is no folder, is in the folder of the images and
                 not empty, or is not empty and its files may not be replaced.
         """
-        self._check_place(path, argument)
+        self._check_place(path, "output")
         if os.path.lexists(path) and not path.is_dir():
-            raise FormatError(path, None, f"is a file, but a folder is written; give `{argument}` another name")
+            raise FormatError(path, None, "is a file, but a folder is written; give `output` another name")
         if not path.is_dir() or not any(path.iterdir()):
             return
         if self._is_with_images(path):
             problem = "is not empty, and nothing in the folder of the images is replaced"
-            raise FormatError(path, None, f"{problem}; give another `{argument}`")
+            raise FormatError(path, None, f"{problem}; give another `output`")
         if not replace:
             problem = "is not empty; give another `output`, or overwrite=true to replace files in it"
             raise FormatError(path, None, problem)
@@ -95,7 +95,7 @@ class Inputs:
             for name in (*folders, *files):
                 held = _identity(Path(parent, name))
                 if held is not None and (held in self.files or held in self.folders or held == images):
-                    problem = f"holds {Path(parent, name)}, which is an input; give another `{argument}`"
+                    problem = f"holds {Path(parent, name)}, which is an input; give another `output`"
                     raise FormatError(path, None, problem)
 
     def _check_place(self, path: Path, argument: str) -> None:

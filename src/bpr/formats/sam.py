@@ -5,7 +5,7 @@ as SAM's ``amg.py`` writes it, and is then named after its image. Only annotatio
 all else comes back byte for byte.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from bpr.formats.json_arrays import first_item, first_member, rewrite_items
 from bpr.formats.json_fields import chosen_files, files_to_write, get_field, get_list, get_score, read_json
 from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
-from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle, Size
 
 _NO_CLASS: Final = 1
@@ -36,20 +36,20 @@ def is_sam_file(path: Path) -> bool:
     )
 
 
-def read_sam(path: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+def read_sam(path: Path, how: Reading) -> Content:
     """Read a file of the masks of one image, or all in a folder and below it.
 
-    The image is the one in ``image_sizes`` that agrees with its ``file_name``, which is relative to the file.
+    The image is the one in ``how.image_sizes`` that agrees with its ``file_name``, which is relative to the file.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id`` 1,
         ``score`` the ``predicted_iou`` or 1; ``mask_file`` and ``annotation`` are where the entry came from.
-        Bad annotations, those of missing images, and bad files in a folder, that ``faults`` keeps are left out.
+        Bad annotations, those of missing images, and bad files in a folder, that ``how.faults`` keeps are left out.
 
     Raises:
         FormatError: If a file is wrong, or belongs to no image or several.
     """
-    path, images, faults = Path(path), ImageNames(image_sizes), faults or Faults()
+    images, faults = ImageNames(how.image_sizes()), how.faults
     of_files = faults if path.is_dir() else Faults()
     entries: list[Entry] = []
     files = chosen_files(path, is_sam_file, of_files)
@@ -128,14 +128,10 @@ def _size_of(file: Path, where: str, mask: Mapping[str, Any]) -> Size:
     return size[0], size[1]
 
 
-def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
-    return read_sam(path, image_sizes(), faults)
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["mask_file"] if path.is_dir() else path, place_of(entry["annotation"])
 
 
 FORMAT: Final = PredictionFormat(
-    "sam", "", _read, write_sam, _place, masks_checked=True, has_classes=False, names_images=True
+    "sam", "", read_sam, write_sam, _place, masks_checked=True, has_classes=False, names_images=True
 )

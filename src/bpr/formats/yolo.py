@@ -3,7 +3,7 @@
 Coordinates are relative to the size of the image. Rows whose mask did not change come back byte for byte.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -12,11 +12,10 @@ import yaml
 
 from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.faults import Faults
-from bpr.formats.files import replacing, visible_files
+from bpr.formats.files import visible_files, write_bytes
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.polygons import Losses
-from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
 from bpr.formats.yolo_rows import LabelRow
 from bpr.structures import Size
 
@@ -31,23 +30,23 @@ def is_label_folder(path: Path) -> bool:
     return any(_starts_with_label(file) for file in visible_files(path) if file.suffix.lower() == ".txt")
 
 
-def read_labels(folder: str | Path, image_sizes: ImageSizes, faults: Faults | None = None) -> Content:
+def read_labels(folder: Path, how: Reading) -> Content:
     """Read the polygons of the text files in a folder and below it.
 
-    ``labels/train/a.txt`` is of the image ``train/a`` in ``image_sizes``, or of ``images/train/a``. Names of classes
-    are taken from ``data.yaml`` in the folder, or in one of the two that it is in.
+    ``labels/train/a.txt`` is of the image ``train/a`` in ``how.image_sizes``, or of ``images/train/a``. Names of
+    classes are taken from ``data.yaml`` in the folder, or in one of the two that it is in.
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id``
         the class, ``score`` the confidence or 1; ``class_name`` is there if it is known; ``label_file`` and
         ``line_number`` (from 1) are where the entry came from. Boxes are left out, and counted in a note; left out
-        are also bad rows, and rows of missing or damaged images, that ``faults`` keeps.
+        are also bad rows, and rows of missing or damaged images, that ``how.faults`` keeps.
 
     Raises:
         FormatError: If there is no label, a row is wrong, or a file belongs to no image or several.
     """
-    folder, images, faults = Path(folder), ImageNames(image_sizes), faults or Faults()
-    names = _class_names(folder)
+    image_sizes, faults = how.image_sizes(), how.faults
+    images, names = ImageNames(image_sizes), _class_names(folder)
     entries: list[Entry] = []
     found = boxes = 0
     for path in visible_files(folder):
@@ -99,8 +98,7 @@ def write_labels(
             row = LabelRow.parse(path, number, lines[number - 1])
             assert row is not None, "a box has no entry"
             lines[number - 1] = row.rewritten(mask, tolerance, losses)
-        with replacing(folder / name) as unfinished:
-            unfinished.write_bytes(b"".join(lines))
+        write_bytes(folder / name, lines)
     return losses.notes()
 
 
@@ -157,14 +155,10 @@ def _class_names(folder: Path) -> dict[int, str]:
     return {number: str(name) for number, name in pairs if isinstance(number, int) and isinstance(name, plain)}
 
 
-def _read(path: Path, image_sizes: Callable[[], ImageSizes], _ignored: object, faults: Faults) -> Content:
-    return read_labels(path, image_sizes(), faults)
-
-
 def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["label_file"], f"line {entry['line_number']}"
 
 
 FORMAT: Final = PredictionFormat(
-    "yolo", "", _read, write_labels, _place, masks_checked=True, has_polygons=True, names_images=True
+    "yolo", "", read_labels, write_labels, _place, masks_checked=True, has_polygons=True, names_images=True
 )

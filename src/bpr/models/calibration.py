@@ -2,23 +2,18 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 
 from bpr.data.datasets import RefinementDataset
-from bpr.data.image_finder import SizesInFolder
-from bpr.data.image_records import refinement_records
-from bpr.data.layouts import find_layout
-from bpr.formats.predictions import read_predictions
+from bpr.data.inputs import read_input
 from bpr.models.quantisation import PATCHES, Patches
 from bpr.models.segmenter import PatchSegmenter
 from bpr.patches.cutting import Crops
 from bpr.patches.engine import Method, PlacedImage, join_crops
-from bpr.structures import ExifUse, ImageRecord, Round
+from bpr.structures import ImageRecord, Round
 from bpr.synthetic.demo import make_demo
 
 _BATCH: Final = 10
@@ -30,23 +25,7 @@ def demo_patches(segmenter: PatchSegmenter) -> tuple[Patches, Patches]:
     """As `patches_of`, from the training pictures of the demo."""
     with TemporaryDirectory() as folder:
         made = make_demo(folder, "train")
-        return patches_of(segmenter, read_records(made.images, made.predictions))
-
-
-def read_records(images: Path | None, predictions: Path) -> Sequence[ImageRecord]:
-    """Images and their coarse masks, as ``refine.py`` reads them.
-
-    Args:
-        images: Folder; None: found beside ``predictions``.
-        predictions: Of any format.
-
-    Raises:
-        bpr.formats.errors.FormatError: If a file is wrong or missing.
-    """
-    found = find_layout(images, predictions, None, None)
-    sizes = partial(SizesInFolder, found.images, found.predictions, ExifUse.auto)
-    read = read_predictions(found.predictions, None, sizes, found.ignore_label)
-    return refinement_records(found.images, read, None).usable
+        return patches_of(segmenter, read_input(made.images, made.predictions).records)
 
 
 def patches_of(segmenter: PatchSegmenter, records: Sequence[ImageRecord]) -> tuple[Patches, Patches]:

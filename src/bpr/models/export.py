@@ -4,7 +4,6 @@ Normalisation and resizing are included.
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,10 +13,11 @@ from typing import Final
 import torch
 
 from bpr.cli.command import add_overwrite, exit_code
-from bpr.formats.files import replacing
+from bpr.data.inputs import read_input
+from bpr.formats.files import copy_file, replacing
 from bpr.formats.protection import Inputs
 from bpr.models.backends import openvino_cache
-from bpr.models.calibration import demo_patches, patches_of, read_records
+from bpr.models.calibration import demo_patches, patches_of
 from bpr.models.openvino_network import ir_of
 from bpr.models.prediction_network import ProbabilityNetwork
 from bpr.models.quantisation import KEPT, calibrate, check_nncf, compare
@@ -87,12 +87,11 @@ def export_int8(
     if predictions is None:
         calibration, held_back = demo_patches(segmenter)
     else:
-        calibration, held_back = patches_of(segmenter, read_records(images, predictions))
+        calibration, held_back = patches_of(segmenter, read_input(images, predictions).records)
     cache = openvino_cache()
     made = calibrate(segmenter, calibration, cache, kept)
     for suffix in (".bin", ".xml"):
-        with replacing(path.with_suffix(suffix)) as unfinished:
-            shutil.copyfile(made.with_suffix(suffix), unfinished)
+        copy_file(made.with_suffix(suffix), path.with_suffix(suffix))
     if held_back:
         print(compare(made, ir_of(segmenter, cache), held_back))
     print(

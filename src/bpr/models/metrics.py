@@ -11,18 +11,14 @@ class PatchMetrics(Metric):
 
     Sums are taken over the whole set before dividing, so that patches with little foreground do not dominate.
     Boundary F compares boundaries of 1 px (foreground pixels with a background pixel in their 3x3
-    neighbourhood; the border of the patch is no boundary) with a tolerance in px.
-
-    Args:
-        tolerance: A boundary pixel is found when one of the other mask is at most this far away, in px
-            (chessboard distance).
+    neighbourhood; the border of the patch is no boundary): one is found when one of the other mask is at most 1 px
+    away (chessboard distance).
     """
 
     full_state_update = False
 
-    def __init__(self, tolerance: int = 1) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._tolerance = tolerance
         self.add_state("sums", torch.zeros(8, dtype=torch.int64), dist_reduce_fx="sum")
         self.sums: Tensor
 
@@ -34,9 +30,9 @@ class PatchMetrics(Metric):
             predicted | true,
             predicted == true,
             torch.ones_like(true),
-            edge & _dilate(true_edge, self._tolerance),
+            edge & _dilate(true_edge),
             edge,
-            true_edge & _dilate(edge, self._tolerance),
+            true_edge & _dilate(edge),
             true_edge,
         )
         self.sums += torch.stack([count.sum() for count in counts])
@@ -55,9 +51,8 @@ class PatchMetrics(Metric):
 
 
 def _edges(masks: Tensor) -> Tensor:
-    return masks & _dilate(~masks, 1)
+    return masks & _dilate(~masks)
 
 
-def _dilate(masks: Tensor, radius: int) -> Tensor:
-    grown = F.max_pool2d(masks[:, None].float(), 2 * radius + 1, stride=1, padding=radius)
-    return grown[:, 0] > 0
+def _dilate(masks: Tensor) -> Tensor:
+    return F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0

@@ -83,7 +83,7 @@ class ValidationPictures(pl.Callback):
             return
         assert isinstance(pl_module, PatchRefiner)
         batches = int(trainer.num_val_batches[0])
-        if rows := chosen_rows(self._count, batches, batch_idx, len(batch)):
+        if rows := chosen_rows(self._count, batches, batch_idx, len(batch.images)):
             self._kept.append(PatchBatch(batch.images[rows], batch.coarse[rows], batch.truth[rows]))
         if batch_idx + 1 == batches and self._kept:
             kept, self._kept = collate_training(self._kept), []

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import torch
 
-from bpr.formats.files import replacing
+from bpr.formats.files import write_text
 from bpr.models.openvino_network import OpenVinoNetwork, import_openvino, ir_name, ir_of, without_telemetry, write_ir
 from bpr.models.segmenter import PatchSegmenter
 from bpr.patches.cutting import Crops
@@ -83,8 +83,7 @@ def calibrate(segmenter: PatchSegmenter, patches: Patches, cache: Path, kept: Se
     folder = cache / f"{weights}-{_digest(' '.join(kept).encode(), *pixels)}"
     if not folder.is_dir():
         write_ir(quantise(ir_of(segmenter, cache), patches, kept), folder)
-    with replacing(cache / f"{weights}-int8") as unfinished:
-        unfinished.write_text(folder.name, encoding="ascii")
+    write_text(cache / f"{weights}-int8", folder.name)
     return folder / "network.xml"
 
 

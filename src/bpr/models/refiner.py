@@ -79,29 +79,24 @@ class PatchRefiner(pl.LightningModule):
         self._refined, self._coarse = PatchMetrics(), PatchMetrics()
         self.save_hyperparameters({"segmenter": segmenter.config})
 
-    def forward(self, images: Tensor, coarse: Tensor) -> Tensor:
-        """Logits (n, 2, S, S) of (n, 3, s, s) uint8 images and (n, s, s) bool masks; see `PatchSegmenter`."""
-        logits: Tensor = self.segmenter(images, coarse)
-        return logits
-
     def training_step(self, batch: PatchBatch, batch_idx: int) -> Tensor:
         """Two-class cross-entropy (paper, section 3.3), and that of trust where the network has it."""
         loss = self._loss(batch, "train")
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
         return loss
 
     def validation_step(self, batch: PatchBatch, batch_idx: int) -> None:
         """Compare the refined and the coarse patches with the ground truth."""
-        self.log("val/loss", self._loss(batch, "val"), batch_size=len(batch), sync_dist=True)
+        self.log("val/loss", self._loss(batch, "val"), batch_size=len(batch.images), sync_dist=True)
         self._refined.update(self.segmenter.foreground_probability(batch.images, batch.coarse) > 0.5, batch.truth)
         self._coarse.update(batch.coarse, batch.truth)
 
     def _loss(self, batch: PatchBatch, split: str) -> Tensor:
         if not self.segmenter.trust:
-            return patch_cross_entropy(self(batch.images, batch.coarse), batch.truth)
+            return patch_cross_entropy(self.segmenter(batch.images, batch.coarse), batch.truth)
         logits, trust = self.segmenter.logits_and_trust(batch.images, batch.coarse)
         doubt = trust_loss(trust, batch.coarse, batch.truth)
-        self.log(f"{split}/trust_loss", doubt, batch_size=len(batch), sync_dist=split == "val")
+        self.log(f"{split}/trust_loss", doubt, batch_size=len(batch.images), sync_dist=split == "val")
         return patch_cross_entropy(logits, batch.truth) + TRUST_SHARE * doubt
 
     def on_validation_epoch_end(self) -> None:

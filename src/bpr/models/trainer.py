@@ -89,7 +89,8 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
             f"{path}: has weights, but no training to resume; to start one from them: model=checkpoint "
             f"model.net.path={path}"
         )
-    ours, theirs = (_architecture(config) for config in (refiner.segmenter.config, _config(contents)))
+    configs = refiner.segmenter.config, contents["hyper_parameters"][METADATA_KEY]
+    ours, theirs = map(_architecture, configs)
     if ours != theirs:
         raise CheckpointError(f"{path}: is of the network {theirs}, but `model` is {ours}: choose the same")
     if 0 <= max_steps <= contents["global_step"]:
@@ -97,11 +98,6 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
             f"{path} has {contents['global_step']} steps already: set trainer.max_steps above that to prolong it "
             f"(now {max_steps})"
         )
-
-
-def _config(contents: dict[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = contents["hyper_parameters"][METADATA_KEY]
-    return config
 
 
 def _architecture(config: dict[str, Any]) -> dict[str, Any]:

@@ -66,10 +66,7 @@ class PlacedImage:
     def cut_ahead(self, side: int) -> "PlacedImage":
         """The same with all of its crops in memory, as a loader prepares it for the network."""
         crops = list(self.cut(side))
-        if not crops:
-            return self
-        images, masks = (np.concatenate(part) for part in zip(*crops, strict=True))
-        return replace(self, crops=Crops(images, masks))
+        return replace(self, crops=_joined(crops)) if crops else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +206,14 @@ def join_crops(crops: Iterable[Crops], most: int) -> Iterator[Crops]:
         waiting.append(some)
         count += len(some.masks)
         if count >= most:
-            images, masks = (np.concatenate(part) for part in zip(*waiting, strict=True))
+            images, masks = _joined(waiting)
             whole = count - count % most
             for start in range(0, whole, most):
                 yield Crops(images[start : start + most], masks[start : start + most])
             waiting, count = [Crops(images[whole:], masks[whole:])], count - whole
     if count:
-        images, masks = (np.concatenate(part) for part in zip(*waiting, strict=True))
-        yield Crops(images, masks)
+        yield _joined(waiting)
+
+
+def _joined(crops: Sequence[Crops]) -> Crops:
+    return Crops(*map(np.concatenate, zip(*crops, strict=True)))

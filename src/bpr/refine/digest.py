@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bpr.refine.inputs import RefinementInput
+from bpr.data.inputs import RefinementInput
 from bpr.refine.settings import RefineSettings
 from bpr.structures import Backend, Round
 

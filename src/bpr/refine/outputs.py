@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from bpr.data.inputs import RefinementInput
 from bpr.formats.errors import FormatError
 from bpr.formats.files import sweep
 from bpr.formats.prediction_format import PredictionFormat
 from bpr.formats.protection import Inputs
-from bpr.refine.inputs import RefinementInput
 from bpr.refine.shards import has_begun_output, parts_folder
 
 

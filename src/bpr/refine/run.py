@@ -17,6 +17,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from bpr.cli.signals import interruption, say
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.image_records import StoredRecords
+from bpr.data.inputs import RefinementInput, read_input
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError
 from bpr.formats.files import FullDiskError
@@ -28,7 +29,6 @@ from bpr.models.watch import Watch
 from bpr.models.weights import load_segmenter, resolve_checkpoint
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, image_state, what_counts
-from bpr.refine.inputs import RefinementInput, read_input
 from bpr.refine.merging import merge_shards
 from bpr.refine.outputs import check_companions, choose_output, sweep_outputs
 from bpr.refine.settings import RefineSettings
@@ -254,8 +254,8 @@ def open_run(settings: RefineSettings, make_trainer: MakeTrainer) -> OpenRun:
 
 def _quantised(settings: RefineSettings, checkpoint: Path) -> str:
     """The name of the quantised network that is run."""
-    refiner = load_refiner(checkpoint, settings.input_size, trust=settings.trust)
-    return int8_folder(refiner.segmenter, settings.cache / "openvino").name
+    segmenter = load_segmenter(checkpoint, settings.input_size, None if settings.trust else False)
+    return int8_folder(segmenter, settings.cache / "openvino").name
 
 
 def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:

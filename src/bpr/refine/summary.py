@@ -88,12 +88,7 @@ def format_summary(summary: RefinementSummary, elapsed: float) -> str:
 
 
 def format_kept(summary: RefinementSummary) -> str:
-    """Lines for people: how many masks are unrefined since they or their images are bad, by reason, with the first few.
-
-    Empty if there is none.
-    """
-    if not summary.kept:
-        return ""
+    """Lines for people: how many masks of bad entries and images are unrefined, by reason, with the first few."""
     lines = [
         f"WARNING: NOT refined: {counted(summary.bad_masks, 'mask')}; bad entries and images are as they came "
         "(on_error=keep)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from bpr.patches.windows import bounding_box
+from bpr.patches.windows import bounding_box, working_window
 from bpr.structures import Mask, SettingError, Size, Window
 from bpr.synthetic.distortions import (
     blob,
@@ -91,13 +91,7 @@ class SimulationSpec:
             raise SettingError(f"data.simulation.severity must be above 0, got {self.severity}")
 
 
-def simulate_coarse(
-    true: Mask,
-    others: Mask,
-    rng: np.random.Generator,
-    spec: SimulationSpec | None = None,
-    image_size: Size | None = None,
-) -> Mask:
+def simulate_coarse(true: Mask, others: Mask, rng: np.random.Generator, spec: SimulationSpec | None = None) -> Mask:
     """A mask such as a segmenter might predict for an object, or a person draw.
 
     Only the bounding box of the object, grown by a margin, is worked on. The border of the array counts as
@@ -108,8 +102,6 @@ def simulate_coarse(
         others: (h, w) bool, union of the other objects, into which the mask may spill; not modified.
         rng: Source of all chance.
         spec: Which errors occur, and how often; the defaults of `SimulationSpec` by default.
-        image_size: (h, w) of the whole image, px, where ``true`` is a part of it: prototype masks are the
-            coarser the larger the image is. The size of ``true`` by default.
 
     Returns:
         (h, w) bool; empty exactly if ``true`` is: an error that would leave nothing is left out. The IoU with
@@ -124,10 +116,11 @@ def simulate_coarse(
     if not true.any():
         return coarse
     spec = SimulationSpec() if spec is None else spec
-    x1, y1, x2, y2 = _grow(bounding_box(true), true.shape)
+    box = bounding_box(true)
+    x1, y1, x2, y2 = working_window(box, true.shape, 8 + max(box[2] - box[0], box[3] - box[1]) // 4)
     inside = np.s_[y1:y2, x1:x2]
     body = np.ascontiguousarray(true[inside])
-    unit = max(image_size or true.shape) / NETWORK_SIDE  # image px per network px
+    unit = max(true.shape) / NETWORK_SIDE  # image px per network px
     kinds = {"exact": spec.exact, "near": spec.near, "polygon": spec.polygon, "smooth": spec.smooth}
     kinds["parts"] = spec.parts
     drawn = rng.random() if any(kinds.values()) else 1.0
@@ -247,13 +240,6 @@ def _through_grid(mask: Mask, grid: Size, rng: np.random.Generator) -> Mask:
     logits = np.log(share / (1 - share)) + 2.0 * noise + rng.uniform(-0.4, 2.2)
     size = (mask.shape[1], mask.shape[0])
     return np.asarray(cv2.resize(logits.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0)
-
-
-def _grow(box: Window, size: Size) -> Window:
-    """The box with a margin of a quarter of its longer side and 8 px, as far as the image goes."""
-    x1, y1, x2, y2 = box
-    margin = 8 + max(x2 - x1, y2 - y1) // 4
-    return max(x1 - margin, 0), max(y1 - margin, 0), min(x2 + margin, size[1]), min(y2 + margin, size[0])
 
 
 def _jittered(box: Window, unit: float, severity: float, rng: np.random.Generator) -> Window:

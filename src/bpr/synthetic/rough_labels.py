@@ -21,6 +21,7 @@ from bpr.formats.entries import Entry
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import read_json
 from bpr.formats.polygons import trace
+from bpr.formats.prediction_format import Reading
 from bpr.formats.protection import Inputs
 from bpr.structures import Rle, SettingError, Size
 
@@ -70,7 +71,7 @@ def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float
     annotations, rng = read_json(labels)["annotations"], np.random.default_rng(seed)
     changed: dict[int, Entry] = {}
     ious: list[float] = []
-    for entry in read_coco_annotations(labels).entries:
+    for entry in read_coco_annotations(labels, Reading()).entries:
         number, before = entry["annotation"], entry["segmentation"]
         annotation, size = annotations[number], (before["size"][0], before["size"][1])
         given = annotation["segmentation"] if isinstance(annotation["segmentation"], list) else trace(before)[0]

@@ -93,15 +93,14 @@ def refine_task(
         data = task.get("data")
         reference = data.get(fields[tag]) if isinstance(data, Mapping) else None
         with source.fetch(reference, task.get("id")) as path:
-            _refine_entries(refined, numbers, lambda: _read(path, reference), refine, tolerance)  # noqa: B023
+            _refine_entries(refined, numbers, _read(path, reference), refine, tolerance)
     return refined
 
 
 def _refine_entries(
-    refined: Refined, numbers: Sequence[int], read: Callable[[], Image], refine: RefineMasks, tolerance: float
+    refined: Refined, numbers: Sequence[int], image: Image, refine: RefineMasks, tolerance: float
 ) -> None:
     """Refine some entries of a result in place; several of the same region, such as its labels, share a mask."""
-    image = read()
     size: Size = (image.shape[0], image.shape[1])
     masks: dict[str, Rle] = {}
     sharing = defaultdict(list)

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from bpr.data.inputs import read_input
 from bpr.formats.errors import FormatError
-from bpr.refine.inputs import read_input
 from bpr.refine.outputs import check_companions, choose_output
 
 
