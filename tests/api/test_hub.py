@@ -12,7 +12,7 @@ from bpr import PatchSpec, Refiner
 from bpr.api.hub import is_hub_name
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
-from bpr.structures import Placement
+from bpr.structures import Placement, Round
 
 PATCH = PatchSpec(48, placement=Placement.cover, margin=8)
 
@@ -103,7 +103,28 @@ def test_patches_that_are_given_win_over_those_that_were_saved(saved):
 
 
 def test_options_of_the_machine_are_not_saved(saved):
-    assert json.loads((saved / "config.json").read_text()).keys() == {"patch"}
+    assert json.loads((saved / "config.json").read_text()).keys() == {"patch", "rounds", "flip"}
+
+
+def test_the_method_is_saved_too(segmenter, tmp_path):
+    Refiner(segmenter, device="cpu", rounds=["object"], flip=True).save_pretrained(tmp_path)
+    again = Refiner.from_pretrained(tmp_path, device="cpu")
+    assert (again._method.rounds, again._method.flip) == ((Round.object,), True)
+    given = Refiner.from_pretrained(tmp_path, device="cpu", rounds="boundary", flip=False)
+    assert (given._method.rounds, given._method.flip) == ((Round.boundary,), False)
+
+
+def test_what_was_made_without_trust_comes_back_with_its_rounds(tmp_path):
+    made = Refiner.from_pretrained(trust=False, device="cpu")
+    made.save_pretrained(tmp_path)
+    for trust in (True, False):
+        assert Refiner.from_pretrained(tmp_path, trust=trust, device="cpu")._method == made._method
+    assert len(made._method.rounds) == 3
+
+
+def test_a_folder_of_an_earlier_version_has_the_rounds_of_its_weights(saved):
+    (saved / "config.json").write_text('{"patch": {"size": 48}}')
+    assert Refiner.from_pretrained(saved, device="cpu")._method.rounds == (Round.boundary,)
 
 
 @pytest.mark.parametrize(

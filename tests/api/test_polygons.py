@@ -80,6 +80,7 @@ def test_no_objects_are_no_masks():
         (SQUARE, r"a list with a \(k, 2\) array for each object, got ndarray"),
         ([SQUARE, SQUARE[:2]], "object 1: a polygon has three points or more, got 2; leave it out"),
         ([SQUARE, SQUARE.ravel()], r"object 1: .*got int64 \(8,\); reshape"),
+        ([SQUARE[:, None]], r"object 0: .*got int64 \(4, 1, 2\); reshape\(-1, 2\) makes it .* OpenCV"),
         ([np.zeros((4, 3))], r"object 0: .*\(k, 2\) numbers, x and y in px, got float64 \(4, 3\)"),
         ([[[1, 2], [3]]], "object 0 is no"),
         ([SQUARE * np.nan], "object 0: a polygon has a coordinate that is not a finite number"),

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import subprocess
 import sys
 import threading
@@ -122,6 +124,19 @@ def test_progress_reaches_the_total(refiner, scene):
     refiner(*scene, progress=lambda done, total: calls.append((done, total)))
     assert [done for done, _ in calls[:-1]] == list(range(7, calls[-1][1], 7))
     assert calls[-1][0] == calls[-1][1]
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])
+def test_a_refiner_can_be_pickled_and_copied(segmenter, scene, copied):
+    refiner = Refiner(segmenter, PatchSpec(32), "cpu", 7, backend="eager", rounds=["object", "boundary"], flip=True)
+    again = copied(refiner)
+    assert again._method == refiner._method
+    assert np.array_equal(again(*scene), refiner(*scene))
+
+
+def test_names_of_weights_are_for_from_pretrained():
+    with pytest.raises(SettingError, match=r"must be a PatchSegmenter, got 'hrnet18s'; Refiner\.from_pretrained takes"):
+        Refiner("hrnet18s")
 
 
 def test_threads_may_share_a_refiner(refiner, scene):

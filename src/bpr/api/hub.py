@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
+from bpr.patches.engine import Method
 from bpr.structures import PatchSpec
 
 WEIGHTS_NAME: Final = "model.safetensors"
 CONFIG_NAME: Final = "config.json"
-"""A JSON object; ``patch`` has the fields of `PatchSpec`."""
+"""A JSON object: ``patch`` with the fields of `PatchSpec`, and ``rounds`` and ``flip`` as of `Method`."""
 CARD_NAME: Final = "README.md"
 
 CLIENT_OPTIONS: Final[tuple[str, ...]] = ("revision", "cache_dir", "force_download", "local_files_only", "token")
@@ -44,7 +45,7 @@ def is_hub_name(name: str | Path) -> bool:
     return form is not None and Path(name).suffix not in SUFFIXES and not Path(name).exists()
 
 
-def save(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
+def save(segmenter: PatchSegmenter, method: Method, folder: Path) -> None:
     """Write weights, config and, unless there is one, a model card; nothing that belongs to the machine.
 
     What was saved in the folder before is replaced; if another kind of model is in it, that is a `FileExistsError`.
@@ -54,13 +55,14 @@ def save(segmenter: PatchSegmenter, patch: PatchSpec, folder: Path) -> None:
     if (weights.exists() or config.exists()) and not ours:
         raise FileExistsError(f"{folder}: holds another model, which is not replaced; give another folder")
     save_segmenter(segmenter, weights)
-    config.write_text(json.dumps({"patch": asdict(patch)}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    content = {"patch": asdict(method.spec), "rounds": method.rounds, "flip": method.flip}
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if not card.exists():
         card.write_text(_CARD, encoding="utf-8")
 
 
 def push(
-    segmenter: PatchSegmenter, patch: PatchSpec, name: str, private: bool | None, token: str | None, **options: Any
+    segmenter: PatchSegmenter, method: Method, name: str, private: bool | None, token: str | None, **options: Any
 ) -> str:
     """Upload what `save` writes as one commit, and return its URL; a model card that is there already is kept.
 
@@ -71,7 +73,7 @@ def push(
     client = HfApi(token=token)
     repository = client.create_repo(name, private=private, exist_ok=True).repo_id
     with TemporaryDirectory() as folder:
-        save(segmenter, patch, Path(folder))
+        save(segmenter, method, Path(folder))
         if client.file_exists(repository, CARD_NAME, revision=options.get("revision")):
             Path(folder, CARD_NAME).unlink()
         return str(client.upload_folder(repo_id=repository, folder_path=folder, **options))
@@ -98,11 +100,14 @@ def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
         ) from error
 
 
-def read_patch(path: Path) -> PatchSpec:
-    """The patches that a config file holds; `CheckpointError` if it holds none that `PatchSpec` takes."""
+def read_method(path: Path, patch: PatchSpec | None) -> tuple[PatchSpec, Sequence[str] | None, bool]:
+    """Patches, rounds, if there are some, and flip of a config file.
+
+    `CheckpointError` if it holds no patches that `PatchSpec` takes, and no other ``patch`` is given.
+    """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["patch"]
-        return PatchSpec(**stored)
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return patch or PatchSpec(**stored["patch"]), stored.get("rounds"), stored.get("flip", False)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path}: 'patch' must have fields of PatchSpec, {[field.name for field in fields(PatchSpec)]} "

@@ -52,7 +52,8 @@ def _parts(number: int, given: Any) -> Parts:
         raise ValueError(f"object {number} is no (k, 2) polygon: {error}") from error
     for part in parts:
         if part.size and (part.ndim != 2 or part.shape[1] != 2 or part.dtype.kind not in "iuf"):
-            remedy = "; reshape(-1, 2) makes it of a flat one" if part.ndim == 1 else ""
+            flat = part.ndim == 1 or part.shape[1:] == (1, 2)
+            remedy = "; reshape(-1, 2) makes it of a flat one, and of those of OpenCV" if flat else ""
             problem = f"a polygon must be (k, 2) numbers, x and y in px, got {part.dtype} {part.shape}"
             raise ValueError(f"object {number}: {problem}{remedy}")
         if 0 < len(part) < _FEWEST_POINTS:

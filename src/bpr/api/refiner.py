@@ -29,10 +29,11 @@ from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
 class Refiner:
     """Refines the boundaries of instance masks (arXiv 2104.05239).
 
-    It keeps no state between calls, so that several threads may share one.
+    It keeps no state between calls, so that several threads may share one. It can be pickled, for processes that are
+    spawned: there it is made anew.
 
     Args:
-        segmenter: The patch network; it is copied.
+        segmenter: The patch network, which must not change while this is used: what runs is a copy of it.
         patch: How patches are placed; by default `PatchSpec()`.
         device: Where the network runs: ``"cpu"``, ``"cuda"``, ...; by default a GPU if there is one.
         patches_per_forward: The network sees at most so many patches at a time; by default as many as suit the device.
@@ -59,6 +60,9 @@ class Refiner:
         rounds: Sequence[Round | str] | str | None = None,
         flip: bool = False,
     ) -> None:
+        if not isinstance(segmenter, PatchSegmenter):
+            remedy = "Refiner.from_pretrained takes names and files"
+            raise SettingError(f"segmenter must be a PatchSegmenter, got {segmenter!r}; {remedy}")
         for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
             if value is not None and value < 1:
                 raise SettingError(f"{name} must be at least 1, got {value}")
@@ -74,6 +78,10 @@ class Refiner:
         self._method = Method(self.patch, passes, segmenter.input_size, flip)
         self._network = as_network(make_start(segmenter, backend, self.device), self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device)
+        self._machine = str(self.device), patches_per_forward, threads, backend
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._segmenter, self.patch, *self._machine, self._method.rounds, self._method.flip)
 
     @classmethod
     def from_pretrained(
@@ -91,7 +99,8 @@ class Refiner:
             name: Name of bundled weights (``"hrnet18s"``), a ``.ckpt``, ``.pth`` or ``.safetensors`` file, a
                 folder of ``save_pretrained``, or ``"org/name"`` on the hub.
             input_size: Side that the network resizes patches to, px; by default what it was trained with.
-            patch: How patches are placed; by default as was saved with the weights, else `PatchSpec()`.
+            patch: How patches are placed; by default as was saved with the weights (``rounds`` and ``flip`` too), else
+                `PatchSpec()`.
             trust: Leave masks alone as far as the network trusts them; False refines all of them, as in the paper.
             preset: ``"fast"``, ``"default"`` or ``"best"`` (`bpr.patches.presets.Preset`): what stands for ``rounds``
                 and ``patch.margin`` where they are not given, or None.
@@ -103,25 +112,29 @@ class Refiner:
                 another layout.
         """
         client = {option: options.pop(option) for option in hub.CLIENT_OPTIONS if option in options}
+        saved: Sequence[str] | None = None
         if Path(name).is_dir() or hub.is_hub_name(name):
             weights = hub.fetch(name, hub.WEIGHTS_NAME, client)
-            patch = patch or hub.read_patch(hub.fetch(name, hub.CONFIG_NAME, client))
+            patch, saved, flip = hub.read_method(hub.fetch(name, hub.CONFIG_NAME, client), patch)
+            options.setdefault("flip", flip)
         else:
             weights = resolve_checkpoint(name)
         segmenter = load_segmenter(weights, input_size)
         chosen = Preset(preset)
         if options.get("rounds") is None:
-            options["rounds"] = chosen.rounds(segmenter.rounds)
+            options["rounds"] = chosen.rounds(_passes(saved) if saved else segmenter.rounds)
         patch = chosen.patches(patch or PatchSpec())
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights, ``patch`` and a model card to a folder that `from_pretrained` reads.
+        """Write weights, ``patch``, ``rounds``, ``flip`` and a model card to a folder that `from_pretrained` reads.
+
+        The weights are those that run: of a refiner made with ``trust=False`` without the trust output.
 
         Raises:
             FileExistsError: If another kind of model is in the folder; it is left alone.
         """
-        hub.save(self._segmenter, self.patch, Path(folder))
+        hub.save(self._segmenter, self._method, Path(folder))
 
     def push_to_hub(self, name: str, private: bool | None = None, token: str | None = None, **options: Any) -> str:
         """Upload what `save_pretrained` writes to the Hugging Face Hub.
@@ -135,7 +148,7 @@ class Refiner:
         Returns:
             The URL of the commit.
         """
-        return hub.push(self._segmenter, self.patch, name, private, token, **options)
+        return hub.push(self._segmenter, self._method, name, private, token, **options)
 
     def __call__(
         self,
