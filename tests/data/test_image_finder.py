@@ -181,6 +181,8 @@ def test_it_is_said_by_which_rules_images_were_found(tmp_path):
         "images found: 2 by file_name, 1 by base name (such as city/b.png, found as b.png), "
         "1 by image_id (such as 12, found as 00012.png)",
     )
+    finder.by_id("a", tmp_path, "entry 4")
+    assert finder.notes[0].endswith(", 1 by name (such as a, found as a.png)")
 
 
 def test_masks_of_several_videos_are_joined_with_their_frames(tmp_path):

@@ -51,6 +51,15 @@ def test_16_bit_grey_is_scaled(tmp_path, pixels, suffix):
     assert np.array_equal(read_image(tmp_path / f"a.{suffix}", SIZE), np.repeat(grey[..., None], 3, 2))
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 15])
+def test_fewer_bits_of_16_are_scaled_as_far_as_they_are_in_use(tmp_path, pixels, bits):
+    grey = pixels[..., 0].copy()
+    grey[0, 0] = 255
+    highest = 2**bits - 1
+    Image.fromarray(np.rint(grey * (highest / 255)).astype(np.uint16)).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png", SIZE)[..., 0], grey)
+
+
 @pytest.mark.parametrize("scale", [1, 255])
 def test_floating_point_grey_is_scaled(tmp_path, pixels, scale):
     grey = pixels[..., 0]

@@ -178,3 +178,16 @@ def test_other_encodings_are_refused_before_any_work(tmp_path):
     path.write_text(path.read_text(), encoding="utf-16")
     with pytest.raises(FormatError, match="save it as UTF-8"):
         read_predictions(path, "coco_annotations")
+
+
+@pytest.mark.parametrize(("image_id", "listed"), [("7", 7), (7, "7")])
+def test_ids_may_be_text_on_one_side(tmp_path, image_id, listed):
+    path = save(tmp_path, {**ALL, "image_id": image_id, "segmentation": POLYGON})
+    content = json.loads(path.read_text())
+    content["images"][0]["id"] = listed
+    path.write_text(json.dumps(content))
+    (entry,) = read_coco_annotations(path, Reading()).entries
+    assert entry["image_id"] == listed
+    everywhere = {**entry, "segmentation": rle.encode(np.ones(entry["segmentation"]["size"], bool))}
+    write_coco_annotations(tmp_path / "out.json", [everywhere], path)
+    assert json.loads((tmp_path / "out.json").read_text())["annotations"][0]["image_id"] == image_id

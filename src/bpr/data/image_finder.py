@@ -108,7 +108,8 @@ class ImageFinder:
             found = next((self._by_key[key] for key in keys if key in self._by_key), [])
         if len(found) == 1:
             found_as = found[0].relative_to(self.folder).as_posix()
-            return self._count(found[0], "by image_id", f" (such as {image_id}, found as {found_as})")
+            rule = "by image_id" if name.isdecimal() else "by name"
+            return self._count(found[0], rule, f" (such as {image_id}, found as {found_as})")
         if not found:
             remedy = "give annotations=FILE (a COCO file whose 'images' list the names)"
             problem = f"no image in {self.folder} is named after image_id {image_id!r}; {remedy}"

@@ -32,8 +32,8 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
         exif: Whether to turn the image as its EXIF orientation says; see `ExifUse`.
 
     Returns:
-        (h, w, 3) uint8 RGB; grey is repeated, transparency dropped, palettes and CMYK are converted, 16 bits
-        scaled to 8, floating-point values taken as [0, 1] if none is above 1.
+        (h, w, 3) uint8 RGB; grey is repeated, transparency dropped, palettes and CMYK are converted, 16 bits scaled
+        to 8 (10 or 12 where no more are in use), floating-point values taken as [0, 1] if none is above 1.
     """
     with opened_image(path) as file:
         stored, oriented = _sizes(file)
@@ -112,6 +112,6 @@ def _eight_bit(image: PillowImage.Image) -> Image:
     if image.mode == "F":
         factor = 255.0 if highest <= 1 else 1.0
     else:
-        factor = 255 / 65535 if highest > 255 or image.mode != "I" else 1.0
+        factor = 255 / (2 ** max(int(highest).bit_length(), 8) - 1)
     grey = np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpr import rle as rle_codec
-from bpr.formats.annotations import AnnotatedImage, listed_images, segmentation_rle
+from bpr.formats.annotations import AnnotatedImage, Annotations, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
@@ -36,11 +36,11 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
         FormatError: If the file is wrong; names file, entry and remedy.
     """
     faults = how.faults
-    images, annotations = _read_lists(path)
+    listed, annotations = _read_lists(path)
     entries: list[Entry] = []
     left_crowds = boxes = 0
     for number, annotation in enumerate(annotations):
-        checked = faults.attempt(partial(_check_fields, path, number, annotation, images), Reason.field)
+        checked = faults.attempt(partial(_check_fields, path, number, annotation, listed), Reason.field)
         if checked is None:
             continue
         if checked.get("iscrowd") and not how.crowds:
@@ -48,9 +48,10 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
         elif not checked.get("segmentation"):
             boxes += 1
         else:
-            image = images[checked["image_id"]]
+            image_id = listed.id_of(checked["image_id"])
+            image = listed.images[image_id]
             mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
-            entries += [] if mask is None else [_entry(number, checked, image, mask)]
+            entries += [] if mask is None else [_entry(number, checked, image_id, image, mask)]
     left = [f"{left_crowds} crowd regions ({_CROWDS})"] * bool(left_crowds)
     left += [f"{boxes} annotations without a mask"] * bool(boxes)
     return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
@@ -74,12 +75,12 @@ def write_coco_annotations(
         Notes on holes that were filled, and on the IoU between masks and the polygons that were written for them.
     """
     path, source = Path(path), Path(source)
-    images, annotations = _read_lists(source)
+    listed, annotations = _read_lists(source)
     losses = Losses()
     changed: dict[int, Entry] = {}
     for entry in entries:
         number = entry["annotation"]
-        annotation, size = annotations[number], images[entry["image_id"]].size
+        annotation, size = annotations[number], listed.images[entry["image_id"]].size
         before = segmentation_rle(source, place_of(number), annotation, size)
         new = rewritten(annotation, before, entry["segmentation"], place_of(number), losses, tolerance)
         if new is not None:
@@ -113,8 +114,8 @@ def place_of(number: int) -> str:
     return f"annotations[{number}]"
 
 
-def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[str, Any]]]:
-    """Images by id, and annotations as they are."""
+def _read_lists(path: Path) -> tuple[Annotations, list[dict[str, Any]]]:
+    """The images, without objects, and annotations as they are."""
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in ("images", "annotations")):
         problem = "expected a COCO annotation file, an object with lists 'images' and 'annotations'"
@@ -125,18 +126,16 @@ def _read_lists(path: Path) -> tuple[dict[int | str, AnnotatedImage], list[dict[
         if isinstance(annotation, dict) and "segments_info" in annotation:
             problem = f"is of a panoptic file, whose PNGs must be in a folder {path.with_suffix('').name} beside it"
             raise FormatError(path, place_of(number), f"{problem}; put them there")
-    return listed_images(path, content["images"]), annotations
+    return Annotations(path, listed_images(path, content["images"]), {}), annotations
 
 
-def _check_fields(
-    path: Path, number: int, annotation: object, images: Mapping[int | str, AnnotatedImage]
-) -> dict[str, Any]:
+def _check_fields(path: Path, number: int, annotation: object, listed: Annotations) -> dict[str, Any]:
     """The annotation, of which all fields but the mask have been checked."""
     where = place_of(number)
     image_id = get_id(path, where, annotation, "image_id")
     assert isinstance(annotation, dict)
-    if image_id not in images:
-        problem = f"image_id {image_id!r} is not among the {len(images)} images of this file"
+    if listed.id_of(image_id) not in listed.images:
+        problem = f"image_id {image_id!r} is not among the {len(listed.images)} images of this file"
         raise FormatError(path, where, f"{problem}; add it to 'images'", Reason.image_id)
     if annotation.get("category_id") is not None:
         get_id(path, where, annotation, "category_id", (int,))
@@ -145,10 +144,10 @@ def _check_fields(
     return annotation
 
 
-def _entry(number: int, annotation: Mapping[str, Any], image: AnnotatedImage, mask: Rle) -> Entry:
+def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, image: AnnotatedImage, mask: Rle) -> Entry:
     category = annotation.get("category_id")
     return {
-        "image_id": annotation["image_id"],
+        "image_id": image_id,
         "category_id": _NO_CLASS if category is None else category,
         "score": annotation.get("score", 1.0),
         "segmentation": mask,
