@@ -11,7 +11,7 @@ from typing import Any, Final
 from bpr import rle as rle_codec
 from bpr.formats.annotations import AnnotatedImage, Annotations, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
-from bpr.formats.entries import Entry
+from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import get_id, get_score, read_json, refuse_utf16
@@ -19,7 +19,6 @@ from bpr.formats.polygons import Losses, trace
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle
 
-_NO_CLASS: Final = 1
 _CROWDS: Final = "iscrowd=1; CVAT, datumaro and supervision write masks so: crowds=true refines them"
 
 
@@ -148,7 +147,7 @@ def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, imag
     category = annotation.get("category_id")
     return {
         "image_id": image_id,
-        "category_id": _NO_CLASS if category is None else category,
+        "category_id": ANY_CLASS if category is None else category,
         "score": annotation.get("score", 1.0),
         "segmentation": mask,
         "file_name": image.file_name,

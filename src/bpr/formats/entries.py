@@ -21,6 +21,8 @@ from bpr.structures import Rle
 Item = TypeVar("Item")
 Entry = dict[str, Any]
 """One entry of a results file, as it was read."""
+ANY_CLASS: Final = 1
+"""Class of an entry that has none."""
 
 Scan: TypeAlias = Callable[[IO[bytes]], Iterator[tuple[int, int, Any]]]
 """Finds the entries in a file: of each the offset and the length, bytes, and itself."""

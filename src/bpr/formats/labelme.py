@@ -59,13 +59,9 @@ def read_labelme(path: Path, how: Reading) -> Content:
         image, masks = faults.drawn(partial(_locate, images, image_sizes, name, file, content), draws)
         for number, mask in masks.items():
             label = shapes[number]["label"]
-            entry: Entry = {
-                "image_id": image,
-                "category_id": labels.setdefault(label, len(labels) + 1),
-                "score": 1.0,
-                "segmentation": mask,
-            }
-            entries.append({**entry, "class_name": label, "label_file": name, "shape": number})
+            category = {"category_id": labels.setdefault(label, len(labels) + 1), "class_name": label}
+            entry = {"image_id": image, **category, "score": 1.0, "segmentation": mask}
+            entries.append({**entry, "label_file": name, "shape": number})
     if not files and not faults.found:
         raise FormatError(path, None, "is no labelme file, nor a folder of them; they are JSON with 'shapes'")
     counts = ", ".join(f"{count} x {kind}" for kind, count in left.items())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
 from bpr.formats import sam_metadata
-from bpr.formats.entries import Entry
+from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import copy_file, visible_files
 from bpr.formats.label_images import VOC_VOID, read_labels, save_like
@@ -66,7 +66,7 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
         image, masks, remarkable = found
         (soft if None in masks else void).extend([name] if remarkable else [])
         for value, mask in masks.items():
-            entry = {"image_id": image, "category_id": 1, "score": scores.get(path, 1.0), "segmentation": mask}
+            entry = {"image_id": image, "category_id": ANY_CLASS, "score": scores.get(path, 1.0), "segmentation": mask}
             entries.append({**entry, "mask_file": name, "value": value})
     if not files:
         refuse_lossy_masks(folder)

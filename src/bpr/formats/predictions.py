@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
-from bpr.formats.entries import Entry, StoredEntries
+from bpr.formats.entries import ANY_CLASS, Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import visible_files
@@ -19,9 +19,6 @@ from bpr.formats.prediction_format import ImageSizes, PredictionFormat, Reading
 from bpr.structures import Prediction, Rle, Size
 
 _log = logging.getLogger(__name__)
-
-ANY_CLASS: Final = 1
-"""Class of predictions of a format without classes."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bpr.formats.annotations import segmentation_rle
 from bpr.formats.coco_annotations import place_of, rewritten
-from bpr.formats.entries import Entry, masks_by_file
+from bpr.formats.entries import ANY_CLASS, Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.json_arrays import first_item, first_member, rewrite_items
@@ -21,8 +21,6 @@ from bpr.formats.name_matching import ImageNames, name_from
 from bpr.formats.polygons import Losses
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle, Size
-
-_NO_CLASS: Final = 1
 
 
 def is_sam_file(path: Path) -> bool:
@@ -67,13 +65,12 @@ def read_sam(path: Path, how: Reading) -> Content:
         if image is None:
             continue
         for number, mask in masks.items():
-            entry: Entry = {
+            entry = {
                 "image_id": image,
-                "category_id": _NO_CLASS,
+                "category_id": ANY_CLASS,
                 "score": annotations[number].get("predicted_iou", 1.0),
-                "segmentation": mask,
             }
-            entries.append({**entry, "mask_file": name, "annotation": number})
+            entries.append({**entry, "segmentation": mask, "mask_file": name, "annotation": number})
     if not files and not faults.found:
         problem = (
             "is no file of SAM, nor a folder of them; they are JSON with an 'image' and its 'annotations', or a list"

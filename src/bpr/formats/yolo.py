@@ -21,8 +21,6 @@ from bpr.structures import Size
 
 _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
 _MOST_BRACKETS: Final = 1000
-_BOX: Final = "box"
-"""What is read of a row that is one."""
 
 
 def is_label_folder(path: Path) -> bool:
@@ -54,22 +52,18 @@ def read_labels(folder: Path, how: Reading) -> Content:
         if path.suffix.lower() != ".txt" or not (_starts_with_label(path) or images.find(name)):
             continue
         lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.split()}
-        rows = faults.each({n: partial(_parse, path, n, line) for n, line in lines.items()}, Reason.mask)
-        polygons = {number: row for number, row in rows.items() if isinstance(row, LabelRow)}
+        rows = faults.each({n: partial(LabelRow.parse, path, n, line) for n, line in lines.items()}, Reason.mask)
+        polygons = {number: row for number, row in rows.items() if row.coordinates}
         found += len(lines)
         boxes += len(rows) - len(polygons)
         locate = partial(_locate, images, image_sizes, name, path)
         image, masks = faults.drawn(locate, {number: row.draw for number, row in polygons.items()})
         for number, mask in masks.items():
             category, confidence = polygons[number].category, polygons[number].confidence
-            entry: Entry = {
-                "image_id": image,
-                "category_id": category,
-                "score": 1.0 if confidence is None else confidence,
-                "segmentation": mask,
-                **({"class_name": names[category]} if category in names else {}),
-            }
-            entries.append({**entry, "label_file": path.relative_to(folder).as_posix(), "line_number": number})
+            entry = {"image_id": image, "category_id": category, "score": 1.0 if confidence is None else confidence}
+            entry |= {"class_name": names[category]} if category in names else {}
+            place = {"label_file": path.relative_to(folder).as_posix(), "line_number": number}
+            entries.append({**entry, "segmentation": mask, **place})
     if not found:
         raise FormatError(folder, None, "has no YOLO labels, which are .txt files with a row 'CLASS X1 Y1 X2 Y2 ...'")
     return Content(entries, (f"left as they are: {boxes} rows that are boxes",) if boxes else ())
@@ -95,15 +89,9 @@ def write_labels(
         name = path.relative_to(source)
         lines = _read_lines(path)
         for number, mask in masks.get(name.as_posix(), {}).items():
-            row = LabelRow.parse(path, number, lines[number - 1])
-            assert row is not None, "a box has no entry"
-            lines[number - 1] = row.rewritten(mask, tolerance, losses)
+            lines[number - 1] = LabelRow.parse(path, number, lines[number - 1]).rewritten(mask, tolerance, losses)
         write_bytes(folder / name, lines)
     return losses.notes()
-
-
-def _parse(path: Path, number: int, line: bytes) -> LabelRow | str:
-    return LabelRow.parse(path, number, line) or _BOX
 
 
 def _locate(images: ImageNames, sizes: ImageSizes, name: str, path: Path) -> tuple[str, Size]:

@@ -24,14 +24,14 @@ _PX_DECIMALS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class LabelRow:
-    """A row with a polygon.
+    """A row.
 
     Attributes:
         path: The file that it is in.
         where: Where in it.
         line: Its bytes, with the line break.
         category: Class, from 0 on.
-        coordinates: x and y in turn, relative to the size of the image.
+        coordinates: Of a polygon, x and y in turn, relative to the size of the image; none of a box.
         confidence: None if there is none.
     """
 
@@ -43,8 +43,8 @@ class LabelRow:
     confidence: float | None
 
     @classmethod
-    def parse(cls, path: Path, number: int, line: bytes) -> Self | None:
-        """Line ``number`` of a file, from 1 on; None for a box, with or without confidence. `FormatError` if wrong."""
+    def parse(cls, path: Path, number: int, line: bytes) -> Self:
+        """Line ``number`` of a file, from 1 on; `FormatError` if it is wrong."""
         text, where = line.removeprefix(BOM_UTF8), f"line {number}"
         try:
             category, *values = (float(part) for part in text.split())
@@ -62,9 +62,9 @@ class LabelRow:
                 f"{outside[0]:g} is outside of 0 to 1, where coordinates relative to the image and confidences are"
             )
             raise FormatError(path, where, f"{problem}; divide px by its size, and leave out ids of tracks")
-        if len(values) <= _BOX + 1:
-            return None
         confidence = values.pop() if len(values) % 2 else None
+        if len(values) == _BOX:
+            values = []
         return cls(path, where, line, int(category), tuple(values), confidence)
 
     def draw(self, size: Size) -> Rle:
