@@ -195,9 +195,9 @@ def test_a_damaged_image_is_the_same_error_from_a_worker_process(tmp_path):
 def test_what_is_no_image_is_named_also_where_ultralytics_has_replaced_pillows_open(tmp_path, monkeypatch):
     opened = Image.open
 
-    def open_as_ultralytics(path):
+    def open_as_ultralytics(path, **options):
         try:
-            return opened(path)
+            return opened(path, **options)
         except Exception:
             raise ModuleNotFoundError("No module named 'pi_heif'")  # noqa: B904 (as it does)
 

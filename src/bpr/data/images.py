@@ -24,7 +24,7 @@ _BAND: Final = 512
 
 
 def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
-    """Decode an image of any format that Pillow reads: JPEG, PNG, WebP, TIFF, BMP, ...
+    """Decode an image: JPEG, PNG, WebP, TIFF, BMP, AVIF, GIF, HEIF (with a plugin of Pillow), JPEG 2000 or PPM.
 
     Args:
         path: The file.

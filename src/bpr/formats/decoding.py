@@ -26,6 +26,8 @@ _MOST_PIXELS: Final = 2**32 - 1
 """Of an image: masks of larger ones have no run-length code."""
 _DENSEST_PNG: Final = 1032
 """Bytes of pixels that a byte of a PNG can hold: the most that Deflate gives for one."""
+_FORMATS: Final[tuple[str, ...]] = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF", "HEIF", "JPEG2000", "PPM")
+"""Of Pillow's and its plugins', those that are opened: others run programs (EPS), or fit nearly any bytes (TGA)."""
 _OPENING: Final = Lock()
 
 
@@ -68,6 +70,9 @@ def _open(path: Path) -> PillowImage.Image:
     with _OPENING:
         limit, PillowImage.MAX_IMAGE_PIXELS = PillowImage.MAX_IMAGE_PIXELS, None
         try:
-            return PillowImage.open(str(path))  # of a Path, Pillow 10 follows links, and a circle is a RuntimeError
+            PillowImage.init()
+            formats = [name for name in _FORMATS if name in PillowImage.OPEN]  # Pillow may lack some
+            # Of a `Path`, Pillow 10 follows links, and a circle is a RuntimeError.
+            return PillowImage.open(str(path), formats=formats)
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit

@@ -63,7 +63,7 @@ def _decode_crop(text: object, window: Window, size: Size) -> Mask:
         raise ValueError(f"'mask' must be a PNG in base64, got {type(text).__name__}")
     x1, y1, x2, y2 = window
     try:
-        with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        with PillowImage.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
             if (image.height, image.width) != (y2 - y1, x2 - x1) or not (x2 <= size[1] and y2 <= size[0]):
                 found = f"a mask of {(image.height, image.width)} does not fit window {window} of {size}"
                 raise ValueError(f"{found} (h, w)")

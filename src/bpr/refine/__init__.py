@@ -1,1 +1,1 @@
-"""Refinement of one file of predictions: settings, input, lock, shards, resuming, results."""
+"""Refinement of one file of predictions: settings, lock, shards, resuming, results."""
