@@ -42,8 +42,8 @@ def match_instances(
 
     The rule: within a class, predictions choose in the order of descending score (of equal ones, the first in
     the file); each takes the object of highest mask IoU (of equal ones, the first) among those that are still
-    free and no crowd, if that IoU is at least ``min_iou``, in (0, 1]. Who finds none stays unmatched, and so do
-    duplicates and false positives. Matches come in the order of ``predicted``.
+    free and no crowd, if that IoU is at least ``min_iou``, in (0, 1]. A prediction that finds none stays unmatched,
+    as do duplicates and false positives. Matches come in the order of ``predicted``.
     """
     if not 0 < min_iou <= 1:
         raise ValueError(f"min_iou must be in (0, 1], got {min_iou}")

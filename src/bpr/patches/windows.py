@@ -83,12 +83,12 @@ def mask_iou(one: Mask, other: Mask) -> float:
 
 
 def working_window(box: Window, size: Size, margin: int) -> Window:
-    """The part of an image that patches of an instance can touch: its box grown by ``margin`` px.
+    """A box grown on each side, as far as the image goes.
 
     Args:
         box: Tight box of the mask; may be empty.
         size: (h, w) of the image.
-        margin: px, the side of a patch.
+        margin: px.
 
     Returns:
         ``x1, y1, x2, y2``, inside the image; empty (all zero) for an empty box.
