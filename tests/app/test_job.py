@@ -240,6 +240,15 @@ def test_results_of_one_image_need_not_have_its_name(tmp_path, scene, refiner):
     assert "file_name" not in entries[0]
 
 
+@pytest.mark.parametrize("bad", [{"more": 1}, 7, {"image_id": [1]}, {"image_id": 77}])
+def test_bad_results_stay_beside_good_ones(tmp_path, scene, refiner, bad):
+    image, masks = scene
+    job = job_of(tmp_path, image, saved(tmp_path, "a.json", [bad, *results((77, masks))]))
+    assert np.array_equal(decoded(job.rles), masks)
+    assert len(job.left) == 1
+    assert json.loads(written(job, refiner).read_text())[0] == bad
+
+
 def test_results_of_several_images_find_the_one_whose_name_ends_in_their_id(tmp_path, scene):
     image, masks = scene
     several = results((77, masks), (8, masks[:1]))

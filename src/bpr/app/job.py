@@ -115,8 +115,10 @@ class Job:
         listed = [file for file in files if {".json", ".jsonl"}.intersection(file.suffixes)]
         path, faults = listed[0] if len(listed) == 1 else folder / "masks", Faults(OnError.keep)
         found = read_predictions(path, image_sizes=lambda: SizesInFolder(image.parent, path), faults=faults)
-        alone = len({found.image_id(entry) for entry in found.entries}) == 1  # then its id is that of any image
-        inside = replace(found, entries=[_of_page(entry, image.name if alone else None) for entry in found.entries])
+        good = {n: entry for n, entry in enumerate(found.entries) if n not in faults.positions}
+        name = image.name if len({found.image_id(entry) for entry in good.values()}) == 1 else None
+        renamed = {n: _of_page(entry, name) for n, entry in good.items()}
+        inside = replace(found, entries=[renamed.get(n, entry) for n, entry in enumerate(found.entries)])
         records = [one for one in refinement_records(image.parent, inside, faults=faults).usable if one.instances]
         if len(records) > 1:
             problem = f"has masks of {len(records)} images that may be {image.name}; keep those of one"
