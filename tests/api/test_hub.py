@@ -136,6 +136,13 @@ def test_patches_that_cannot_be_understood_name_file_and_remedy(saved, text):
         Refiner.from_pretrained(saved, device="cpu")
 
 
+@pytest.mark.parametrize("text", ["[]", '{"patch": {}, "rounds": ["objekt"]}'])
+def test_a_method_that_cannot_be_understood_names_the_file_also_where_patches_are_given(saved, text):
+    (saved / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json: .*mend the file"):
+        Refiner.from_pretrained(saved, patch=PATCH, device="cpu")
+
+
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
 def test_a_folder_without_one_of_the_files_is_named_with_it(saved, file):
     (saved / file).unlink()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from typing import Any, Final
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
 from bpr.patches.engine import Method
-from bpr.structures import PatchSpec
+from bpr.structures import PatchSpec, Round
 
 WEIGHTS_NAME: Final = "model.safetensors"
 CONFIG_NAME: Final = "config.json"
@@ -100,15 +100,16 @@ def fetch(name: str | Path, file: str, client: Mapping[str, Any]) -> Path:
         ) from error
 
 
-def read_method(path: Path, patch: PatchSpec | None) -> tuple[PatchSpec, Sequence[str] | None, bool]:
-    """Patches, rounds, if there are some, and flip of a config file.
+def read_method(path: Path, patch: PatchSpec | None) -> tuple[PatchSpec, tuple[Round, ...], bool]:
+    """Patches, rounds and flip of a config file; without rounds where an earlier version wrote it.
 
-    `CheckpointError` if it holds no patches that `PatchSpec` takes, and no other ``patch`` is given.
+    `CheckpointError` if it holds unknown rounds, or no patches that `PatchSpec` takes and no other ``patch`` is given.
     """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return patch or PatchSpec(**stored["patch"]), stored.get("rounds"), stored.get("flip", False)
-    except (TypeError, ValueError, KeyError) as error:
+        rounds = tuple(Round(name) for name in stored.get("rounds", ()))
+        return patch or PatchSpec(**stored["patch"]), rounds, bool(stored.get("flip"))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: 'patch' must have fields of PatchSpec, {[field.name for field in fields(PatchSpec)]} "
             f"({type(error).__name__}: {error}); mend the file, or give patch=PatchSpec(...)"

@@ -112,7 +112,7 @@ class Refiner:
                 another layout.
         """
         client = {option: options.pop(option) for option in hub.CLIENT_OPTIONS if option in options}
-        saved: Sequence[str] | None = None
+        saved: tuple[Round, ...] = ()
         if Path(name).is_dir() or hub.is_hub_name(name):
             weights = hub.fetch(name, hub.WEIGHTS_NAME, client)
             patch, saved, flip = hub.read_method(hub.fetch(name, hub.CONFIG_NAME, client), patch)
@@ -122,7 +122,7 @@ class Refiner:
         segmenter = load_segmenter(weights, input_size)
         chosen = Preset(preset)
         if options.get("rounds") is None:
-            options["rounds"] = chosen.rounds(_passes(saved) if saved else segmenter.rounds)
+            options["rounds"] = chosen.rounds(saved or segmenter.rounds)
         patch = chosen.patches(patch or PatchSpec())
         return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
