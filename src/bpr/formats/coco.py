@@ -17,9 +17,9 @@ from bpr import rle as rle_codec
 from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import UNREADABLE, UnpackedCopy, is_gzip, open_unpacked, write_bytes
+from bpr.formats.files import UnpackedCopy, is_gzip, open_unpacked, reading, write_bytes
 from bpr.formats.json_arrays import array_spans
-from bpr.formats.json_fields import get_id, get_score, json_error, read_json, unreadable
+from bpr.formats.json_fields import get_id, get_score, json_error, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import Rle
 
@@ -49,13 +49,12 @@ def read_results(path: str | Path) -> list[Entry]:
 
 def is_json_lines(path: Path) -> bool:
     """Whether a file, gzipped or not, starts with a line that is a prediction; by its name if that says nothing."""
+    with reading(path), open_unpacked(path) as file:
+        line = file.readline(_LONGEST_LINE)
     try:
-        with open_unpacked(path) as file:
-            first = json.loads(file.readline(_LONGEST_LINE))
+        first = json.loads(line)
     except (ValueError, RecursionError):
         return ".jsonl" in path.suffixes
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     return isinstance(first, dict) and ("image_id" in first or ".jsonl" in path.suffixes)
 
 
@@ -104,16 +103,12 @@ def _open(path: Path, check: _Check, faults: Faults) -> Content:
 
     def scan(file: IO[bytes]) -> _Checked:
         missing = Counter[str]()
-        try:
+        with reading(path):
             yield from check(path, file, faults, missing)
-        except OSError as error:
-            raise unreadable(path, error) from error
         notes[:] = _notes(missing)
 
-    try:
+    with reading(path):
         copy = UnpackedCopy(path) if is_gzip(path) else None
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     return Content(StoredEntries(path if copy is None else copy.path, scan, copy), notes)
 
 

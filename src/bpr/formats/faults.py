@@ -91,14 +91,20 @@ class Faults:
         return {number: result for number, result in results.items() if result is not None}
 
     def drawn(
-        self, locate: Callable[[], tuple[str, Size]], draws: Mapping[int, Callable[[Size], Rle]]
+        self, find: Callable[[], str], size_of: Callable[[str], Size], draws: Mapping[int, Callable[[Size], Rle]]
     ) -> tuple[str, dict[int, Rle]]:
         """The name of an image, and the masks that are drawn in it, under the same numbers; none if the image is bad.
 
         Args:
-            locate: Gives the name and (h, w) of the image; not called if nothing is to be drawn.
+            find: Gives the name of the image; not called if nothing is to be drawn.
+            size_of: Gives the (h, w) of an image of this name.
             draws: Each gives a mask in an image of a size (h, w).
         """
+
+        def locate() -> tuple[str, Size]:
+            image = find()
+            return image, size_of(image)
+
         located = self.attempt(locate, Reason.image, masks=len(draws)) if draws else None
         if located is None:
             return "", {}

@@ -97,6 +97,17 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     return inside
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """While a file is read in the block, name it in a `FormatError` where it is missing, or gzipped and damaged."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        problem = f"cannot be read ({reason}); check the path, and whether it is whole"
+        raise FormatError(path, None, problem) from error
+
+
 def is_gzip(path: Path) -> bool:
     """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
     with path.open("rb") as file:
@@ -119,12 +130,16 @@ class UnpackedCopy:
     def __init__(self, gzipped: Path) -> None:
         with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
             self.path = Path(copy.name)
-            weakref.finalize(self, _remove, self.path, os.getpid())
+            remove = weakref.finalize(self, _remove, self.path, os.getpid())
             most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
-            while chunk := source.read(_CHUNK):
-                copy.write(chunk)
-                if copy.tell() > most:
-                    raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
+            try:
+                while chunk := source.read(_CHUNK):
+                    copy.write(chunk)
+                    if copy.tell() > most:
+                        raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
+            except BaseException:
+                remove()
+                raise
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import UNREADABLE, copy_file, files_in, open_unpacked
+from bpr.formats.files import copy_file, files_in, open_unpacked, reading
 from bpr.structures import Rle
 
 _LARGEST: Final = 2**63 - 1
@@ -29,12 +29,10 @@ def read_json(path: Path) -> Any:
         return content
 
     try:
-        with open_unpacked(path) as file:
+        with reading(path), open_unpacked(path) as file:
             return json.load(file, object_pairs_hook=unambiguous)
     except FormatError:
         raise
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise json_error(path, error) from error
 
@@ -52,11 +50,8 @@ def may_be_json(path: Path) -> bool:
 
 def _start(path: Path, length: int) -> bytes:
     """What comes first in a file but for a byte order mark and blanks."""
-    try:
-        with open_unpacked(path) as file:
-            return file.read(length).removeprefix(BOM_UTF8).lstrip()
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
+    with reading(path), open_unpacked(path) as file:
+        return file.read(length).removeprefix(BOM_UTF8).lstrip()
 
 
 def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) -> dict[str, Path]:
@@ -89,12 +84,6 @@ def files_to_write(
 def _refuse_other_text(file: Path) -> None:
     refuse_utf16(file)
     read_json(file)
-
-
-def unreadable(path: Path, error: Exception) -> FormatError:
-    """The error that a file is missing, or gzipped and damaged."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return FormatError(path, None, f"cannot be read ({reason}); check the path, and whether it is whole")
 
 
 def json_error(path: Path, error: Exception) -> FormatError:

@@ -56,7 +56,8 @@ def read_labelme(path: Path, how: Reading) -> Content:
         shapes = faults.each(checks, Reason.field)
         left.update(kind for kind in map(_kind, shapes.values()) if kind not in REFINED)
         draws = {n: partial(draw, file, n, shape) for n, shape in shapes.items() if _kind(shape) in REFINED}
-        image, masks = faults.drawn(partial(_locate, images, image_sizes, name, file, content), draws)
+        find = partial(images.only, name_from(name, content["imagePath"]), file, "imagePath")
+        image, masks = faults.drawn(find, partial(_size, image_sizes, file, content), draws)
         for number, mask in masks.items():
             label = shapes[number]["label"]
             category = {"category_id": labels.setdefault(label, len(labels) + 1), "class_name": label}
@@ -108,19 +109,11 @@ def _kind(shape: Mapping[str, Any]) -> str:
     return shape.get("shape_type") or "polygon"
 
 
-def _locate(
-    images: ImageNames, sizes: ImageSizes, name: str, file: Path, content: Mapping[str, Any]
-) -> tuple[str, Size]:
-    """Name and (h, w) of the image of a file."""
-    image = images.only(name_from(name, content["imagePath"]), file, "imagePath")
-    return image, _size(file, content) or sizes[image]
-
-
-def _size(file: Path, content: Mapping[str, Any]) -> Size | None:
-    """(h, w) of the image, if it is known; `FormatError` if there is no such image."""
+def _size(sizes: ImageSizes, file: Path, content: Mapping[str, Any], image: str) -> Size:
+    """(h, w) of the image, which the file has or that of the image; `FormatError` if there is no such image."""
     height, width = content.get("imageHeight"), content.get("imageWidth")
     if not isinstance(height, int) or not isinstance(width, int):
-        return None
+        return sizes[image]
     if height < 1 or width < 1:
         problem = f"imageHeight and imageWidth must be at least 1 px, got {height} and {width}"
         raise FormatError(file, None, f"{problem}; take them out to have the size of the image")

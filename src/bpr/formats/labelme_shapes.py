@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from PIL import Image as PillowImage
 from bpr import rle as rle_codec
 from bpr.formats.decoding import UNDECODABLE
 from bpr.formats.errors import FormatError
-from bpr.formats.polygons import Losses, trace_joined
+from bpr.formats.polygons import Losses, with_mask
 from bpr.structures import Mask, Rle, Size, Window
 
 REFINED: Final = ("polygon", "mask")
@@ -38,23 +39,22 @@ def rewritten(
     file: Path, number: int, shape: dict[str, Any], mask: Rle, tolerance: float, losses: Losses
 ) -> dict[str, Any]:
     """Shape ``number`` of a file with another mask, or as it is, the same object, if it draws this one."""
-    size = mask["size"][0], mask["size"][1]
-    before = draw(file, number, shape, size)
-    if rle_codec.is_same(before, mask):
+    mask_of = partial(draw, file, number, size=(mask["size"][0], mask["size"][1]))
+    if shape.get("shape_type") != "mask":
+        return with_mask(shape, mask, mask_of, _with_polygon, tolerance, losses, f"{file}, {place_of(number)}")
+    if rle_codec.is_same(mask_of(shape), mask):
         return shape
-    if shape.get("shape_type") == "mask":
-        x1, y1, x2, y2 = window = rle_codec.bounding_box(mask)
-        return {**shape, "points": [[x1, y1], [x2 - 1, y2 - 1]], "mask": _encode_crop(mask, window)}
-    polygon, holes = trace_joined(mask, tolerance)
-    new = {**shape, "points": np.reshape(polygon, (-1, 2)).tolist()}
-    written = draw(file, number, new, size)
-    losses.add(f"{file}, {place_of(number)}", holes, mask, written)
-    return shape if rle_codec.is_same(before, written) else new
+    x1, y1, x2, y2 = window = rle_codec.bounding_box(mask)
+    return {**shape, "points": [[x1, y1], [x2 - 1, y2 - 1]], "mask": _encode_crop(mask, window)}
 
 
 def place_of(number: int) -> str:
     """Where in its file a shape is."""
     return f"shapes[{number}]"
+
+
+def _with_polygon(shape: dict[str, Any], polygon: list[float]) -> dict[str, Any]:
+    return {**shape, "points": np.reshape(polygon, (-1, 2)).tolist()}
 
 
 def _decode_crop(text: object, window: Window, size: Size) -> Mask:

@@ -1,7 +1,8 @@
 """Polygons around masks, such that `bpr.rle.from_segmentation` draws the same masks again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from bpr import rle as rle_codec
 from bpr.cli.command import counted
 from bpr.structures import Rle
+
+Shape = TypeVar("Shape")
 
 _FEWEST_POINTS: Final = 3
 
@@ -88,6 +91,36 @@ class Losses:
             lost = f"mean {mean:.4f}, worst {self.iou[worst]:.4f} ({worst})"
             notes.append(f"IoU lost by writing {counted(len(self.iou), 'mask')} as polygons: {lost}")
         return tuple(notes)
+
+
+def with_mask(
+    shape: Shape,
+    mask: Rle,
+    draw: Callable[[Shape], Rle],
+    replace: Callable[[Shape, list[float]], Shape],
+    tolerance: float,
+    losses: Losses,
+    where: str,
+) -> Shape:
+    """A shape that is one polygon, with that of another mask; as it is, the same object, if it draws this one.
+
+    Args:
+        shape: The shape, in whatever form its file has it.
+        mask: The other mask.
+        draw: Gives the mask of a shape.
+        replace: Gives the shape with another polygon, as of `trace_joined`.
+        tolerance: As of `trace`.
+        losses: Takes what the new polygon cannot hold.
+        where: The place of the shape, for ``losses``.
+    """
+    before = draw(shape)
+    if rle_codec.is_same(before, mask):
+        return shape
+    polygon, holes = trace_joined(mask, tolerance)
+    new = replace(shape, polygon)
+    written = draw(new)
+    losses.add(where, holes, mask, written)
+    return shape if rle_codec.is_same(before, written) else new
 
 
 def _along_pixels(outline: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,12 +12,11 @@ import yaml
 
 from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import visible_files, write_bytes
+from bpr.formats.files import reading, visible_files, write_bytes
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.polygons import Losses
-from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
+from bpr.formats.polygons import Losses, with_mask
+from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.formats.yolo_rows import LabelRow
-from bpr.structures import Size
 
 _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
 _MOST_BRACKETS: Final = 1000
@@ -56,14 +55,12 @@ def read_labels(folder: Path, how: Reading) -> Content:
         polygons = {number: row for number, row in rows.items() if row.coordinates}
         found += len(lines)
         boxes += len(rows) - len(polygons)
-        locate = partial(_locate, images, image_sizes, name, path)
-        image, masks = faults.drawn(locate, {number: row.draw for number, row in polygons.items()})
+        draws = {number: row.draw for number, row in polygons.items()}
+        image, masks = faults.drawn(partial(images.only, name, path), image_sizes.__getitem__, draws)
         for number, mask in masks.items():
-            category, confidence = polygons[number].category, polygons[number].confidence
-            entry = {"image_id": image, "category_id": category, "score": 1.0 if confidence is None else confidence}
-            entry |= {"class_name": names[category]} if category in names else {}
-            place = {"label_file": path.relative_to(folder).as_posix(), "line_number": number}
-            entries.append({**entry, "segmentation": mask, **place})
+            row, place = polygons[number], {"label_file": path.relative_to(folder).as_posix(), "line_number": number}
+            entry = {"image_id": image, "category_id": row.category, "score": row.confidence, "segmentation": mask}
+            entries.append(entry | place | ({"class_name": names[row.category]} if row.category in names else {}))
     if not found:
         raise FormatError(folder, None, "has no YOLO labels, which are .txt files with a row 'CLASS X1 Y1 X2 Y2 ...'")
     return Content(entries, (f"left as they are: {boxes} rows that are boxes",) if boxes else ())
@@ -89,15 +86,11 @@ def write_labels(
         name = path.relative_to(source)
         lines = _read_lines(path)
         for number, mask in masks.get(name.as_posix(), {}).items():
-            lines[number - 1] = LabelRow.parse(path, number, lines[number - 1]).rewritten(mask, tolerance, losses)
+            row, size = LabelRow.parse(path, number, lines[number - 1]), (mask["size"][0], mask["size"][1])
+            draw, replace = partial(LabelRow.draw, size=size), partial(LabelRow.with_polygon, size=size)
+            lines[number - 1] = with_mask(row, mask, draw, replace, tolerance, losses, row.place).line
         write_bytes(folder / name, lines)
     return losses.notes()
-
-
-def _locate(images: ImageNames, sizes: ImageSizes, name: str, path: Path) -> tuple[str, Size]:
-    """Name and (h, w) of the image of a label."""
-    image = images.only(name, path)
-    return image, sizes[image]
 
 
 def _starts_with_label(path: Path) -> bool:
@@ -110,10 +103,8 @@ def _starts_with_label(path: Path) -> bool:
 
 
 def _read_lines(path: Path) -> list[bytes]:
-    try:
+    with reading(path):
         return path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise FormatError(path, None, f"cannot be read ({error.strerror})") from error
 
 
 def _image_name(label: Path) -> str:
@@ -130,12 +121,13 @@ def _class_names(folder: Path) -> dict[int, str]:
     path = next((path for path in around if path.is_file()), None)
     if path is None:
         return {}
+    text = b"".join(_read_lines(path))
+    if max(map(text.count, (b"[", b"{"))) > _MOST_BRACKETS:  # each costs its parser a thousand steps
+        problem = f"cannot be read as YAML (more than {_MOST_BRACKETS} brackets)"
+        raise FormatError(path, None, f"{problem}; write a line for each name")
     try:
-        text = path.read_bytes()
-        if max(map(text.count, (b"[", b"{"))) > _MOST_BRACKETS:  # each costs its parser a thousand steps
-            raise ValueError(f"it has more than {_MOST_BRACKETS} brackets; write a line for each name")
         content = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FormatError(path, None, f"cannot be read as YAML ({' '.join(str(error).split())})") from error
     names = content.get("names") if isinstance(content, dict) else None
     pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])

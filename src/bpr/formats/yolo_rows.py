@@ -9,7 +9,6 @@ import numpy as np
 
 from bpr import rle as rle_codec
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.polygons import Losses, trace_joined
 from bpr.structures import Rle, Size
 
 _BOX: Final = 4
@@ -27,45 +26,39 @@ class LabelRow:
     """A row.
 
     Attributes:
-        path: The file that it is in.
-        where: Where in it.
+        place: The file that it is in, and where in it.
         line: Its bytes, with the line break.
         category: Class, from 0 on.
         coordinates: Of a polygon, x and y in turn, relative to the size of the image; none of a box.
-        confidence: None if there is none.
+        confidence: 1 if there is none.
     """
 
-    path: Path
-    where: str
+    place: str
     line: bytes
     category: int
     coordinates: tuple[float, ...]
-    confidence: float | None
+    confidence: float
 
     @classmethod
     def parse(cls, path: Path, number: int, line: bytes) -> Self:
         """Line ``number`` of a file, from 1 on; `FormatError` if it is wrong."""
-        text, where = line.removeprefix(BOM_UTF8), f"line {number}"
+        text, place = line.removeprefix(BOM_UTF8), f"{path}, line {number}"
         try:
             category, *values = (float(part) for part in text.split())
         except ValueError as error:
             problem = f"expected 'CLASS X1 Y1 X2 Y2 ...', got {text.decode(errors='replace').strip()!r:.60}"
-            raise FormatError(path, where, problem) from error
+            raise FormatError(place, None, problem) from error
         if not 0 <= category <= _LAST_CLASS or not category.is_integer():
             problem = f"the class must be a whole number from 0 to {_LAST_CLASS}, got {category:g}"
-            raise FormatError(path, where, problem, Reason.field)
+            raise FormatError(place, None, problem, Reason.field)
         if len(values) < _BOX:
-            raise FormatError(path, where, f"expected a class and at least {_BOX} numbers, got {len(values)}")
+            raise FormatError(place, None, f"expected a class and at least {_BOX} numbers, got {len(values)}")
         outside = [value for value in values if not -_TOLERANCE <= value <= 1 + _TOLERANCE]
         if outside:
-            problem = (
-                f"{outside[0]:g} is outside of 0 to 1, where coordinates relative to the image and confidences are"
-            )
-            raise FormatError(path, where, f"{problem}; divide px by its size, and leave out ids of tracks")
-        confidence = values.pop() if len(values) % 2 else None
-        if len(values) == _BOX:
-            values = []
-        return cls(path, where, line, int(category), tuple(values), confidence)
+            problem = f"{outside[0]:g} is outside of 0 to 1, where coordinates relative to the image and scores are"
+            raise FormatError(place, None, f"{problem}; divide px by its size, and leave out ids of tracks")
+        confidence = values.pop() if len(values) % 2 else 1.0
+        return cls(place, line, int(category), () if len(values) == _BOX else tuple(values), confidence)
 
     def draw(self, size: Size) -> Rle:
         """The mask in an image of ``size`` (h, w); `FormatError` if it is none."""
@@ -73,21 +66,13 @@ class LabelRow:
         try:
             return rle_codec.from_segmentation([corners.round(_PX_DECIMALS).ravel().tolist()], size)
         except ValueError as error:
-            raise FormatError(self.path, self.where, str(error)) from error
+            raise FormatError(self.place, None, str(error)) from error
 
-    def rewritten(self, mask: Rle, tolerance: float, losses: Losses) -> bytes:
-        """The line with another mask, or as it is if it draws this one; see `bpr.formats.polygons.trace_joined`."""
-        height, width = size = (mask["size"][0], mask["size"][1])
-        before = self.draw(size)
-        if rle_codec.is_same(before, mask):
-            return self.line
-        polygon, holes = trace_joined(mask, tolerance)
-        relative = (np.reshape(polygon, (-1, 2)) / (width, height)).round(_DECIMALS).ravel().tolist()
-        written = replace(self, coordinates=tuple(relative)).draw(size)
-        losses.add(f"{self.path}, {self.where}", holes, mask, written)
-        if rle_codec.is_same(before, written):
-            return self.line
+    def with_polygon(self, polygon: list[float], size: Size) -> Self:
+        """The row with another polygon, flat ``[x, y, x, y, ...]``, px, in an image of ``size`` (h, w)."""
+        relative = (np.reshape(polygon, (-1, 2)) / size[::-1]).round(_DECIMALS).ravel().tolist()
         category, *others = self.line.split()
         numbers = [f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".").encode() for value in relative]
         ending = self.line[len(self.line.rstrip(b"\r\n")) :]
-        return b" ".join([category, *numbers, *others[len(self.coordinates) :]]) + ending
+        line = b" ".join([category, *numbers, *others[len(self.coordinates) :]]) + ending
+        return replace(self, line=line, coordinates=tuple(relative))
