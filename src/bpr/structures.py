@@ -1,7 +1,9 @@
 """Value types that the whole package speaks in; each checks itself when it is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 from pathlib import Path
 from typing import Final, TypeAlias, TypedDict
 
@@ -34,6 +36,20 @@ class SettingError(ValueError):
     """A setting that is out of its range; the message names it as configurations do."""
 
 
+def check_numbers(values: Mapping[str, object]) -> None:
+    """`SettingError` if a setting, by its name, is neither a number nor None."""
+    for name, value in values.items():
+        if not isinstance(value, Real | None):
+            raise SettingError(f"{name} must be a number, got {value!r}")
+
+
+def check_flags(values: Mapping[str, object]) -> None:
+    """`SettingError` if a setting, by its name, is neither True nor False; the text ``"false"`` would count as True."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise SettingError(f"{name} must be True or False, got {value!r}")
+
+
 PAPERS_NMS_IOU: Final = 0.25
 """Above which IoU with a kept patch the paper drops one at refinement."""
 
@@ -59,6 +75,8 @@ _OWN: Final = {
     "margin": Placement.cover,
 }
 """Settings that only one placement has."""
+_NUMBERS: Final = ("size", "nms_iou", "spacing", "margin", "taper")
+_FLAGS: Final = ("image_border", "compat_2021")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +111,8 @@ class PatchSpec:
     compat_2021: bool = False
 
     def __post_init__(self) -> None:
+        check_numbers({f"patch.{name}": getattr(self, name) for name in _NUMBERS})
+        check_flags({f"patch.{name}": getattr(self, name) for name in _FLAGS})
         self._choose_placement()
         half = self.size // 2
         for fits, problem in (

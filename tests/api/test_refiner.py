@@ -256,12 +256,19 @@ def test_bundled_weights_load_by_name():
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
         ({"patch": "nms"}, "patch must be a PatchSpec, got 'nms'"),
+        ({"threads": "2"}, "threads must be a number, got '2'"),
+        ({"flip": "false"}, "flip must be True or False, got 'false'"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused_at_once_in_one_line(segmenter, options, message):
     with pytest.raises(SettingError, match=f"^{message}") as caught:
         Refiner(segmenter, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_trust_as_text_is_refused():
+    with pytest.raises(SettingError, match=r"^trust must be True or False, got 'false'$"):
+        Refiner.from_pretrained(trust="false")
 
 
 def test_refused_options_leave_the_threads_of_torch_as_they_are(segmenter):

@@ -125,6 +125,8 @@ def test_patches_are_placed_and_averaged_as_in_the_paper_where_nms_is_asked_for(
         ({"taper": 0.6}, r"patch.taper must be in \[0, 0.5\]"),
         ({"placement": "nowhere"}, "patch.placement must be one of nms, contour, cover"),
         ({"placement": "contour", "compat_2021": True}, "goes with patch.placement=nms"),
+        ({"size": "64"}, "patch.size must be a number, got '64'"),
+        ({"compat_2021": "no"}, "patch.compat_2021 must be True or False, got 'no'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

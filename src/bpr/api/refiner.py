@@ -23,7 +23,7 @@ from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
 from bpr.patches.presets import Preset
 from bpr.patches.windows import MaskWindow
-from bpr.structures import Backend, Image, PatchSpec, Round, SettingError
+from bpr.structures import Backend, Image, PatchSpec, Round, SettingError, check_flags, check_numbers
 
 
 class Refiner:
@@ -45,8 +45,8 @@ class Refiner:
         flip: See every patch also mirrored, which takes twice as long.
 
     Raises:
-        bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, there is no such device,
-            backend or round, or the backend does not run on the device; a `ValueError`.
+        bpr.structures.SettingError: If ``patches_per_forward`` or ``threads`` is below 1, a setting is of another type,
+            there is no such device, backend or round, or the backend does not run on the device; a `ValueError`.
     """
 
     def __init__(
@@ -63,7 +63,10 @@ class Refiner:
         if not isinstance(segmenter, PatchSegmenter):
             remedy = "Refiner.from_pretrained takes names and files"
             raise SettingError(f"segmenter must be a PatchSegmenter, got {segmenter!r}; {remedy}")
-        for name, value in (("patches_per_forward", patches_per_forward), ("threads", threads)):
+        counts = {"patches_per_forward": patches_per_forward, "threads": threads}
+        check_numbers(counts)
+        check_flags({"flip": flip})
+        for name, value in counts.items():
             if value is not None and value < 1:
                 raise SettingError(f"{name} must be at least 1, got {value}")
         backend, self.device = Backend(backend), usable_device(device)
@@ -111,6 +114,7 @@ class Refiner:
             bpr.models.weights.CheckpointError: If there are no such weights, the hub is unreachable, or the file has
                 another layout.
         """
+        check_flags({"trust": trust})
         client = {option: options.pop(option) for option in hub.CLIENT_OPTIONS if option in options}
         saved: tuple[Round, ...] = ()
         if Path(name).is_dir() or hub.is_hub_name(name):
