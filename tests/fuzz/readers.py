@@ -21,6 +21,7 @@ from bpr.data.images import image_sizes, read_image
 from bpr.formats.annotations import read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
+from bpr.formats.format_detection import prediction_format
 from bpr.formats.predictions import read_predictions
 from bpr.models import weights
 from bpr.structures import OnError, SettingError
@@ -40,11 +41,13 @@ class Reader:
         make: Makes a good sample in an empty folder; gives the file or folder to be read.
         read: Reads it, and all that follows from it; whatever it writes goes below the folder that comes second.
         alone: Whether it reads each file of the sample by itself.
+        format: Name of the format that the sample is in, of predictions.
     """
 
     make: Callable[[Path], Path]
     read: Callable[[Path, Path], None]
     alone: bool = False
+    format: str | None = None
 
 
 class TinyNetwork(torch.nn.Linear):
@@ -154,7 +157,10 @@ def _read_checkpoint(path: Path, _output: Path) -> None:
 
 
 READERS = {
-    **{name: Reader(partial(_make_predictions, name), partial(_read_predictions, name)) for name in MAKE},
+    **{
+        name: Reader(partial(_make_predictions, name), partial(_read_predictions, name), format=name.partition(",")[0])
+        for name in MAKE
+    },
     "annotations": Reader(_make_annotations, _read_annotations),
     "ground_truth": Reader(_make_ground_truth, _read_annotations),
     "images": Reader(_make_images, _read_image, alone=True),
@@ -175,6 +181,20 @@ class Sample:
         files = (path for path in sorted((folder / "in").rglob("*")) if path.is_file())
         self._files = [path for path in files if self._reader.alone or path.parent.name != "images"]
         self.contents = [path.read_bytes() for path in self._files]
+
+    def leave_out_others(self, number: int) -> None:
+        """Remove all files but ``number`` without which the sample is still good: the rest is read in less time."""
+        for path in sorted((self._folder / "in").rglob("*"), reverse=True):  # images last, which others need
+            if path.is_file() and path != self._files[number]:
+                content = path.read_bytes()
+                path.unlink()
+                try:
+                    self.read(number)
+                    still = self._reader.format in (None, prediction_format(self._path).name)
+                except CLOSED_LIST:
+                    still = False
+                if not still:
+                    path.write_bytes(content)
 
     def read(self, number: int = 0) -> None:
         """Read the sample as it is, or of a reader of single files that of this ``number``."""

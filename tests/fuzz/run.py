@@ -31,12 +31,18 @@ def main() -> None:
         sys.exit(f"usage: python tests/fuzz/run.py READER [-runs=N]; READER is one of {', '.join(READERS)}")
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         (Path(folder) / "corpus").mkdir()
-        sample = Sample(name, Path(folder))
-        for number, content in enumerate(sample.contents):
+        (Path(folder) / "whole").mkdir()
+        contents = Sample(name, Path(folder) / "whole").contents
+        samples = []
+        for number, content in enumerate(contents):
+            (Path(folder) / str(number)).mkdir()
+            samples.append(Sample(name, Path(folder) / str(number)))
+            samples[number].leave_out_others(number)
             (Path(folder) / "corpus" / str(number)).write_bytes(bytes([number]) + content)
 
         def read(data: bytes) -> None:
-            sample.read_with(data[0] % len(sample.contents) if data else 0, data[1:])
+            number = data[0] % len(contents) if data else 0
+            samples[number].read_with(number, data[1:])
 
         def change(data: bytes, longest: int, seed: int) -> bytes:
             random = Random(seed)
