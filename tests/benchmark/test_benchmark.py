@@ -6,14 +6,14 @@ from PIL import Image
 from torch.multiprocessing.spawn import ProcessException
 
 from bpr import rle
-from bpr.benchmark import measure, placement, presets
+from bpr.benchmark import measure, presets
 from bpr.benchmark.__main__ import main
 from bpr.benchmark.classical import grab_cut, guided_filter
 from bpr.benchmark.measure import speed_of_processes
 from bpr.benchmark.workload import Workload, generate
 from bpr.data.inputs import read_input
 from bpr.formats.coco import read_results
-from bpr.structures import Backend, Placement
+from bpr.structures import Backend
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +47,20 @@ def test_the_figures_fit_together(toy_coco, tmp_path, weights, capsys):
 
 
 def test_placements_are_scored(toy_coco, tmp_path, weights, monkeypatch, capsys):
-    settings = [(Placement.nms, "nms_iou", 0.25), (Placement.nms, "nms_iou", 0.55), (Placement.cover, "margin", 4)]
-    monkeypatch.setattr(placement, "SETTINGS", settings)
+    names = ["nms_iou=0.25", "nms_iou=0.55", "margin=4"]
+    monkeypatch.setattr(presets, "PLACEMENTS", {name: presets.PLACEMENTS[name] for name in names})
     annotations = json.loads(toy_coco.annotations.read_text())
     for image in annotations["images"]:  # to be found by their names alone
         (toy_coco.images / image["file_name"]).rename(toy_coco.images / f"photo_{image['file_name']}")
         image["file_name"] = f"photo_{image['file_name']}"
     toy_coco.annotations.write_text(json.dumps(annotations))
     command = ["--images", toy_coco.images, "--predictions", toy_coco.predictions, "--annotations"]
-    command += [toy_coco.annotations, "--ckpt", weights, "--min-score", "0.75"]
-    assert placement.main([str(part) for part in command]) == 0
+    command += [toy_coco.annotations, "--ckpt", weights, "--min-score", "0.75", "--placements"]
+    assert presets.main([str(part) for part in command]) == 0
     coarse, *refined = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
-    assert (coarse[:2], float(coarse[2]) > 0) == (["coarse", "0.0"], True)
-    assert [row[:2] for row in refined] == [["nms", "nms_iou=0.25"], ["nms", "nms_iou=0.55"], ["cover", "margin=4"]]
-    few, many, _ = (float(row[2]) for row in refined)
+    assert (coarse[:2], float(coarse[3]) > 0) == (["coarse", "0.0"], True)
+    assert [row[0] for row in refined] == names
+    few, many, _ = (float(row[1]) for row in refined)
     assert 0 < few < many
 
 

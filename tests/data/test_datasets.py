@@ -14,6 +14,7 @@ from bpr.data.index import build_index
 from bpr.formats.annotations import read_annotations
 from bpr.patches.cutting import cut_patches
 from bpr.patches.engine import Method
+from bpr.patches.windows import LOW_SCORE
 from bpr.structures import ImageRecord, PatchSpec, Prediction, Round
 
 SPEC = PatchSpec(32, 0.25)
@@ -78,6 +79,22 @@ def test_refinement_needs_no_truth_and_says_why_a_mask_has_no_patches(records):
     assert image.patches == len(image.placed[0].boxes) == len(image.crops.images) > 0
     for crop_, (x1, y1, x2, y2) in zip(image.crops.masks, image.placed[0].boxes, strict=True):
         np.testing.assert_array_equal(crop_, rle.decode(masks[0])[y1:y2, x1:x2])
+
+
+@pytest.mark.parametrize("rounds", [(Round.boundary,), (Round.object, Round.boundary)])
+def test_predictions_with_a_low_score_are_neither_decoded_nor_refined(records, monkeypatch, rounds):
+    decoded, decode = [], rle.decode
+    monkeypatch.setattr(rle, "decode", lambda *given: decoded.append(given) or decode(*given))
+    code = records[0].instances[0].rle
+    instances = tuple(Prediction(code, 1, score, n) for n, score in enumerate((0.24, 0.25, 0.1)))
+    record = ImageRecord(7, records[0].path, records[0].size, instances)
+    method = Method(SPEC, rounds, 64)
+    image = RefinementDataset([record], method, min_score=0.25)[0]
+    assert [len(placed.boxes) > 0 for placed in image.placed] == [False, True, False]
+    for number in range(len(rounds)):
+        image = method.place(method.paste(image, np.ones((image.patches, 64, 64), np.float32), last=False), number)
+    assert [mask.reason for mask in image.image.masks] == [LOW_SCORE, None, LOW_SCORE]
+    assert len(decoded) == 1
 
 
 def test_an_image_with_nothing_to_refine_is_not_even_opened(tmp_path):

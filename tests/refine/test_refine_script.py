@@ -266,6 +266,18 @@ def test_rounds_are_run_one_after_the_other(toy_coco, tmp_path, refine, rounds):
     assert masks[0] != masks[1]
 
 
+def test_predictions_below_min_score_come_back_as_they_are_and_are_counted(toy_coco, tmp_path, refine, capsys):
+    options = [f"images={toy_coco.images}", f"predictions={toy_coco.predictions}"]
+    refine(*options, f"output={tmp_path / 'all.json'}")
+    capsys.readouterr()
+    refine(*options, f"output={tmp_path / 'high.json'}", "min_score=0.75")
+    assert "  left: 4 x score below min_score\n" in capsys.readouterr().out
+    everything, high = (json.loads((tmp_path / name).read_text()) for name in ("all.json", "high.json"))
+    before = json.loads(toy_coco.predictions.read_text())
+    expected = [new if old["score"] >= 0.75 else old for old, new in zip(before, everything, strict=True)]
+    assert high == expected != before
+
+
 @pytest.mark.parametrize("rounds", ["[]", "[objekt]"])
 def test_impossible_rounds_are_refused(composed, rounds):
     with pytest.raises((SettingError, ConfigCompositionException), match=r"rounds"):

@@ -50,6 +50,8 @@ def test_each_placement_is_a_group(settings, placement):
         ("threshold=2", r"threshold must be in \[0, 1\)"),
         ("polygon_tolerance=-1", "polygon_tolerance must be at least 0"),
         ("polygon_tolerance=inf", "polygon_tolerance must be at least 0"),
+        ("min_score=-1", "min_score must be at least 0"),
+        ("min_score=nan", "min_score must be at least 0"),
         ("dilation_ratio=5", "dilation_ratio must be in"),
         ("input_size=100", "input_size must be a positive multiple of 32"),
         ("patch.spacing=20", "patch.spacing goes with patch.placement=contour, got cover"),

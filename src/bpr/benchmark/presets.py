@@ -1,6 +1,7 @@
 """``python -m bpr.benchmark.presets``: seconds per image, AP and Boundary AP of each preset, in one run.
 
-Beside them, measured in the same run: refining in the paper's one round, and refiners without a network.
+Beside them, measured in the same run: refining in the paper's one round, and refiners without a network. With
+``--placements`` it is every way to place patches instead.
 """
 
 import argparse
@@ -50,6 +51,12 @@ class Line(NamedTuple):
 
 _CLASSICAL: Final[dict[str, Classical]] = {"guided filter": guided_filter, "GrabCut": grab_cut}
 _PAPER: Final = "paper"
+PLACEMENTS: Final = {
+    **{f"nms_iou={value}": PatchSpec(nms_iou=value) for value in (0.15, 0.25, 0.35, 0.55)},
+    **{f"spacing={value}": PatchSpec(placement=Placement.contour, spacing=value) for value in (64, 48)},
+    **{f"margin={value}": PatchSpec(margin=value) for value in (0, 4, 8, 12)},
+}
+"""Of each `Placement` the values of its setting that are measured, fewest patches first."""
 _HEAD: Final = f"{'':16}  patches/image  s/image     AP  Boundary AP"
 
 
@@ -61,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--predictions", type=Path, metavar="FILE", help="COCO results")
     options.add_argument("--annotations", type=Path, metavar="FILE", help="COCO ground truth")
     options.add_argument("--min-score", type=float, default=0.0, metavar="S", help="leave out predictions below")
+    options.add_argument("--placements", action="store_true", help="measure every way to place patches instead")
     options.add_argument("--plot", type=Path, metavar="FILE", help="also draw gain against time")
     add_overwrite(options)
     chosen = options.parse_args(arguments)
@@ -92,6 +100,11 @@ def methods(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
     return found
 
 
+def placements(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
+    """One for each of `PLACEMENTS`, for weights whose own rounds are ``own``."""
+    return {name: Method(spec, own, input_size) for name, spec in PLACEMENTS.items()}
+
+
 def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path) -> Iterator[Line]:
     """Measure each way to refine, the coarse masks first, and print its line as soon as it is known."""
     coarse, refined = folder / "coarse.json", folder / "refined.json"
@@ -99,11 +112,12 @@ def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path
     workload = Workload(str(chosen.predictions), chosen.images, coarse, chosen.annotations)
     truth = chosen.annotations
     yield _said("coarse", 0, 0, coarse, truth)
-    for name, refine in _CLASSICAL.items():
+    for name, refine in () if chosen.placements else _CLASSICAL.items():
         yield _said(name, 0, _refine_classically(workload, refine, refined), refined, truth)
     plain = PatchRefiner(change_trust(refiner.segmenter, False)).eval().to(chosen.device)
     patch = torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.zeros(1, 64, 64, dtype=torch.bool)
-    for name, method in methods(refiner.segmenter.rounds, refiner.segmenter.input_size).items():
+    wanted = placements if chosen.placements else methods
+    for name, method in wanted(refiner.segmenter.rounds, refiner.segmenter.input_size).items():
         used = plain if name == _PAPER else refiner
         used.inference = replace(refiner.inference, method=method)
         with torch.inference_mode():

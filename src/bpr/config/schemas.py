@@ -79,6 +79,7 @@ class RefineConf:
     crowds: bool = MISSING
     exif: ExifUse = MISSING
     on_error: OnError = MISSING
+    min_score: float = MISSING
     ckpt: str = MISSING
     input_size: int | None = MISSING
     preset: Preset = MISSING

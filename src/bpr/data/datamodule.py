@@ -174,6 +174,7 @@ class RefinementDataModule(pl.LightningDataModule):
         images_per_batch: Images whose patches share the passes of the network.
         num_workers: Processes that read, place and cut ahead of the network.
         on_error: What becomes of an image that cannot be decoded.
+        min_score: Predictions with a lower score are left as they came.
     """
 
     def __init__(
@@ -183,10 +184,11 @@ class RefinementDataModule(pl.LightningDataModule):
         images_per_batch: int = 4,
         num_workers: int = 0,
         on_error: OnError | None = None,
+        min_score: float = 0.0,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
-        self._dataset = RefinementDataset(records, method, on_error)
+        self._dataset = RefinementDataset(records, method, on_error, min_score)
         self._images_per_batch, self._num_workers = images_per_batch, num_workers
 
     def predict_dataloader(self) -> DataLoader[RefinementBatch]:

@@ -18,7 +18,7 @@ from bpr.formats.errors import Reason
 from bpr.formats.faults import Faults
 from bpr.patches.cutting import crop, resize, resize_masks
 from bpr.patches.engine import ImageMasks, Method, PlacedImage
-from bpr.patches.windows import MaskWindow
+from bpr.patches.windows import EMPTY, LOW_SCORE, MaskWindow
 from bpr.structures import Boxes, ImageRecord, Mask, OnError, Rle, Size
 
 
@@ -74,10 +74,17 @@ class RefinementDataset(Dataset[PlacedImage | BadImage]):
         records: Images with predictions.
         method: How they are refined.
         on_error: What becomes of an image that cannot be decoded; see `bpr.formats.faults.Faults`.
+        min_score: As of `image_masks`.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], method: Method, on_error: OnError | None = None) -> None:
-        self._records, self._method, self._on_error = records, method, on_error
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        method: Method,
+        on_error: OnError | None = None,
+        min_score: float = 0.0,
+    ) -> None:
+        self._records, self._method, self._on_error, self._min_score = records, method, on_error, min_score
 
     def __len__(self) -> int:
         return len(self._records)
@@ -89,7 +96,7 @@ class RefinementDataset(Dataset[PlacedImage | BadImage]):
         return BadImage(record.image_id, faults.found[0]) if placed is None else placed
 
     def _place(self, record: ImageRecord) -> PlacedImage:
-        image = image_masks(record)
+        image = image_masks(record, self._min_score)
         placed, later = self._method.place(image), range(1, len(self._method.rounds))
         if later and (placed.patches or any(self._method.place(image, number).patches for number in later)):
             pixels = image.read()  # the later rounds need them too
@@ -97,12 +104,18 @@ class RefinementDataset(Dataset[PlacedImage | BadImage]):
         return placed.cut_ahead(self._method.crop_side())
 
 
-def image_masks(record: ImageRecord) -> ImageMasks:
-    """The predicted masks of an image, each decoded in its own box."""
+def image_masks(record: ImageRecord, min_score: float = 0.0) -> ImageMasks:
+    """The predicted masks of an image, each decoded in its own box; those with a score below ``min_score`` are not.
+
+    They stand there without their mask, to be left as they came.
+    """
     windows = []
     for instance in record.instances:
-        box = rle.bounding_box(instance.rle)
-        windows.append(MaskWindow(instance.position, rle.decode(instance.rle, box), box))
+        if instance.score < min_score:
+            windows.append(MaskWindow(instance.position, np.zeros((0, 0), np.bool_), EMPTY, reason=LOW_SCORE))
+        else:
+            box = rle.bounding_box(instance.rle)
+            windows.append(MaskWindow(instance.position, rle.decode(instance.rle, box), box))
     read = partial(read_image, record.path, record.size, record.exif)
     return ImageMasks(record.image_id, record.size, tuple(windows), read)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bpr.patches.boundary import boundary_strength
 from bpr.patches.placement import place_centres
 from bpr.patches.trust import TRUSTED
-from bpr.patches.windows import EMPTY, MaskWindow, bounding_box
+from bpr.patches.windows import EMPTY, LOW_SCORE, MaskWindow, bounding_box
 from bpr.structures import Boxes, Image, Mask, PatchSpec, Round, Size
 
 Value = TypeVar("Value", bound=np.generic)
@@ -61,10 +61,10 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
         The mask in the window of its patches, with these; where there are none, the mask says why
         (`MaskWindow.reason`), unless an earlier round has refined it.
     """
+    if mask.reason in (TRUSTED, LOW_SCORE):
+        return PlacedMask(mask, np.zeros((0, 4), np.int64), kind)
     side = spec.size if kind is Round.boundary else object_side(mask.mask)
     fitted = mask.fit(side, size)
-    if fitted.reason == TRUSTED:
-        return PlacedMask(fitted, np.zeros((0, 4), np.int64), kind)
     if fitted.window == EMPTY:
         return PlacedMask(fitted.leave("empty mask"), np.zeros((0, 4), np.int64), kind)
     own = replace(spec, size=side, margin=None if spec.margin is None else min(spec.margin, side // 2 - 1))

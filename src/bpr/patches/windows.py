@@ -10,6 +10,8 @@ from bpr.structures import Mask, Size, Window
 
 EMPTY: Final[Window] = (0, 0, 0, 0)
 """Window of an empty mask."""
+LOW_SCORE: Final = "score below min_score"
+"""Reason of masks that were never to be refined."""
 
 
 @dataclass(frozen=True, slots=True)

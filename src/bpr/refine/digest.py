@@ -47,7 +47,7 @@ def what_counts(
         "precision": precision,
         **{
             name: getattr(settings, name)
-            for name in ("ignore_label", "crowds", "exif", "input_size", "flip", "trust", "threshold")
+            for name in ("ignore_label", "crowds", "exif", "min_score", "input_size", "flip", "trust", "threshold")
         },
         **{f"patch.{name}": value for name, value in asdict(settings.patch).items()},
     }

@@ -279,7 +279,8 @@ def predict(run: OpenRun, make_trainer: MakeTrainer) -> bool:
     method = refiner.inference.method  # with the input size of the network
     workers = settings.num_workers
     workers = workers_ahead_of(trainer.strategy.root_device) if workers is None else workers
-    datamodule = RefinementDataModule(run.left, method, settings.images_per_batch, workers, settings.on_error)
+    images = run.left, method, settings.images_per_batch, workers, settings.on_error, settings.min_score
+    datamodule = RefinementDataModule(*images)
     with watch.during(trainer):
         try:
             trainer.predict(refiner, datamodule=datamodule, return_predictions=False)

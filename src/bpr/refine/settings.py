@@ -14,6 +14,7 @@ from bpr.synthetic.example import make_tour
 
 _LOWEST: Final = {
     "polygon_tolerance": 0,
+    "min_score": 0,
     "patches_per_forward": 1,
     "images_per_batch": 1,
     "num_workers": 0,
@@ -43,6 +44,7 @@ class RefineSettings:
     crowds: bool
     exif: ExifUse
     on_error: OnError
+    min_score: float
     ckpt: str
     input_size: int | None
     preset: Preset
