@@ -8,6 +8,8 @@ from bpr.config.overrides import prepared, texts_as_help, without_run_folder
 from bpr.config.schemas import RefineConf, TrainConf
 from bpr.structures import SettingError
 
+CONF = Path(__file__).parents[2] / "conf"
+
 
 def test_a_recipe_can_be_left_out_on_the_command_line(composed):
     assert prepared(["experiment=null", "seed=1", "debug=null"], TrainConf) == ["~experiment", "seed=1", "~debug"]
@@ -87,11 +89,48 @@ def test_misspelt_settings_name_their_nearest_neighbour_in_one_line(schema, argu
 
 
 @pytest.mark.parametrize(
+    ("schema", "argument", "message"),
+    [
+        (RefineConf, "trainer.device=1", r"^trainer\.device is not a setting: did you mean trainer\.devices\?"),
+        (
+            RefineConf,
+            "trainer.xyz=1",
+            r"^trainer\.xyz is not a setting: .*; \+trainer\.xyz adds one that is in no file",
+        ),
+        (RefineConf, "+predictons=a", r"^predictons is not a setting: did you mean predictions\?$"),
+        (RefineConf, "++predictons=a", r"^predictons is not a setting: did you mean predictions\?$"),
+        (RefineConf, "--prediction=a", r"^--prediction=a is not taken: .* write predictions=VALUE$"),
+        (TrainConf, "optim.lrr=1", r"^optim\.lrr is not a setting: did you mean optim\.optimizer\.lr\?"),
+        (TrainConf, "model.net.backbon=x", r"did you mean model\.net\.backbone\?"),
+    ],
+)
+def test_so_do_those_of_groups_and_those_with_a_plus_or_dashes(schema, argument, message):
+    with pytest.raises(SettingError, match=message):
+        prepared([argument], schema, CONF)
+
+
+@pytest.mark.parametrize(
     "argument",
-    ["experiment=hrnet18s_128", "data=coco", "hydra.job.num=1", "model.net.pretrained=false", "paths.data=/x"],
+    [
+        "experiment=hrnet18s_128",
+        "data=coco",
+        "hydra.job.num=1",
+        "model.net.pretrained=false",
+        "paths.data=/x",
+        "trainer.max_epochs=1",
+        "+trainer.profiler=simple",
+        "callbacks.ema.decay=0.9",
+        "--multirun",
+        "--config-dir=x",
+    ],
 )
 def test_settings_and_groups_that_are_there_pass(argument):
-    assert prepared([argument], TrainConf) == [argument]
+    assert prepared([argument], TrainConf, CONF) == [argument]
+
+
+def test_folders_of_the_user_may_add_settings():
+    arguments = ["--config-dir=x", "optim.mine=1"]
+    assert prepared(arguments, TrainConf, CONF) == arguments
 
 
 @pytest.mark.parametrize(

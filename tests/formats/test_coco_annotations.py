@@ -180,7 +180,7 @@ def test_other_encodings_are_refused_before_any_work(tmp_path):
         read_predictions(path, "coco_annotations")
 
 
-@pytest.mark.parametrize(("image_id", "listed"), [("7", 7), (7, "7")])
+@pytest.mark.parametrize(("image_id", "listed"), [("7", 7), (7, "7"), (7.0, "7"), (7.0, 7)])
 def test_ids_may_be_text_on_one_side(tmp_path, image_id, listed):
     path = save(tmp_path, {**ALL, "image_id": image_id, "segmentation": POLYGON})
     content = json.loads(path.read_text())

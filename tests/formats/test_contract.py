@@ -81,6 +81,7 @@ class TestFormat:
         places = [predictions.place(number) for number in range(len(predictions.entries))]
         assert {path for path, _ in places} <= set(predictions.files())
         assert len({predictions.named_place(number) for number in range(len(places))}) == len(places)
+        assert len({predictions.place_within(number) for number in range(len(places))}) == len(places)
 
     def test_its_masks_are_those_of_the_image(self, source):
         predictions = self.read(source)

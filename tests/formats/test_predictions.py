@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bpr import rle
-from bpr.formats import cityscapes, coco, mask_images, panoptic
+from bpr.formats import cityscapes, coco, coco_annotations, mask_images, panoptic
 from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.predictions import ANY_CLASS, Predictions, read_predictions
@@ -64,20 +64,27 @@ def test_only_label_images_have_an_ignore_label(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("form", "entry", "expected"),
+    ("form", "entry", "expected", "within"),
     [
-        (coco.FORMAT, ENTRY, "predictions.x, entry 7"),
-        (coco.FORMAT, {**ENTRY, **MISLEADING}, "predictions.x, entry 7"),
-        (coco.JSON_LINES, {**ENTRY, **MISLEADING}, "predictions.x, entry 7"),
-        (cityscapes.FORMAT, ON_LINE, "predictions.x/a/x_pred.txt, line 3 (predictions.x/a/0.png)"),
-        (mask_images.FORMAT, ONE_MASK, "predictions.x/a_1.png"),
-        (mask_images.FORMAT, LABEL, "predictions.x/a.png, value 5"),
-        (panoptic.FORMAT, SEGMENT, "predictions/1.png, segment 9"),
+        (coco.FORMAT, ENTRY, "predictions.x, entry 7", "entry 7"),
+        (coco.FORMAT, {**ENTRY, **MISLEADING}, "predictions.x, entry 7", "entry 7"),
+        (coco.JSON_LINES, {**ENTRY, **MISLEADING}, "predictions.x, entry 7", "entry 7"),
+        (coco_annotations.FORMAT, {"annotation": 9}, "predictions.x, annotations[9]", "annotations[9]"),
+        (
+            cityscapes.FORMAT,
+            ON_LINE,
+            "predictions.x/a/x_pred.txt, line 3 (predictions.x/a/0.png)",
+            "a/x_pred.txt, line 3 (predictions.x/a/0.png)",
+        ),
+        (mask_images.FORMAT, ONE_MASK, "predictions.x/a_1.png", "a_1.png"),
+        (mask_images.FORMAT, LABEL, "predictions.x/a.png, value 5", "a.png, value 5"),
+        (panoptic.FORMAT, SEGMENT, "predictions/1.png, segment 9", "1.png, segment 9"),
     ],
 )
-def test_an_entry_is_named_where_a_person_finds_it(form, entry, expected):
+def test_an_entry_is_named_where_a_person_finds_it(form, entry, expected, within):
     predictions = Predictions(Path("predictions.x"), form, [ENTRY] * 7 + [entry])
     assert predictions.named_place(7) == predictions.named_place(7, entry) == expected
+    assert predictions.place_within(7) == within
     assert str(FormatError(*predictions.place(7), "is wrong")) == f"{expected}: is wrong"
 
 

@@ -27,6 +27,7 @@ def test_without_ground_truth_the_page_shows_the_change_alone(finish):
     assert 'id="class-table"' not in page
     assert 'id="worse"' not in page
     assert "<bdi>class 1</bdi>" in page
+    assert "<bdi>entry 2</bdi>" in page
     assert page.count("<img") == 3 * 3  # image, coarse and refined of three instances
 
 

@@ -29,6 +29,20 @@ _KINDS: Final = {
 """What people call the kinds that OmegaConf's errors name."""
 _GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
 """What may be chosen beside the settings of a schema."""
+_FLAGS: Final = (
+    "cfg",
+    "config",
+    "experimental",
+    "help",
+    "hydra",
+    "info",
+    "multirun",
+    "package",
+    "resolve",
+    "run",
+    "shell",
+)
+"""How Hydra's own flags begin, after the dashes."""
 
 
 @contextmanager
@@ -51,7 +65,7 @@ def texts_as_help() -> Iterator[None]:
         ArgumentParser.add_argument = add  # type: ignore[method-assign]
 
 
-def prepared(arguments: Sequence[str], schema: type) -> list[str]:
+def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -> list[str]:
     """Arguments of a script for Hydra, which is stricter than people expect.
 
     Paths are quoted where Hydra's grammar needs it (``images=dir (1)``), and ``experiment=null`` becomes
@@ -60,6 +74,7 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
     Args:
         arguments: Of the command line.
         schema: `bpr.config.schemas.RefineConf` or `TrainConf`.
+        conf: Folder of the configuration, for the settings of groups that have no schema, such as ``trainer``.
 
     Raises:
         SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.
@@ -73,6 +88,10 @@ def prepared(arguments: Sequence[str], schema: type) -> list[str]:
             _check_form(argument, schema)
         if equals and re.fullmatch(r"[\w.]+", key):
             _check_value(argument, _check_known(key, schema))
+            if conf is not None and _is_own(arguments):
+                _check_in_files(key, schema, conf)
+        elif equals and re.fullmatch(r"\++\w+", key):  # in a group, a plus adds what it takes
+            _check_known(key.lstrip("+"), schema)
         if argument in ("experiment=null", "debug=null"):
             result.append(f"~{key}")
         elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
@@ -100,8 +119,10 @@ def without_run_folder(arguments: Sequence[str]) -> list[str]:
 def _check_form(argument: str, schema: type) -> None:
     """`SettingError` if a setting is given without its name, or as other programs take it: ``--output FILE``."""
     name, equals, _ = argument.removeprefix("--").partition("=")
-    if argument.startswith("--") and name.replace("-", "_") in [*OmegaConf.structured(schema)]:
-        raise SettingError(f"{argument} is not taken: settings have no dashes, write {name.replace('-', '_')}=VALUE")
+    if argument.startswith("--") and not name.startswith(_FLAGS):
+        near = difflib.get_close_matches(name.replace("-", "_"), [*OmegaConf.structured(schema)], 1)
+        if near:
+            raise SettingError(f"{argument} is not taken: settings have no dashes, write {near[0]}=VALUE")
     if argument and not equals and not argument.startswith(("-", "~")):
         raise SettingError(f"{argument} is no setting: write its name before it, NAME={argument}")
 
@@ -140,11 +161,47 @@ def _check_known(key: str, schema: type) -> DictConfig | None:
             return None
         known = [str(name) for name in node if name != "_target_"]
         if part not in known:
-            near = difflib.get_close_matches(part, known, 1)
-            meant = f"did you mean {'.'.join([*parts[:number], near[0]])}?" if near else "--cfg job prints all"
-            raise SettingError(f"{key} is not a setting: {meant}")
-        parent, node = node, None if OmegaConf.is_missing(node, part) else node[part]
+            raise SettingError(_unknown(key, part, [".".join([*parts[:number], name]) for name in known]))
+        parent, node = node, _part(node, part)
     return None if isinstance(node, DictConfig) else parent
+
+
+def _part(node: DictConfig, name: str) -> Any:
+    return None if OmegaConf.is_missing(node, name) else node[name]
+
+
+def _is_own(arguments: Sequence[str]) -> bool:
+    """Whether all of the configuration is ours: no folder of the user's adds to it."""
+    return not any(re.match(r"--config-dir|-cd|\+*hydra\.searchpath", argument) for argument in arguments)
+
+
+def _check_in_files(key: str, schema: type, conf: Path) -> None:
+    """`SettingError` if no file of the configuration has a setting of a group without a schema: ``trainer.device``."""
+    group, dot, _ = key.partition(".")
+    if not dot or not (conf / group).is_dir() or isinstance(_part(OmegaConf.structured(schema), group), DictConfig):
+        return
+    known = dict[str, Any]()
+    for file in conf.rglob("*.yaml"):
+        content: Any = OmegaConf.to_container(OmegaConf.load(file))
+        known |= _dotted(group, content if file.parent.name == group else content.get(group))
+    if key not in known and not any(key.startswith(f"{name}.") for name, value in known.items() if value == []):
+        problem = _unknown(key, key.rpartition(".")[2], [*known])
+        raise SettingError(f"{problem}; +{key} adds one that is in no file of conf")
+
+
+def _dotted(name: str, value: Any) -> dict[str, Any]:
+    """All settings below one, by their dotted names; those that are lists, empty ones."""
+    if not isinstance(value, dict):
+        return {name: [] if isinstance(value, list) else value}
+    inner = [_dotted(f"{name}.{key}", one) for key, one in value.items()]
+    return {name: None} | {key: one for found in inner for key, one in found.items()}
+
+
+def _unknown(key: str, part: str, known: Sequence[str]) -> str:
+    """That a setting is not known, and the one of ``known``, all dotted, that ends most like its ``part``."""
+    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(part, ends, 1)
+    return f"{key} is not a setting: {f'did you mean {ends[near[0]]}?' if near else '--cfg job prints all'}"
 
 
 def _check_value(argument: str, parent: DictConfig | None) -> None:

@@ -56,12 +56,14 @@ class Annotations:
         """Whether any object is annotated (files that only list images, as for a test set, have none)."""
         return any(image.truths for image in self.images.values())
 
-    def id_of(self, image_id: int | str) -> int | str:
+    def id_of(self, given: float | str) -> int | str:
         """The id of the image that is meant by an id of another type or a name; itself if there is none or several.
 
-        Text that is a number as Python writes it, is that id. Other text is the ``file_name`` of an image, with or
-        without folders and suffix, or else the number in it: ``000000000139.jpg`` is 139.
+        A float is a whole number. Text that is a number as Python writes it, is that id. Other text is the
+        ``file_name`` of an image, with or without folders and suffix, or else the number in it: ``000000000139.jpg``
+        is 139.
         """
+        image_id = int(given) if isinstance(given, float) else given
         text = str(image_id)
         if image_id in self.images or text in self._by_text or not isinstance(image_id, str):
             return image_id if image_id in self.images else self._by_text.get(text, image_id)

@@ -215,7 +215,7 @@ def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:
     return mask_file
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["prediction_file"], f"line {entry['line_number']} ({path / entry['mask_file']})"
 
 

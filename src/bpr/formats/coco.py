@@ -194,9 +194,5 @@ def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path
     write_json_lines(path, entries)
 
 
-def _place(path: Path, number: int, _entry: Mapping[str, Any]) -> tuple[Path, str]:
-    return path, f"entry {number}"
-
-
-FORMAT: Final = PredictionFormat("coco", ".json", _read, _write_results, _place)
-JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", _read_lines, _write_lines, _place)
+FORMAT: Final = PredictionFormat("coco", ".json", _read, _write_results)
+JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", _read_lines, _write_lines)

@@ -155,7 +155,7 @@ def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, imag
     }
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path, place_of(entry["annotation"])
 
 

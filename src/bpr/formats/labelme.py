@@ -120,7 +120,7 @@ def _size(sizes: ImageSizes, file: Path, content: Mapping[str, Any], image: str)
     return height, width
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["label_file"] if path.is_dir() else path, place_of(entry["shape"])
 
 

@@ -222,7 +222,7 @@ def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> 
     return painted
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
     return path / entry["mask_file"], None if entry["value"] is None else f"value {entry['value']}"
 
 

@@ -218,7 +218,7 @@ def _check_annotation(path: Path, where: str, annotation: object, categories: se
     return inside
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return _png_folder(path) / entry["png_file"], f"segment {entry['segment']}"
 
 

@@ -42,7 +42,7 @@ class PredictionFormat:
         write: Writes all entries to a file or folder; last comes what they were read from. What is no entry there,
             because `Faults` left it, comes back as it is. It may give remarks on what was written, a line each. Of a
             format that ``has_polygons``, it also takes ``tolerance``.
-        place: The file that holds an entry, and where in it; of the predictions, the number of the entry, and itself.
+        place: The file that holds an entry of the predictions, and where in it. None: in theirs, by its number.
         dilation_ratio: Usual one of Boundary AP for data sets in this format.
         png_folder: Of a file, the folder of images that belongs to it; None without one.
         masks_checked: Whether each mask has been drawn or read from an image, so that only its size can be wrong.
@@ -57,7 +57,7 @@ class PredictionFormat:
     suffix: str
     read: Callable[[Path, Reading], Content]
     write: Callable[..., tuple[str, ...] | None]
-    place: Callable[[Path, int, Mapping[str, Any]], tuple[Path, str | None]]
+    place: Callable[[Path, Mapping[str, Any]], tuple[Path, str | None]] | None = None
     dilation_ratio: float = 0.02
     png_folder: Callable[[Path], Path] | None = None
     masks_checked: bool = False

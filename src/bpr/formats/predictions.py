@@ -41,12 +41,20 @@ class Predictions:
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
         """The file that holds entry ``number``, and where in it, as `bpr.formats.errors.FormatError` takes them."""
-        return self.format.place(self.path, number, self.entries[number] if entry is None else entry)
+        if self.format.place is None:
+            return self.path, f"entry {number}"
+        return self.format.place(self.path, self.entries[number] if entry is None else entry)
 
     def named_place(self, number: int, entry: Mapping[str, Any] | None = None) -> str:
         """The same as text, to be named in a message about another file."""
         path, where = self.place(number, entry)
         return f"{path}, {where}" if where else f"{path}"
+
+    def place_within(self, number: int) -> str:
+        """The same without the file or folder that all predictions are in, for who knows it."""
+        path, where = self.place(number)
+        name = path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.name
+        return ", ".join(part for part in (name if path != self.path else "", where) if part)
 
     def rle(self, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
         """The mask of entry ``number``, for an image of ``size`` (h, w); `FormatError` if it is none of that size."""
@@ -60,8 +68,9 @@ class Predictions:
     def image_id(self, entry: Mapping[str, Any], annotations: Annotations | None = None) -> int | str:
         """The id of the image of an entry, where ``annotations`` have the image the one that it has there."""
         given = entry["image_id"]
-        image_id: int | str = int(given) if isinstance(given, float) else given
-        return image_id if annotations is None else annotations.id_of(image_id)
+        if annotations is not None:
+            return annotations.id_of(given)
+        return int(given) if isinstance(given, float) else given
 
     def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> Prediction:
         """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`.

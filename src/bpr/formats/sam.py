@@ -125,7 +125,7 @@ def _size_of(file: Path, where: str, mask: Mapping[str, Any]) -> Size:
     return size[0], size[1]
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["mask_file"] if path.is_dir() else path, place_of(entry["annotation"])
 
 

@@ -135,7 +135,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     return {number: str(name) for number, name in pairs if isinstance(number, int) and isinstance(name, plain)}
 
 
-def _place(path: Path, _number: int, entry: Mapping[str, Any]) -> tuple[Path, str]:
+def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
     return path / entry["label_file"], f"line {entry['line_number']}"
 
 
