@@ -152,4 +152,4 @@ def test_training_says_what_was_made_of_soft_masks(toy_coco, tmp_path, caplog):
     Image.fromarray(ramp).save(tmp_path / "masks" / "000000000010_1.png")
     (record,) = training_records(toy_coco.images, read_annotations(toy_coco.annotations), [tmp_path / "masks"])
     assert rle.area(record.instances[0].rle) == 120 * 32
-    assert "1 soft masks were thresholded at half of their range, such as 000000000010_1.png" in caplog.text
+    assert "1 soft mask was thresholded at half of the range, such as 000000000010_1.png" in caplog.text

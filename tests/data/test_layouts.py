@@ -85,6 +85,20 @@ def test_the_images_of_a_data_set_of_ultralytics_are_found(tmp_path, predictions
     assert given.records.paths == [tmp_path / "images" / "train" / "a.jpg"]
 
 
+@pytest.mark.parametrize("predictions", ["Annotations", "Annotations/480p"])
+def test_the_images_of_davis_are_found(tmp_path, predictions):
+    for folder, suffix in (("JPEGImages", ".jpg"), ("Annotations", ".png")):
+        for video in ("bear", "dog (1)"):
+            path = tmp_path / folder / "480p" / video / f"00000{suffix}"
+            path.parent.mkdir(parents=True)
+            values = np.zeros((20, 30), np.uint8)
+            values[5:9, 5:9] = suffix == ".png"
+            Image.fromarray(values).save(path)
+    given = read_input(None, tmp_path / predictions)
+    expected = [tmp_path / "JPEGImages" / "480p" / video / "00000.jpg" for video in ("bear", "dog (1)")]
+    assert list(given.records.paths) == expected
+
+
 def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path):
     save(tmp_path / "a.png")
     shape = {"label": "x", "points": [[2, 2], [20, 2], [20, 15]], "shape_type": "polygon"}

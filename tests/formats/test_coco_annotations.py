@@ -89,7 +89,7 @@ def test_crowds_and_boxes_are_left_alone_and_counted(tmp_path):
     crowd, boxes = {**ALL, "iscrowd": 1, "segmentation": UNCOMPRESSED}, [ALL, {**ALL, "segmentation": []}]
     path = save(tmp_path, crowd, *boxes, {**ALL, "segmentation": POLYGON})
     (note,) = read_coco_annotations(path, Reading()).notes
-    assert re.fullmatch(r"left as they are: 1 crowd regions \(.*crowds=true.*\) and 2 annotations without a mask", note)
+    assert re.fullmatch(r"left as they are: 1 crowd region \(.*crowds=true.*\) and 2 annotations without a mask", note)
     with_crowds = read_predictions(path, crowds=True)
     assert with_crowds.notes == ("left as they are: 2 annotations without a mask",)
     assert [entry["annotation"] for entry in with_crowds.entries] == [0, 3]

@@ -129,7 +129,7 @@ def test_a_soft_mask_is_thresholded_at_half_and_said(tmp_path, name, dtype, high
     save(tmp_path / "masks" / "c_1.png", one_mask())
     entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert np.array_equal(rle.decode(entries[0]["segmentation"]), ramp >= half)
-    assert notes == (f"1 soft masks were thresholded at half of their range, such as {name}",)
+    assert notes == (f"1 soft mask was thresholded at half of the range, such as {name}",)
 
 
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 3), (7, 7)])
@@ -182,7 +182,7 @@ def test_what_looks_like_void_is_said(tmp_path):
     void_image().save(tmp_path / "masks" / "a.png")
     entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert [entry["value"] for entry in entries] == [1, 2, 255]
-    assert notes[0].startswith("warning: 1 label images have the value 255 beside small ones, such as a.png")
+    assert notes[0].startswith("1 label image has the value 255 beside small ones, such as a.png")
     assert "ignore_label=255" in notes[0]
 
 

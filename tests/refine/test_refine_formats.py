@@ -152,8 +152,8 @@ def test_an_annotation_file_comes_back_as_one(toy_coco, tmp_path, refine, labels
     output, given = tmp_path / "out.json", (f"images={toy_coco.images}", f"predictions={labels}")
     refine(*given, f"output={output}")
     said = capsys.readouterr().out
-    assert "note: left as they are: 1 crowd regions (iscrowd=1;" in said
-    assert "refines them) and 1 annotations without a mask" in said
+    assert "note: left as they are: 1 crowd region (iscrowd=1;" in said
+    assert "refines them) and 1 annotation without a mask" in said
     assert "5 images, 13 instances" in said
     before, after = json.loads(labels.read_text()), json.loads(output.read_text())
     assert {**after, "annotations": 0} == {**before, "annotations": 0}

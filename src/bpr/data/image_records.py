@@ -214,7 +214,8 @@ class _FoundImages:
         if isinstance(name, str) and name:
             path = self.finder.named(name, self.predictions.named_place(number, entry))
         else:
-            path = self.finder.by_id(self.predictions.image_id(entry), *self.predictions.place(number, entry))
+            image_id, names = self.predictions.image_id(entry), self.predictions.format.names_images
+            path = self.finder.by_id(image_id, *self.predictions.place(number, entry), names)
         return path, _size_of(path, entry, self.exif)
 
 

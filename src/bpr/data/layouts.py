@@ -29,7 +29,8 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
     """What is meant where ``images`` is None, or ``predictions`` a whole PASCAL VOC (``VOCdevkit/VOC2012``).
 
     Of VOC, ``SegmentationObject`` and, unless another folder is given, ``JPEGImages`` are taken, and 255 is void. Else,
-    images are in a folder ``images`` in or beside the predictions or their folder, or beside the file itself.
+    images are in a folder ``images``, or ``JPEGImages`` as in DAVIS and YouTube-VOS, in or beside the predictions or
+    their folder, or beside the file itself.
 
     Raises:
         FormatError: If images are not given, and there are none in these places.
@@ -52,9 +53,10 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
 
 def _places(predictions: Path, form: str | None) -> Iterator[Path]:
     folder = predictions if predictions.is_dir() else predictions.parent
-    yield folder / "images"
-    yield folder.resolve().parent / "images"
-    if predictions.is_dir():
-        yield folder.resolve().parent.parent / "images"
+    for name in ("images", _VOC_IMAGES):
+        yield folder / name
+        yield folder.resolve().parent / name
+        if predictions.is_dir():
+            yield folder.resolve().parent.parent / name
     if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
         yield folder

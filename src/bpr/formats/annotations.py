@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpr import rle as rle_codec
+from bpr.cli.command import counted
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_fields import get_field, get_id, get_list, read_json
 from bpr.formats.name_matching import ImageNames, strip_suffix
@@ -181,7 +182,8 @@ def _objects(
         crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
         objects[image_id].append(TrueInstance(rle, category, crowd, area))
     if boxes:
-        _log.warning("%s: %d annotations have no mask; they count as no objects", path, boxes)
+        found = counted(boxes, "annotation has", "annotations have")
+        _log.warning("%s: %s no mask; they count as no objects", path, found)
     return objects
 
 

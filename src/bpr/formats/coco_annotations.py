@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpr import rle as rle_codec
+from bpr.cli.command import counted
 from bpr.formats.annotations import AnnotatedImage, Annotations, listed_images, segmentation_rle
 from bpr.formats.coco import refined_entry
 from bpr.formats.entries import ANY_CLASS, Entry
@@ -51,8 +52,8 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
             image = listed.images[image_id]
             mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
             entries += [] if mask is None else [_entry(number, checked, image_id, image, mask)]
-    left = [f"{left_crowds} crowd regions ({_CROWDS})"] * bool(left_crowds)
-    left += [f"{boxes} annotations without a mask"] * bool(boxes)
+    left = [f"{counted(left_crowds, 'crowd region')} ({_CROWDS})"] * bool(left_crowds)
+    left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
     return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
 
 

@@ -29,7 +29,7 @@ FORMATS: Final = {
 _TAKEN: Final = (
     "taken are COCO results (.json, .jsonl), annotation, panoptic, labelme and SAM files (.json), and folders "
     "of labelme or SAM files, YOLO labels (.txt), Cityscapes predictions (*_pred.txt) or masks (.png, .tif, .bmp), "
-    "all text as UTF-8; force one with format=NAME"
+    "such as those of PASCAL VOC, DAVIS and YouTube-VOS, all text as UTF-8; force one with format=NAME"
 )
 
 

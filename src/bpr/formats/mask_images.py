@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpr import rle as rle_codec
+from bpr.cli.command import counted
 from bpr.formats import sam_metadata
 from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
@@ -197,11 +198,12 @@ def _threshold(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.bool_], boo
 def _describe(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
     notes = []
     if soft:
-        notes.append(f"{len(soft)} soft masks were thresholded at half of their range, such as {soft[0]}")
+        masks = counted(len(soft), "soft mask was", "soft masks were")
+        notes.append(f"{masks} thresholded at half of the range, such as {soft[0]}")
     if void:
-        found = f"{len(void)} label images have the value 255 beside small ones, such as {void[0]}"
+        found = f"{counted(len(void), 'label image has', 'label images have')} the value 255 beside small ones"
         remedy = "it is taken as an instance: if it is void, as in PASCAL VOC, give ignore_label=255"
-        notes.append(f"warning: {found}; {remedy}")
+        notes.append(f"{found}, such as {void[0]}; {remedy}")
     return tuple(notes)
 
 
