@@ -1,5 +1,6 @@
 """One label image: an integer for each pixel, as grey values, as indices of a palette, or as colours of PASCAL VOC."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from PIL import Image as PillowImage
 from bpr.formats.decoding import opened_image
 from bpr.formats.errors import FormatError
 from bpr.formats.files import replacing
+from bpr.structures import Mask
 
 VOC_VOID: Final = 255
 """Value of the outlines of objects in the label images of PASCAL VOC."""
@@ -44,6 +46,21 @@ def read_labels(path: Path) -> NDArray[Any]:
         )
         raise FormatError(path, None, f"{problem} VOC: save a grey or palette image")
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def paint_labels(before: NDArray[Any], masks: Mapping[int, Mask]) -> NDArray[Any]:
+    """(h, w) labels with other masks, by value; the values that have none stay where they are.
+
+    Where masks overlap, a pixel keeps the value that it had if it is one of theirs, and else has that of the last.
+    """
+    ignored = ~np.isin(before, [0, *masks])
+    painted = np.zeros_like(before)
+    for value, mask in masks.items():
+        painted[mask] = value
+    for value, mask in masks.items():
+        painted[mask & (before == value)] = value
+    painted[ignored] = before[ignored]
+    return painted
 
 
 def save_like(original: Path, values: NDArray[Any], target: Path) -> None:

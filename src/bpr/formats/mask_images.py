@@ -15,10 +15,10 @@ from bpr.formats import sam_metadata
 from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import copy_file, visible_files
-from bpr.formats.label_images import VOC_VOID, read_labels, save_like
+from bpr.formats.label_images import VOC_VOID, paint_labels, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
-from bpr.structures import Rle
+from bpr.structures import Mask, Rle
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
@@ -103,7 +103,8 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
             copy_file(path, folder / name)
             continue
         before, whole = read_labels(path), of_file[0]["value"] is None
-        painted = _mask_image(before, of_file) if whole else _label_image(before, of_file)
+        masks = {entry["value"]: rle_codec.decode(entry["segmentation"]) for entry in of_file}
+        painted = _paint_mask(before, masks[None]) if whole else paint_labels(before, masks)
         save_like(path, painted, folder / name)
         if whole and not np.array_equal(painted, before):
             changed[path.parent][path.name] = of_file[0]["segmentation"]
@@ -207,21 +208,8 @@ def _describe(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _mask_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    foreground = before.max() or 255
-    return np.where(rle_codec.decode(entries[0]["segmentation"]), foreground, 0).astype(before.dtype)
-
-
-def _label_image(before: NDArray[Any], entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    masks = [(entry["value"], rle_codec.decode(entry["segmentation"])) for entry in entries]
-    ignored = ~np.isin(before, [0, *(value for value, _ in masks)])
-    painted = np.zeros_like(before)
-    for value, mask in masks:
-        painted[mask] = value
-    for value, mask in masks:
-        painted[mask & (before == value)] = value
-    painted[ignored] = before[ignored]
-    return painted
+def _paint_mask(before: NDArray[Any], mask: Mask) -> NDArray[Any]:
+    return np.where(mask, before.max() or 255, 0).astype(before.dtype)
 
 
 def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
