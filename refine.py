@@ -64,5 +64,7 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(), texts_as_help():
-        sys.argv[1:] = without_run_folder(prepared(sys.argv[1:], RefineConf, Path(__file__).with_name("conf")))
+        sys.argv[1:] = without_run_folder(
+            prepared(sys.argv[1:], RefineConf, Path(__file__).with_name("conf") / "refine.yaml")
+        )
         main()

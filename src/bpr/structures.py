@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from numbers import Real
 from pathlib import Path
 from typing import Final, TypeAlias, TypedDict
 
@@ -36,17 +35,17 @@ class SettingError(ValueError):
     """A setting that is out of its range; the message names it as configurations do."""
 
 
-def check_numbers(values: Mapping[str, object]) -> None:
-    """`SettingError` if a setting, by its name, is neither a number nor None."""
+def check_numbers(values: Mapping[str, object], whole: bool = False) -> None:
+    """`SettingError` if a setting, by its name, is neither a number, or ``whole`` number, nor None."""
     for name, value in values.items():
-        if not isinstance(value, Real | None):
-            raise SettingError(f"{name} must be a number, got {value!r}")
+        if value is not None and (isinstance(value, str) or not hasattr(value, "__index__" if whole else "__float__")):
+            raise SettingError(f"{name} must be a {'whole ' if whole else ''}number, got {value!r}")
 
 
 def check_flags(values: Mapping[str, object]) -> None:
     """`SettingError` if a setting, by its name, is neither True nor False; the text ``"false"`` would count as True."""
     for name, value in values.items():
-        if not isinstance(value, bool | np.bool_):
+        if not isinstance(value, bool | np.bool_ | int) or value not in (True, False):
             raise SettingError(f"{name} must be True or False, got {value!r}")
 
 
@@ -75,7 +74,8 @@ _OWN: Final = {
     "margin": Placement.cover,
 }
 """Settings that only one placement has."""
-_NUMBERS: Final = ("size", "nms_iou", "spacing", "margin", "taper")
+_WHOLE: Final = ("size", "spacing", "margin")
+_REAL: Final = ("nms_iou", "taper")
 _FLAGS: Final = ("image_border", "compat_2021")
 
 
@@ -111,7 +111,10 @@ class PatchSpec:
     compat_2021: bool = False
 
     def __post_init__(self) -> None:
-        check_numbers({f"patch.{name}": getattr(self, name) for name in _NUMBERS})
+        if self.size is None:
+            raise SettingError("patch.size must be a whole number, got None")
+        check_numbers({f"patch.{name}": getattr(self, name) for name in _WHOLE}, whole=True)
+        check_numbers({f"patch.{name}": getattr(self, name) for name in _REAL})
         check_flags({f"patch.{name}": getattr(self, name) for name in _FLAGS})
         self._choose_placement()
         half = self.size // 2

@@ -256,7 +256,9 @@ def test_bundled_weights_load_by_name():
         ({"threads": 0}, "threads must be at least 1, got 0"),
         ({"patches_per_forward": 0}, "patches_per_forward must be at least 1, got 0"),
         ({"patch": "nms"}, "patch must be a PatchSpec, got 'nms'"),
-        ({"threads": "2"}, "threads must be a number, got '2'"),
+        ({"threads": "2"}, "threads must be a whole number, got '2'"),
+        ({"patches_per_forward": 2.5}, r"patches_per_forward must be a whole number, got 2\.5"),
+        ({"rounds": 3}, "rounds must be a list of names, got 3"),
         ({"flip": "false"}, "flip must be True or False, got 'false'"),
     ],
 )

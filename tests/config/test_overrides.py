@@ -5,10 +5,11 @@ import pytest
 from hydra._internal.utils import get_args_parser
 
 from bpr.config.overrides import prepared, texts_as_help, without_run_folder
-from bpr.config.schemas import RefineConf, TrainConf
+from bpr.config.schemas import RefineConf, TrainConf, refine_values
 from bpr.structures import SettingError
 
 CONF = Path(__file__).parents[2] / "conf"
+FILES = {RefineConf: CONF / "refine.yaml", TrainConf: CONF / "train.yaml"}
 
 
 def test_a_recipe_can_be_left_out_on_the_command_line(composed):
@@ -95,18 +96,18 @@ def test_misspelt_settings_name_their_nearest_neighbour_in_one_line(schema, argu
         (
             RefineConf,
             "trainer.xyz=1",
-            r"^trainer\.xyz is not a setting: .*; \+trainer\.xyz adds one that is in no file",
+            r"^trainer\.xyz is not a setting: .*; \+trainer\.xyz=1 adds one that the config",
         ),
         (RefineConf, "+predictons=a", r"^predictons is not a setting: did you mean predictions\?$"),
         (RefineConf, "++predictons=a", r"^predictons is not a setting: did you mean predictions\?$"),
         (RefineConf, "--prediction=a", r"^--prediction=a is not taken: .* write predictions=VALUE$"),
         (TrainConf, "optim.lrr=1", r"^optim\.lrr is not a setting: did you mean optim\.optimizer\.lr\?"),
-        (TrainConf, "model.net.backbon=x", r"did you mean model\.net\.backbone\?"),
+        (TrainConf, "optim.optimizer.weight_decy=1", r"did you mean optim\.optimizer\.weight_decay\?"),
     ],
 )
 def test_so_do_those_of_groups_and_those_with_a_plus_or_dashes(schema, argument, message):
     with pytest.raises(SettingError, match=message):
-        prepared([argument], schema, CONF)
+        prepared([argument], schema, FILES[schema])
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,31 @@ def test_so_do_those_of_groups_and_those_with_a_plus_or_dashes(schema, argument,
     ],
 )
 def test_settings_and_groups_that_are_there_pass(argument):
-    assert prepared([argument], TrainConf, CONF) == [argument]
+    assert prepared([argument], TrainConf, FILES[TrainConf]) == [argument]
 
 
-def test_folders_of_the_user_may_add_settings():
-    arguments = ["--config-dir=x", "optim.mine=1"]
-    assert prepared(arguments, TrainConf, CONF) == arguments
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config-dir=x", "optim.mine=1", "+mine=a"],
+        ["-cp", "x", "optim.mine=1", "+predictons=a"],
+        ["--config-path=x", "optim.mine=1"],
+        ["+tag=x"],
+        ["+trainer.profiler=simple", "trainer.profiler=advanced"],
+        ["+callbacks.early={_target_: a, monitor: b}", "callbacks.early.monitor=c"],
+        ["+logger@trainer.logger=csv", "trainer.logger.name=x"],
+        ["--res"],
+        ["--fast"],
+    ],
+)
+def test_what_may_be_of_the_user_is_left_to_hydra(arguments):
+    assert prepared(arguments, TrainConf, FILES[TrainConf]) == arguments
+
+
+def test_a_setting_that_was_added_to_a_refinement_is_passed_by(composed):
+    values = refine_values(composed("refine", "+tag=x", "images=a", "predictions=b"))
+    assert "tag" not in values
+    assert values["images"] == "a"
 
 
 @pytest.mark.parametrize(

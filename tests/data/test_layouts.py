@@ -94,9 +94,19 @@ def test_the_images_of_davis_are_found(tmp_path, predictions):
             values = np.zeros((20, 30), np.uint8)
             values[5:9, 5:9] = suffix == ".png"
             Image.fromarray(values).save(path)
+    if predictions.endswith("480p"):
+        for video in ("bear", "dog (1)"):
+            save(tmp_path / "JPEGImages" / "Full-Resolution" / video / "00000.jpg")
     given = read_input(None, tmp_path / predictions)
     expected = [tmp_path / "JPEGImages" / "480p" / video / "00000.jpg" for video in ("bear", "dog (1)")]
     assert list(given.records.paths) == expected
+
+
+def test_images_beside_labels_come_before_those_of_another_data_set(tmp_path):
+    save(tmp_path / "JPEGImages" / "other.jpg")
+    save(tmp_path / "labels" / "a.jpg")
+    path = write(tmp_path / "labels" / "a.json", annotations("a.jpg"))
+    assert list(read_input(None, path).records.paths) == [tmp_path / "labels" / "a.jpg"]
 
 
 def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path):

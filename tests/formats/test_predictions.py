@@ -74,7 +74,7 @@ def test_only_label_images_have_an_ignore_label(tmp_path):
             cityscapes.FORMAT,
             ON_LINE,
             "predictions.x/a/x_pred.txt, line 3 (predictions.x/a/0.png)",
-            "a/x_pred.txt, line 3 (predictions.x/a/0.png)",
+            "a/x_pred.txt, line 3 (a/0.png)",
         ),
         (mask_images.FORMAT, ONE_MASK, "predictions.x/a_1.png", "a_1.png"),
         (mask_images.FORMAT, LABEL, "predictions.x/a.png, value 5", "a.png, value 5"),

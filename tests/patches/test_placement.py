@@ -125,7 +125,9 @@ def test_patches_are_placed_and_averaged_as_in_the_paper_where_nms_is_asked_for(
         ({"taper": 0.6}, r"patch.taper must be in \[0, 0.5\]"),
         ({"placement": "nowhere"}, "patch.placement must be one of nms, contour, cover"),
         ({"placement": "contour", "compat_2021": True}, "goes with patch.placement=nms"),
-        ({"size": "64"}, "patch.size must be a number, got '64'"),
+        ({"size": "64"}, "patch.size must be a whole number, got '64'"),
+        ({"size": None}, "patch.size must be a whole number, got None"),
+        ({"nms_iou": "0.5"}, "patch.nms_iou must be a number, got '0.5'"),
         ({"compat_2021": "no"}, "patch.compat_2021 must be True or False, got 'no'"),
     ],
 )

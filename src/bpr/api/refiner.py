@@ -64,7 +64,7 @@ class Refiner:
             remedy = "Refiner.from_pretrained takes names and files"
             raise SettingError(f"segmenter must be a PatchSegmenter, got {segmenter!r}; {remedy}")
         counts = {"patches_per_forward": patches_per_forward, "threads": threads}
-        check_numbers(counts)
+        check_numbers(counts, whole=True)
         check_flags({"flip": flip})
         for name, value in counts.items():
             if value is not None and value < 1:
@@ -272,6 +272,8 @@ class Refiner:
 
 
 def _passes(names: Sequence[Round | str]) -> tuple[Round, ...]:
+    if not isinstance(names, Sequence):
+        raise SettingError(f"rounds must be a list of names, got {names!r}")
     known = [str(one) for one in Round]
     if wrong := [name for name in names if name not in known]:
         raise SettingError(f"rounds must be among {', '.join(known)}, got {wrong[0]!r}")

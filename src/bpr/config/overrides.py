@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
 from bpr.structures import SettingError
 
@@ -27,6 +29,7 @@ _KINDS: Final = {
     "not Optional": "a value",
 }
 """What people call the kinds that OmegaConf's errors name."""
+_ABSENT: Final = object()
 _GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
 """What may be chosen beside the settings of a schema."""
 _FLAGS: Final = (
@@ -43,6 +46,8 @@ _FLAGS: Final = (
     "shell",
 )
 """How Hydra's own flags begin, after the dashes."""
+_ALIKE: Final = 0.8
+"""How alike two names are of which one may be another thing, and yet is taken as misspelt."""
 
 
 @contextmanager
@@ -74,7 +79,7 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
     Args:
         arguments: Of the command line.
         schema: `bpr.config.schemas.RefineConf` or `TrainConf`.
-        conf: Folder of the configuration, for the settings of groups that have no schema, such as ``trainer``.
+        conf: The configuration, for the settings of groups that have no schema, such as ``trainer``.
 
     Raises:
         SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.
@@ -89,9 +94,9 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
         if equals and re.fullmatch(r"[\w.]+", key):
             _check_value(argument, _check_known(key, schema))
             if conf is not None and _is_own(arguments):
-                _check_in_files(key, schema, conf)
-        elif equals and re.fullmatch(r"\++\w+", key):  # in a group, a plus adds what it takes
-            _check_known(key.lstrip("+"), schema)
+                _check_in_group(argument, arguments, schema, conf)
+        elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and _is_own(arguments):
+            _check_added(key.lstrip("+"), schema, conf)
         if argument in ("experiment=null", "debug=null"):
             result.append(f"~{key}")
         elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
@@ -119,8 +124,8 @@ def without_run_folder(arguments: Sequence[str]) -> list[str]:
 def _check_form(argument: str, schema: type) -> None:
     """`SettingError` if a setting is given without its name, or as other programs take it: ``--output FILE``."""
     name, equals, _ = argument.removeprefix("--").partition("=")
-    if argument.startswith("--") and not name.startswith(_FLAGS):
-        near = difflib.get_close_matches(name.replace("-", "_"), [*OmegaConf.structured(schema)], 1)
+    if argument.startswith("--") and not any(flag.startswith(name) or name.startswith(flag) for flag in _FLAGS):
+        near = difflib.get_close_matches(name.replace("-", "_"), [*OmegaConf.structured(schema)], 1, _ALIKE)
         if near:
             raise SettingError(f"{argument} is not taken: settings have no dashes, write {near[0]}=VALUE")
     if argument and not equals and not argument.startswith(("-", "~")):
@@ -171,30 +176,47 @@ def _part(node: DictConfig, name: str) -> Any:
 
 
 def _is_own(arguments: Sequence[str]) -> bool:
-    """Whether all of the configuration is ours: no folder of the user's adds to it."""
-    return not any(re.match(r"--config-dir|-cd|\+*hydra\.searchpath", argument) for argument in arguments)
+    """Whether all of the configuration is ours: no folder of the user's takes its place or adds to it."""
+    return not any(re.match(r"--config|-c[dnp]|\+*hydra\.searchpath", argument) for argument in arguments)
 
 
-def _check_in_files(key: str, schema: type, conf: Path) -> None:
-    """`SettingError` if no file of the configuration has a setting of a group without a schema: ``trainer.device``."""
-    group, dot, _ = key.partition(".")
-    if not dot or not (conf / group).is_dir() or isinstance(_part(OmegaConf.structured(schema), group), DictConfig):
+def _check_added(name: str, schema: type, conf: Path) -> None:
+    """`SettingError` if a name that is added to the settings is one of them, misspelt."""
+    known = [str(one) for one in OmegaConf.structured(schema)]
+    near = difflib.get_close_matches(name, known, 1, _ALIKE)
+    if near and name not in known and not conf.with_name(name).is_dir():
+        raise SettingError(f"{name} is not a setting: did you mean {near[0]}?")
+
+
+def _check_in_group(argument: str, arguments: Sequence[str], schema: type, conf: Path) -> None:
+    """`SettingError` if a group that has no schema lacks the setting that ``GROUP.NAME=VALUE`` changes.
+
+    The configuration is only composed where no file of the group has a setting of this name.
+    """
+    key = argument.partition("=")[0]
+    group, dot, inner = key.partition(".")
+    if not dot or group in _GROUPS or isinstance(_part(OmegaConf.structured(schema), group), DictConfig):
         return
-    known = dict[str, Any]()
-    for file in conf.rglob("*.yaml"):
-        content: Any = OmegaConf.to_container(OmegaConf.load(file))
-        known |= _dotted(group, content if file.parent.name == group else content.get(group))
-    if key not in known and not any(key.startswith(f"{name}.") for name, value in known.items() if value == []):
-        problem = _unknown(key, key.rpartition(".")[2], [*known])
-        raise SettingError(f"{problem}; +{key} adds one that is in no file of conf")
+    name = key.rpartition(".")[2]
+    if any(re.search(rf"\b{name}:", file.read_text()) for file in conf.with_name(group).rglob("*.yaml")):
+        return
+    others = [one for one in arguments if one != argument and not one.startswith("-")]
+    try:
+        with initialize_config_dir(str(conf.parent.resolve()), version_base="1.3"):
+            composed = compose(conf.stem, others)[group]
+        found = OmegaConf.select(composed, inner, throw_on_missing=False, default=_ABSENT)
+        known = [f"{group}.{one}" for one in _dotted(OmegaConf.to_container(composed))]
+    except (HydraException, OmegaConfBaseException, KeyError):
+        return  # Hydra says what is wrong
+    if found is _ABSENT:
+        raise SettingError(f"{_unknown(key, name, known)}; +{argument} adds one that the configuration does not have")
 
 
-def _dotted(name: str, value: Any) -> dict[str, Any]:
-    """All settings below one, by their dotted names; those that are lists, empty ones."""
+def _dotted(value: Any) -> list[str]:
+    """The dotted names of all that is in a part of a configuration."""
     if not isinstance(value, dict):
-        return {name: [] if isinstance(value, list) else value}
-    inner = [_dotted(f"{name}.{key}", one) for key, one in value.items()]
-    return {name: None} | {key: one for found in inner for key, one in found.items()}
+        return []
+    return [name for key, one in value.items() for name in [str(key), *(f"{key}.{inner}" for inner in _dotted(one))]]
 
 
 def _unknown(key: str, part: str, known: Sequence[str]) -> str:

@@ -108,7 +108,9 @@ def refine_values(cfg: DictConfig) -> dict[str, Any]:
     Without ``trainer``, which `bpr.models.trainer.build_trainer` takes. ``data`` is the first validation set of the
     data set that was chosen, built only where images or predictions are not given; the rest of it is for training.
     """
-    values = OmegaConf.to_container(_without(cfg, "data", "trainer"), resolve=True)
+    known = [*OmegaConf.structured(RefineConf)]
+    added = [str(name) for name in cfg if name not in known]  # by +NAME=VALUE, to be named in others
+    values = OmegaConf.to_container(_without(cfg, "data", "trainer", *added), resolve=True)
     assert isinstance(values, dict)
     used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
     return {str(name): value for name, value in values.items()} | {

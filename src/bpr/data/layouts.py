@@ -29,8 +29,8 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
     """What is meant where ``images`` is None, or ``predictions`` a whole PASCAL VOC (``VOCdevkit/VOC2012``).
 
     Of VOC, ``SegmentationObject`` and, unless another folder is given, ``JPEGImages`` are taken, and 255 is void. Else,
-    images are in a folder ``images``, or ``JPEGImages`` as in DAVIS and YouTube-VOS, in or beside the predictions or
-    their folder, or beside the file itself.
+    images are in a folder ``images`` in or beside the predictions or their folder, or beside the file itself; or, of
+    folders, in ``JPEGImages`` as in DAVIS and YouTube-VOS.
 
     Raises:
         FormatError: If images are not given, and there are none in these places.
@@ -53,10 +53,15 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
 
 def _places(predictions: Path, form: str | None) -> Iterator[Path]:
     folder = predictions if predictions.is_dir() else predictions.parent
-    for name in ("images", _VOC_IMAGES):
-        yield folder / name
-        yield folder.resolve().parent / name
-        if predictions.is_dir():
-            yield folder.resolve().parent.parent / name
+    parent = folder.resolve().parent
+    yield folder / "images"
+    yield parent / "images"
+    if predictions.is_dir():
+        yield parent.parent / "images"
     if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
         yield folder
+    if predictions.is_dir():
+        yield folder / _VOC_IMAGES
+        yield parent / _VOC_IMAGES
+        yield parent.parent / _VOC_IMAGES / folder.name  # of several resolutions
+        yield parent.parent / _VOC_IMAGES

@@ -1,6 +1,7 @@
 """Predictions in any format: read, joined with annotations, and written back with other masks."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,7 +55,8 @@ class Predictions:
         """The same without the file or folder that all predictions are in, for who knows it."""
         path, where = self.place(number)
         name = path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.name
-        return ", ".join(part for part in (name if path != self.path else "", where) if part)
+        shown = [name] if path != self.path else []
+        return ", ".join(shown + ([where.replace(f"{self.path}{os.sep}", "")] if where else []))
 
     def rle(self, number: int, entry: Mapping[str, Any], size: Size) -> Rle:
         """The mask of entry ``number``, for an image of ``size`` (h, w); `FormatError` if it is none of that size."""
