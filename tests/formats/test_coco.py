@@ -55,7 +55,7 @@ def test_it_is_said_what_is_assumed_where_fields_are_missing(tmp_path, form):
     content = form.read(tmp_path / "r", Reading())
     assert list(content.entries) == entries
     assert list(content.notes) == [
-        "1 predictions have no category_id: taken as one class",
+        "1 prediction has no category_id: taken as one class",
         "2 predictions have no score: taken as 1",
     ]
 

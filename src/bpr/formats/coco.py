@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from bpr import rle as rle_codec
+from bpr.cli.command import counted
 from bpr.formats.entries import Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
@@ -182,7 +183,9 @@ def _notes(missing: Counter[str]) -> tuple[str, ...]:
     """What `bpr.formats.predictions.Predictions.instance` assumes."""
     assumed = {"category_id": "taken as one class", "score": "taken as 1"}
     return tuple(
-        f"{missing[name]} predictions have no {name}: {what}" for name, what in assumed.items() if missing[name]
+        f"{counted(missing[name], 'prediction has', 'predictions have')} no {name}: {what}"
+        for name, what in assumed.items()
+        if missing[name]
     )
 
 
