@@ -45,7 +45,7 @@ def check_numbers(values: Mapping[str, object], whole: bool = False) -> None:
 def check_flags(values: Mapping[str, object]) -> None:
     """`SettingError` if a setting, by its name, is neither True nor False; the text ``"false"`` would count as True."""
     for name, value in values.items():
-        if not isinstance(value, bool | np.bool_ | int) or value not in (True, False):
+        if not isinstance(value, int | np.bool_) or value not in (True, False):
             raise SettingError(f"{name} must be True or False, got {value!r}")
 
 

@@ -29,7 +29,6 @@ _KINDS: Final = {
     "not Optional": "a value",
 }
 """What people call the kinds that OmegaConf's errors name."""
-_ABSENT: Final = object()
 _GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
 """What may be chosen beside the settings of a schema."""
 _FLAGS: Final = (
@@ -198,18 +197,24 @@ def _check_in_group(argument: str, arguments: Sequence[str], schema: type, conf:
     if not dot or group in _GROUPS or isinstance(_part(OmegaConf.structured(schema), group), DictConfig):
         return
     name = key.rpartition(".")[2]
-    if any(re.search(rf"\b{name}:", file.read_text()) for file in conf.with_name(group).rglob("*.yaml")):
+    if any(
+        re.search(rf"\b{name}:", file.read_text(encoding="utf-8")) for file in conf.with_name(group).rglob("*.yaml")
+    ):
         return
     others = [one for one in arguments if one != argument and not one.startswith("-")]
     try:
         with initialize_config_dir(str(conf.parent.resolve()), version_base="1.3"):
-            composed = compose(conf.stem, others)[group]
-        found = OmegaConf.select(composed, inner, throw_on_missing=False, default=_ABSENT)
-        known = [f"{group}.{one}" for one in _dotted(OmegaConf.to_container(composed))]
-    except (HydraException, OmegaConfBaseException, KeyError):
+            composed: Any = OmegaConf.to_container(compose(conf.stem, others))
+    except (HydraException, OmegaConfBaseException):
         return  # Hydra says what is wrong
-    if found is _ABSENT:
-        raise SettingError(f"{_unknown(key, name, known)}; +{argument} adds one that the configuration does not have")
+    known, node = [f"{group}.{one}" for one in _dotted(composed[group])], composed[group]
+    for part in inner.split("."):
+        if not isinstance(node, dict):
+            return
+        if part not in node:
+            problem = f"{_unknown(key, name, known)}; +{argument} adds one that the configuration does not have"
+            raise SettingError(problem)
+        node = node[part]
 
 
 def _dotted(value: Any) -> list[str]:
