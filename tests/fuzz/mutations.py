@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -64,7 +64,7 @@ def mutate_json(data: bytes, random: Random) -> bytes:
     """Values of other types, huge numbers, and fields that are lost, doubled or exchanged."""
     content = [json.loads(data)]
     for _ in range(random.randint(1, 3)):
-        places = list(_places(content))
+        places = _places(content)
         holder, key = random.choice(places)
         way = random.randrange(8)
         if way == 0 and (isinstance(holder, dict) or holder is not content):
@@ -155,12 +155,18 @@ def _kind_of(data: bytes) -> Callable[[bytes, Random], bytes] | None:
     return found
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every member of every object and item of every list."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(items):
-        yield value, key
-        yield from _places(inner)
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every member of every object and item of every list, each before what is in it."""
+    found: list[tuple[Any, Any]] = []
+
+    def add(holder: Any) -> None:
+        items = holder.items() if isinstance(holder, dict) else enumerate(holder) if isinstance(holder, list) else ()
+        for key, inner in items:
+            found.append((holder, key))
+            add(inner)
+
+    add(value)
+    return found
 
 
 def _other_value(value: Any, random: Random) -> Any:

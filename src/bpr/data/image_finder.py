@@ -10,7 +10,7 @@ from typing import Final
 
 from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import is_file, visible_files
+from bpr.formats.files import is_file, visible_files, with_suffix
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.structures import ExifUse, Size
 
@@ -28,7 +28,7 @@ class SizesInFolder(Mapping[str, Size]):
     """
 
     def __init__(self, folder: Path, excluded: Path, exif: ExifUse = ExifUse.auto) -> None:
-        images = _images(_files(folder, excluded))
+        images = with_suffix(_files(folder, excluded), *IMAGE_SUFFIXES)
         direct = frozenset(path.stem for path in images if path.parent == folder)
         self._exif = exif
         self._paths = {
@@ -135,7 +135,7 @@ class ImageFinder:
     def _by_key(self) -> dict[tuple[str, int | str], list[Path]]:
         """Images by all that an id may stand for; those in the folder itself apart from those below it."""
         by_key: dict[tuple[str, int | str], list[Path]] = defaultdict(list)
-        for path in _images(self._listed):
+        for path in with_suffix(self._listed, *IMAGE_SUFFIXES):
             place = "direct" if path.parent == self.folder else "below"
             by_key["path", strip_suffix(path.relative_to(self.folder).as_posix())].append(path)
             by_key[f"{place} stem", path.stem].append(path)
@@ -147,10 +147,6 @@ class ImageFinder:
 def _list_some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _images(paths: Iterable[Path]) -> list[Path]:
-    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _files(folder: Path, excluded: Path | None) -> list[Path]:

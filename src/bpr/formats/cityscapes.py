@@ -38,9 +38,9 @@ _INDEX: Final = "index.txt"
 _INSTANCES_PER_LABEL: Final = 1000
 
 
-def is_prediction_folder(path: Path) -> bool:
-    """Whether there is a folder with text files of predictions in it; a stray ``index.txt`` does not make it one."""
-    return any(_NAME.match(_named_after(file)) or file.name != _INDEX for file in prediction_files(path))
+def are_predictions(files: Iterable[Path]) -> bool:
+    """Whether text files of predictions are among the files of a folder; a stray ``index.txt`` does not count."""
+    return any(_NAME.match(_named_after(file)) or file.name != _INDEX for file in files if _is_prediction_file(file))
 
 
 def prediction_files(folder: Path) -> list[Path]:
@@ -48,8 +48,7 @@ def prediction_files(folder: Path) -> list[Path]:
 
     They end in ``_pred.txt``, or are named after an image or ``index.txt``. Others, such as ``README.txt``, are not.
     """
-    texts = [path for path in visible_files(folder) if path.suffix == ".txt"]
-    return [p for p in texts if p.name.endswith("_pred.txt") or p.name == _INDEX or _NAME.match(p.name)]
+    return list(filter(_is_prediction_file, visible_files(folder)))
 
 
 def read_predictions(folder: Path, how: Reading) -> Content:
@@ -77,6 +76,11 @@ def read_predictions(folder: Path, how: Reading) -> Content:
             raise FormatError(path, None, f"predicts {name} as {named[name]} does; keep one of them")
         named[name] = path
     return Content([entry for name, path in named.items() for entry in _read_list(folder, path, name, how.faults)])
+
+
+def _is_prediction_file(path: Path) -> bool:
+    named = path.name.endswith("_pred.txt") or path.name == _INDEX or _NAME.match(path.name)
+    return path.suffix == ".txt" and bool(named)
 
 
 def image_name(path: Path) -> str:

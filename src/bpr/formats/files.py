@@ -69,6 +69,11 @@ def _refuse_unreadable(error: OSError) -> None:
         raise FormatError(str(error.filename), None, problem) from error
 
 
+def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
+    """Those of some files whose suffix is one of ``suffixes``, which are in lower case, or that in upper case."""
+    return [file for file in files if file.suffix.lower() in suffixes]
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
     try:
@@ -81,7 +86,7 @@ def files_in(path: Path, suffix: str) -> dict[str, Path]:
     """The visible files with a suffix in a folder and below it, by their relative names; a file alone by its own."""
     if not path.is_dir():
         return {path.name: path}
-    return {file.relative_to(path).as_posix(): file for file in visible_files(path) if file.suffix.lower() == suffix}
+    return {file.relative_to(path).as_posix(): file for file in with_suffix(visible_files(path), suffix)}
 
 
 def resolve_inside(given: str, start: PurePath | None = None) -> Path:

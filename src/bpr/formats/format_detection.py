@@ -6,7 +6,7 @@ from typing import Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.errors import FormatError
-from bpr.formats.files import files_in, visible_files
+from bpr.formats.files import visible_files, with_suffix
 from bpr.formats.json_arrays import first_member
 from bpr.formats.json_fields import holds_object, may_be_json, read_json, refuse_utf16
 from bpr.formats.prediction_format import PredictionFormat
@@ -70,25 +70,25 @@ def _format_of_one_image(path: Path) -> PredictionFormat | None:
 
 
 def _folder_format(path: Path) -> PredictionFormat:
-    labels = yolo.FORMAT if yolo.is_label_folder(path) else None
-    files = list(files_in(path, ".json").values())
-    of_images = next((found for file in files if (found := _format_of_one_image(file)) is not None), None)
+    files = visible_files(path)
+    texts, json_files = with_suffix(files, ".txt"), with_suffix(files, ".json")
+    labels = yolo.FORMAT if yolo.are_labels(texts) else None
+    of_images = next((found for file in json_files if (found := _format_of_one_image(file)) is not None), None)
     if labels is not None and of_images is not None:
         problem = f"has files of {labels.name} and of {of_images.name}"
         remedy = f"say which are meant with format={labels.name} or format={of_images.name}"
         raise FormatError(path, None, f"{problem}; {remedy}")
     if (found := labels or of_images) is not None:
         return found
-    if cityscapes.is_prediction_folder(path):
+    if cityscapes.are_predictions(files):
         return cityscapes.FORMAT
-    _refuse_coco_in(path, files)
-    if mask_images.is_mask_folder(path):
+    _refuse_coco_in(path, json_files)
+    if with_suffix(files, *mask_images.MASK_SUFFIXES):
         return mask_images.FORMAT
-    texts = [file for file in visible_files(path) if file.suffix.lower() == ".txt"]
     if texts and not any(file.stat().st_size for file in texts):
         problem = f"has nothing to refine: its {len(texts)} text files are empty, as YOLO labels without an object"
         raise FormatError(path, None, problem)
-    mask_images.refuse_lossy_masks(path)
+    mask_images.refuse_lossy_masks(path, files)
     raise FormatError(path, None, f"is in no known format; {_TAKEN}")
 
 

@@ -14,7 +14,7 @@ from bpr.cli.command import counted
 from bpr.formats import sam_metadata
 from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import copy_file, visible_files
+from bpr.formats.files import copy_file, visible_files, with_suffix
 from bpr.formats.label_images import VOC_VOID, paint_labels, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
@@ -23,11 +23,6 @@ from bpr.structures import Mask, Rle
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
 """Formats that do not change the values of pixels."""
 _LOSSY_SUFFIXES: Final = frozenset({".jpg", ".jpeg"})
-
-
-def is_mask_folder(path: Path) -> bool:
-    """Whether there is a folder with mask images in it."""
-    return bool(_mask_files(path))
 
 
 def read_mask_images(folder: Path, how: Reading) -> Content:
@@ -57,7 +52,7 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
     images = ImageNames(how.image_sizes())
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
-    files = _mask_files(folder)
+    files = with_suffix(visible_files(folder), *MASK_SUFFIXES)
     scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
@@ -70,15 +65,14 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
             entry = {"image_id": image, "category_id": ANY_CLASS, "score": scores.get(path, 1.0), "segmentation": mask}
             entries.append({**entry, "mask_file": name, "value": value})
     if not files:
-        refuse_lossy_masks(folder)
+        refuse_lossy_masks(folder, visible_files(folder))
         raise FormatError(folder, None, f"has no masks; they are {', '.join(sorted(MASK_SUFFIXES))} files")
     return Content(entries, _describe(soft, void))
 
 
-def refuse_lossy_masks(folder: Path) -> None:
-    """Say in a `FormatError` why the images in a folder without masks are none, if there are JPEG files."""
-    lossy = [file for file in visible_files(folder) if file.suffix.lower() in _LOSSY_SUFFIXES]
-    if lossy:
+def refuse_lossy_masks(folder: Path, files: Iterable[Path]) -> None:
+    """Say in a `FormatError` why the images in a folder without masks are none, if its files include JPEGs."""
+    if lossy := with_suffix(files, *_LOSSY_SUFFIXES):
         problem = "JPEG masks are not read, since JPEG changes the values of pixels; save the masks as PNG"
         raise FormatError(folder, lossy[0].relative_to(folder).as_posix(), problem)
 
@@ -95,7 +89,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     for entry in entries:
         per_file[entry["mask_file"]].append(entry)
     folder, changed = Path(folder), defaultdict[Path, dict[str, Rle]](dict)
-    files = _mask_files(source)
+    files = with_suffix(visible_files(source), *MASK_SUFFIXES)
     for path in files:
         name = path.relative_to(source).as_posix()
         of_file = per_file[name]
@@ -112,10 +106,6 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         metadata = parent / sam_metadata.NAME
         if metadata.is_file():
             sam_metadata.write_metadata(folder / metadata.relative_to(source), changed[parent], metadata)
-
-
-def _mask_files(folder: Path) -> list[Path]:
-    return [file for file in visible_files(folder) if file.suffix.lower() in MASK_SUFFIXES]
 
 
 def _scores(files: Iterable[Path]) -> dict[Path, float]:

@@ -22,9 +22,9 @@ _WRITTEN: Final = frozenset({".txt", ".yaml", ".yml"})
 _MOST_BRACKETS: Final = 1000
 
 
-def is_label_folder(path: Path) -> bool:
-    """Whether there is a folder with a text file that starts with a row of a YOLO label."""
-    return any(_starts_with_label(file) for file in visible_files(path) if file.suffix.lower() == ".txt")
+def are_labels(texts: Iterable[Path]) -> bool:
+    """Whether one of the text files of a folder starts with a row of a YOLO label."""
+    return any(map(_starts_with_label, texts))
 
 
 def read_labels(folder: Path, how: Reading) -> Content:
