@@ -172,6 +172,7 @@ def test_a_setting_that_was_added_to_a_refinement_is_passed_by(composed):
         (RefineConf, "flip=yes,no", "flip=yes,no are several values: give one, or add -m to have a run of each"),
         (RefineConf, "threads=two", "threads must be a whole number or null, got two"),
         (RefineConf, "threshold=low", "threshold must be a number, got low"),
+        (RefineConf, "min_score=[0.3]", "min_score must be a number, got [0.3]"),
         (RefineConf, "trust=maybe", "trust must be true or false, got maybe"),
         (RefineConf, "patch.size=x", "patch.size must be a whole number, got x"),
         (TrainConf, "seed=x", "seed must be a whole number, got x"),

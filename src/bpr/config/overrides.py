@@ -246,7 +246,7 @@ def _check_value(argument: str, parent: DictConfig | None) -> None:
             if problem == _LIST:
                 items = _problem(parent, name, [value])
                 problem = f"a list, {key}=[{text}]," if items is None else f"a list in brackets, each {items},"
-            elif isinstance(value, list):
+            elif isinstance(value, list) and _problem(parent, name, []) is None:
                 problem = f"a list, each {problem},"
             optional = " or null" if value is not None and _problem(parent, name, None) is None else ""
             raise SettingError(f"{key} must be {problem}{optional}, got {text}".replace(",,", ","))
