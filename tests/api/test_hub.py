@@ -98,6 +98,11 @@ def test_default_patches_are_saved_too(segmenter, tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["patch"]["size"] == 64
 
 
+def test_numbers_of_numpy_are_saved_as_numbers(segmenter, tmp_path):
+    Refiner(segmenter, patch=PatchSpec(np.int64(32)), device="cpu", flip=np.True_).save_pretrained(tmp_path)
+    assert Refiner.from_pretrained(tmp_path, device="cpu").patch == PatchSpec(32)
+
+
 def test_patches_that_are_given_win_over_those_that_were_saved(saved):
     assert Refiner.from_pretrained(saved, patch=PatchSpec(32), device="cpu").patch == PatchSpec(32)
 

@@ -256,6 +256,16 @@ def test_hugging_face_maps(masks, refined):
     overlapping[2, 8:32, 30:41] = True
     shared = masks_of(given, SIZE).rebuild(overlapping)["segmentation"]
     assert shared[10, 35] == 0  # the higher score keeps the pixel
+    assert shared.min() == -1
+
+
+def test_the_background_of_panoptic_maps_of_hugging_face_stays_what_it_was(masks, refined):
+    segments = [{"id": 1, "label_id": 7, "score": 0.9}]
+    given = {"segmentation": torch.from_numpy(masks[0].astype(np.int32)), "segments_info": segments}
+    rebuilt = masks_of(given, SIZE).rebuild(refined[:1])["segmentation"]
+    assert np.array_equal(rebuilt, refined[0])
+    full = {"segmentation": torch.ones(SIZE, dtype=torch.int32), "segments_info": segments}
+    assert np.array_equal(masks_of(full, SIZE).rebuild(refined[:1])["segmentation"], refined[0])
 
 
 def test_hugging_face_post_processing_is_understood(refined):

@@ -1,11 +1,12 @@
 import signal
 import sys
+from argparse import ArgumentTypeError
 
 import pytest
 from hydra.errors import InstantiationException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from bpr.cli.command import exit_code, one_line_errors
+from bpr.cli.command import at_least, exit_code, one_line_errors
 from bpr.formats.errors import FormatError
 from bpr.models.weights import CheckpointError
 from bpr.structures import SettingError
@@ -70,3 +71,9 @@ def test_signals_end_with_the_status_that_shells_expect():
         with pytest.raises(SystemExit) as raised, one_line_errors():
             end()
         assert raised.value.code == status
+
+
+@pytest.mark.parametrize(("text", "problem"), [("-1", "at least 0, got -1"), ("65536", "at most 65535, got 65536")])
+def test_a_whole_number_out_of_its_range_is_refused_with_the_bound(text, problem):
+    with pytest.raises(ArgumentTypeError, match=problem):
+        at_least(0, at_most=65_535)(text)

@@ -62,5 +62,3 @@ def test_beside_the_output_no_page_or_sheet_of_the_user_is_replaced(given_input,
         with pytest.raises(FormatError, match="overwrite=true"):
             check_companions(output, inputs, False, **asked)
         check_companions(output, inputs, True, **asked)
-    with pytest.raises(FormatError, match="is where the report would go"):
-        check_companions(tmp_path / "other.html", inputs, False, report=True)

@@ -96,6 +96,12 @@ def test_ids_of_another_type_and_names_lead_to_the_id_of_the_image(image_id, exp
     assert Annotations(Path("a.json"), images, {}).id_of(image_id) == expected
 
 
+@pytest.mark.parametrize(("image_id", "expected"), [("a.jpg", 1), ("x/a.png", 2), ("a", "a"), ("a.bmp", "a.bmp")])
+def test_of_names_that_differ_in_their_suffix_alone_the_whole_name_decides(image_id, expected):
+    images = {1: AnnotatedImage("a.jpg", (5, 5), ()), 2: AnnotatedImage("a.png", (5, 5), ())}
+    assert Annotations(Path("a.json"), images, {}).id_of(image_id) == expected
+
+
 def test_ids_that_are_whole_floats_are_read_as_integers(tmp_path):
     square = {"size": [5, 6], "counts": [0, 30]}
     content = {

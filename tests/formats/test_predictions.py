@@ -145,6 +145,22 @@ def test_cityscapes_classes_and_images_are_found_by_name():
     assert (found["image_id"], found["category_id"]) == (5, 8)
 
 
+def test_a_class_that_the_annotations_do_not_name_is_none_of_theirs():
+    truth = annotated(1, 2)
+    names = enumerate(["class 2", "cat", "class 1"])
+    entries = [{**ON_LINE, "image_id": "x", "class_name": name, "category_id": number} for number, name in names]
+    aligned = Predictions(Path("p"), cityscapes.FORMAT, entries).aligned(truth)
+    first, unknown, last = (entry["category_id"] for entry in aligned.entries)
+    assert (first, last) == (2, 1)
+    assert unknown not in truth.categories
+
+
+def test_a_name_that_fits_two_images_is_left_as_it_is():
+    truth = annotated(3)
+    truth.images[6] = AnnotatedImage("folder/a.png", (2, 3), ())
+    assert masks(ONE_MASK).aligned(truth).entries[0]["image_id"] == "a"
+
+
 def test_only_coco_annotations_have_crowds(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([ENTRY]))
     with pytest.raises(FormatError, match=r"r\.json: has format coco, which knows no crowds"):

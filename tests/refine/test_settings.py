@@ -84,6 +84,11 @@ def test_images_are_not_enough_but_predictions_are(settings):
     assert settings(predictions).images is None
 
 
+def test_a_data_set_without_predictions_is_not_enough(settings):
+    with pytest.raises(FormatError, match="give both, images=DIR and predictions=FILE"):
+        settings("data=coco", "data.val.0.predictions=[]")
+
+
 def test_a_data_set_fills_in_what_is_not_given(settings, monkeypatch):
     monkeypatch.setenv("BPR_DATA", "/data")
     whole = settings("data=coco")

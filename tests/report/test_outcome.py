@@ -61,5 +61,9 @@ def test_the_page_never_replaces_the_results(tmp_path):
     assert report_path(tmp_path / "a.b.json") == tmp_path / "a.b.html"
     assert report_path(tmp_path / "a.jsonl.gz") == tmp_path / "a.html"
     assert contact_sheet_path(tmp_path / "a.json.gz") == tmp_path / "a_contact_sheet.png"
-    with pytest.raises(FormatError, match="another suffix"):
-        check_companions(tmp_path / "refined.html", Inputs.of([]), True, report=True)
+    assert report_path(tmp_path / "a.html") == tmp_path / "a.html.html"
+
+
+def test_folders_whose_names_end_alike_have_pages_and_sheets_of_their_own(tmp_path):
+    for place in (report_path, contact_sheet_path):
+        assert place(tmp_path / "run.1") != place(tmp_path / "run.2")

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import numpy as np
+
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
 from bpr.patches.engine import Method
@@ -56,7 +58,8 @@ def save(segmenter: PatchSegmenter, method: Method, folder: Path) -> None:
         raise FileExistsError(f"{folder}: holds another model, which is not replaced; give another folder")
     save_segmenter(segmenter, weights)
     content = {"patch": asdict(method.spec), "rounds": method.rounds, "flip": method.flip}
-    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, sort_keys=True, default=np.generic.item)  # settings may be numbers of NumPy
+    config.write_text(f"{text}\n", encoding="utf-8")
     if not card.exists():
         card.write_text(_CARD, encoding="utf-8")
 

@@ -134,15 +134,17 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
 
         return Masks(stack, rebuild_maps)
     ids = segmentation.detach().cpu().numpy()
+    known = [segment["id"] for segment in segments]
+    background = [*ids[~np.isin(ids, known)][:1], -1 if 0 in known else 0][0]  # 0 in panoptic maps, else -1
 
     def rebuild_map(refined: MaskStack) -> dict[str, Any]:
         """One id for each pixel: where refined masks overlap, that of the higher score."""
-        result = np.full_like(ids, -1)
+        result = np.full_like(ids, background)
         for number in sorted(range(len(segments)), key=lambda n: segments[n].get("score", 0.0)):
             result[refined[number]] = segments[number]["id"]
         return {**given, "segmentation": torch.from_numpy(result).to(segmentation.device)}
 
-    return Masks(np.stack([ids == segment["id"] for segment in segments]), rebuild_map)
+    return Masks(np.stack([ids == one for one in known]), rebuild_map)
 
 
 def _from_sequence(given: Sequence[Any], size: Size) -> Masks:

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bpr app", description="A page that refines masks, drawn or from files.")
     parser.add_argument("--ckpt", default="hrnet18s", help="weights, as of refine.py; default: those that ship")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: of this machine alone")
-    parser.add_argument("--port", type=at_least(1), help="default: the first free one from 7860 on")
+    parser.add_argument("--port", type=at_least(1, at_most=65_535), help="default: the first free one from 7860 on")
     chosen = parser.parse_args(arguments)
     exit_at_signals()
     try:

@@ -108,7 +108,8 @@ def placements(own: tuple[Round, ...], input_size: int) -> dict[str, Method]:
 def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path) -> Iterator[Line]:
     """Measure each way to refine, the coarse masks first, and print its line as soon as it is known."""
     coarse, refined = folder / "coarse.json", folder / "refined.json"
-    write_results(coarse, (e for e in open_results(chosen.predictions) if e.get("score", 1) >= chosen.min_score))
+    scored = ((entry, entry.get("score")) for entry in open_results(chosen.predictions))
+    write_results(coarse, (entry for entry, score in scored if score is None or score >= chosen.min_score))
     workload = Workload(str(chosen.predictions), chosen.images, coarse, chosen.annotations)
     truth = chosen.annotations
     yield _said("coarse", 0, 0, coarse, truth)

@@ -1,6 +1,7 @@
 """What all command lines of this package share: arguments, and errors of their users that end in one line."""
 
 import argparse
+import math
 import shutil
 import signal
 import sys
@@ -33,12 +34,13 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def at_least(lowest: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number, ``lowest`` or above."""
+def at_least(lowest: int, at_most: float = math.inf) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, ``lowest`` to ``at_most``."""
 
     def whole_number(text: str) -> int:
-        if int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"must be at least {lowest}, got {text}")
+        if not lowest <= int(text) <= at_most:
+            bound = f"at least {lowest}" if int(text) < lowest else f"at most {at_most}"
+            raise argparse.ArgumentTypeError(f"must be {bound}, got {text}")
         return int(text)
 
     return whole_number

@@ -69,9 +69,9 @@ class Annotations:
         if image_id in self.images or text in self._by_text or not isinstance(image_id, str):
             return image_id if image_id in self.images else self._by_text.get(text, image_id)
         for name in (text, strip_suffix(text)):
-            found = self._names.find(name)
+            found = [one for agreeing in self._names.find(name) for one in self._by_name[agreeing]]
             if len(found) == 1:
-                return self._by_name[found[0]]
+                return found[0]
         last = strip_suffix(text).rpartition("/")[2]
         number = last.isdecimal() and len(last) <= _MOST_DIGITS
         return self._by_text.get(str(int(last)), image_id) if number else image_id
@@ -81,8 +81,13 @@ class Annotations:
         return {str(image_id): image_id for image_id in self.images}
 
     @cached_property
-    def _by_name(self) -> dict[str, int | str]:
-        return {strip_suffix(image.file_name): image_id for image_id, image in self.images.items()}
+    def _by_name(self) -> dict[str, list[int | str]]:
+        """Ids by names with and without suffix; without, ``a.jpg`` and ``a.png`` are alike."""
+        found: dict[str, list[int | str]] = defaultdict(list)
+        for image_id, image in self.images.items():
+            for name in {image.file_name, strip_suffix(image.file_name)}:
+                found[name].append(image_id)
+        return found
 
     @cached_property
     def _names(self) -> ImageNames:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,24 +118,29 @@ class Predictions:
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
         Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
-        What cannot be found is left as it is, for `bpr.data.image_records.refinement_records` to report.
+        An image that cannot be found, or fits several, is left as it is, for
+        `bpr.data.image_records.refinement_records` to report; a class without its like gets an id that none has.
         """
         only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
         if not self.format.names_images:
             return self if only is None else replace(self, assumed_class=only)
-        by_name = {_image_name(image.file_name): image_id for image_id, image in annotations.images.items()}
+        by_name: dict[str, list[int | str]] = defaultdict(list)
+        for image_id, image in annotations.images.items():
+            by_name[_image_name(image.file_name)].append(image_id)
         names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
+        free = max(ids.values(), default=-1) + 1
         if self.format.has_classes and len({entry["category_id"] for entry in self.entries}) != 1:
             only = None
         entries = []
         for entry in self.entries:
             image_id, category = entry["image_id"], entry["category_id"]
-            found = [] if image_id in annotations.images else names.find(image_id)
+            agreeing = [] if image_id in annotations.images else names.find(image_id)
+            found = [one for name in agreeing for one in by_name[name]]
             if len(found) == 1:
-                image_id = by_name[found[0]]
+                image_id = found[0]
             name = entry.get("class_name", self.format.class_names.get(category))
             if name is not None:
-                category = ids.get(name, category)
+                category = ids.get(name, free + category)
             elif only is not None:
                 category = only
             entries.append({**entry, "image_id": image_id, "category_id": category})

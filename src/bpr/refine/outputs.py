@@ -1,5 +1,6 @@
 """Where a refinement may write: results, page and contact sheet."""
 
+import re
 from pathlib import Path
 
 from bpr.data.inputs import RefinementInput
@@ -39,8 +40,6 @@ def check_companions(
     output: Path, inputs: Inputs, overwrite: bool, report: bool = False, contact_sheet: bool = False
 ) -> None:
     """Refuse a page or contact sheet beside the output that would replace what this program did not make."""
-    if report and report_path(output) == output:
-        raise FormatError(output, None, "is where the report would go; give `output` another suffix, such as .json")
     if report:
         inputs.check_file(report_path(output), overwrite)
     if contact_sheet:
@@ -55,14 +54,14 @@ def sweep_outputs(output: Path, form: PredictionFormat) -> None:
 
 
 def report_path(output: Path) -> Path:
-    """Where the page for a results file goes: beside it, with the same stem."""
-    return _unzipped(output).with_suffix(".html")
+    """Where the page for results goes: beside them, with the same name but for the suffixes of JSON files."""
+    return output.with_name(f"{_stem(output)}.html")
 
 
 def contact_sheet_path(output: Path) -> Path:
-    """Where the contact sheet for a results file goes: beside it."""
-    return output.with_name(f"{_unzipped(output).stem}_contact_sheet.png")
+    """Where the contact sheet for results goes: beside them."""
+    return output.with_name(f"{_stem(output)}_contact_sheet.png")
 
 
-def _unzipped(output: Path) -> Path:
-    return output.with_suffix("") if output.suffix == ".gz" else output
+def _stem(output: Path) -> str:
+    return re.sub(r"(\.jsonl?)?(\.gz)?$", "", output.name)

@@ -113,7 +113,7 @@ class RefineSettings:
             sheet = sheet is not False
         elif source is not None:
             paths["images"] = paths["images"] or source.images
-            paths["predictions"] = paths["predictions"] or source.predictions[0]
+            paths["predictions"] = paths["predictions"] or next(iter(source.predictions), None)
             paths["annotations"] = paths["annotations"] or (source.annotations if nothing_given else None)
         if paths["predictions"] is None:
             raise FormatError(Path(paths["images"]), None, "give both, images=DIR and predictions=FILE")

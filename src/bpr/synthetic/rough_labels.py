@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from bpr import rle
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, at_least, exit_code
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations
 from bpr.formats.entries import Entry
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share = "as a share of the square root of an object's area"
     parser.add_argument("--tolerance", type=float, default=0.06, help=f"of thinning (default: 0.06), {share}")
     parser.add_argument("--shake", type=float, default=0.04, help=f"of vertices, deviation (default: 0.04), {share}")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     add_overwrite(parser)
     chosen = parser.parse_args(arguments)
 

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(prog="bpr label-studio", description=__doc__)
     options.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
-    options.add_argument("--port", type=at_least(0), default=9090, help="0: a free one (default: 9090)")
+    options.add_argument("--port", type=at_least(0, at_most=65_535), default=9090, help="0: a free one (default: 9090)")
     options.add_argument("--ckpt", default="hrnet18s", help="checkpoint, or the name of bundled weights (hrnet18s)")
     options.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     options.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (default: all)")

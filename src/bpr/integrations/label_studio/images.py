@@ -52,17 +52,18 @@ class ImageSource:
         """
         if not isinstance(reference, str) or not reference:
             raise TaskError(f"the image must be given by a path or URL, got {reference!r}")
-        local = self._in_folder(reference)
-        if local is not None:
-            yield local
-            return
         with NamedTemporaryFile(prefix="bpr-", suffix=".image") as file:
             try:
-                self._download(self._locate(reference, task), file)
-            except httpx.HTTPError as error:
-                raise TaskError(f"{reference}: could not be fetched ({error}); check LABEL_STUDIO_URL") from error
+                local = self._in_folder(reference)
+                if local is None:
+                    self._download(self._locate(reference, task), file)
+            except TaskError:
+                raise
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # the last: no path, no URL, no token
+                problem = f"could not be fetched ({error}); check LABEL_STUDIO_URL and the task"
+                raise TaskError(f"{reference!r}: {problem}") from error
             file.flush()
-            yield Path(file.name)
+            yield local or Path(file.name)
 
     def _in_folder(self, reference: str) -> Path | None:
         parts = urlsplit(reference)
