@@ -1,5 +1,4 @@
 import shutil
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +17,6 @@ from bpr.synthetic.demo import make_demo
 from bpr.synthetic.made_sets import MadeSet
 from bpr.synthetic.scene import MIN_AREA, MIN_CONTRAST, contrasts
 from bpr.synthetic.shapes import SHAPES
-
-pytest.importorskip("skimage")
 
 
 @pytest.fixture(scope="module")
@@ -246,16 +243,6 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
         make_demo(tmp_path)
 
     assert (tmp_path / "val" / "thesis.tex").read_text() == "years of work"
-
-
-def test_without_scikit_image_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    monkeypatch.delitem(sys.modules, "skimage.data", raising=False)
-
-    with pytest.raises(ModuleNotFoundError, match="pip install scikit-image"):
-        make_demo(tmp_path)
-
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:

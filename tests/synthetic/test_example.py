@@ -13,8 +13,6 @@ from bpr.synthetic.demo import make_demo
 from bpr.synthetic.example import example_photograph, make_tour, read_example
 from bpr.synthetic.made_sets import MadeSet
 
-pytest.importorskip("skimage")
-
 
 @pytest.fixture
 def tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MadeSet:

@@ -10,7 +10,7 @@ from typing import Final
 
 from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import is_file, visible_files, with_suffix
+from bpr.formats.files import visible_files, with_suffix
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.structures import ExifUse, Size
 
@@ -74,9 +74,9 @@ class ImageFinder:
         `FormatError` if there is none or several; it names ``needed_by``, where the name, or the mask, stands.
         """
         path = self.folder / file_name  # the latter alone if it is absolute
-        if is_file(path):
+        if os.path.isfile(path):
             return self._count(path, "by file_name")
-        agreeing = [name for name in self._by_name.find(file_name) if is_file(self.folder / name)]
+        agreeing = [name for name in self._by_name.find(file_name) if os.path.isfile(self.folder / name)]
         if len(agreeing) == 1:
             path = self.folder / agreeing[0]
             return self._count(path, "by base name", f" (such as {file_name}, found as {agreeing[0]})")

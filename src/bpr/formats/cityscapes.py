@@ -6,6 +6,7 @@ pixel that is not 0 is foreground. A text file named ``index.txt`` takes the nam
 hidden ones, are no predictions.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -21,7 +22,7 @@ from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, is_file, replacing, resolve_inside, visible_files, write_text
+from bpr.formats.files import copy_file, replacing, resolve_inside, visible_files, write_text
 from bpr.formats.label_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import OnError, TrueInstance
@@ -212,7 +213,7 @@ def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:
     """The mask that a line of the text file ``path`` names, relative to ``folder``; `FormatError` if it is missing."""
     try:
         mask_file = resolve_inside(name, path.parent.relative_to(folder))
-        if not is_file(folder / mask_file):
+        if not os.path.isfile(folder / mask_file):
             raise ValueError(f"{folder / mask_file} is missing; put it there or take the line out")
     except ValueError as error:
         raise FormatError(path, f"line {number}", str(error), Reason.no_mask) from error

@@ -74,14 +74,6 @@ def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
     return [file for file in files if file.suffix.lower() in suffixes]
 
 
-def is_file(path: Path) -> bool:
-    """Whether there is a file of this name, which may come from a stranger: too long, or with characters of no name."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
 def files_in(path: Path, suffix: str) -> dict[str, Path]:
     """The visible files with a suffix in a folder and below it, by their relative names; a file alone by its own."""
     if not path.is_dir():

@@ -4,6 +4,7 @@ Only things are refined; stuff stays, but gives way where a refined thing grows 
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from bpr.formats.coco import xywh
 from bpr.formats.decoding import opened_image
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import copy_file, is_file, replacing, resolve_inside, write_text
+from bpr.formats.files import copy_file, replacing, resolve_inside, write_text
 from bpr.formats.json_arrays import first_item
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
@@ -104,7 +105,7 @@ def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], sourc
         png = _png_folder(source) / inside
         if not of_file[name]:
             annotations.append(annotation)
-            if is_file(png):
+            if os.path.isfile(png):
                 copy_file(png, _png_folder(path) / inside)
             continue
         before = read_ids(png)

@@ -1,7 +1,7 @@
 """From uint8 boundary patches to foreground logits: HRNet (timm) with a four-scale head."""
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,9 @@ class PatchSegmenter(nn.Module):
         check_input_size(input_size)
         self.backbone_name = backbone
         self.input_size = input_size
-        self.backbone = _create_backbone(backbone, pretrained)
+        self.backbone, channels = _create_backbone(backbone, pretrained)
         self.trust = trust
-        self.decode_head = MultiScaleHead(_output_channels(self.backbone), classes=2, trust=trust)
+        self.decode_head = MultiScaleHead(channels, classes=2, trust=trust)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
 
@@ -218,15 +218,15 @@ def check_input_size(input_size: int) -> None:
         )
 
 
-def _create_backbone(name: str, pretrained: bool) -> nn.Module:
-    """Return timm's HRNet with all four scales, a stem that takes the mask, and bilinear up-sampling."""
+def _create_backbone(name: str, pretrained: bool) -> tuple[nn.Module, list[int]]:
+    """Return timm's HRNet with a stem that takes the mask and bilinear up-sampling, and the channels of its scales."""
     import timm  # half of the time that `from bpr import Refiner` would take
 
     supported = timm.list_models("hrnet_*")
     if name not in supported and name not in timm.list_models("hrnet_*", pretrained=True):
         raise ValueError(f"backbone {name!r} is not an HRNet of timm {timm.__version__}; use one of {supported}")
     try:
-        backbone = timm.create_model(
+        backbone: Any = timm.create_model(
             name, pretrained=pretrained, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
         )
     except Exception as error:  # the hub's clients raise many unrelated types when it is out of reach
@@ -236,22 +236,11 @@ def _create_backbone(name: str, pretrained: bool) -> nn.Module:
             f"the ImageNet weights of {name!r} could not be downloaded ({type(error).__name__}: {error}); "
             "connect to the hub once, or train from scratch with model.net.pretrained=false"
         ) from error
-    conv1 = backbone.get_submodule("conv1")
-    assert isinstance(conv1, nn.Conv2d)
-    backbone.set_submodule("conv1", CoarseMaskStem(conv1))
+    backbone.conv1 = CoarseMaskStem(backbone.conv1)
     for module in backbone.modules():
         if isinstance(module, nn.Upsample):  # timm fuses with nearest, the paper's network bilinearly
             module.mode, module.align_corners = "bilinear", False
-    return backbone
-
-
-def _output_channels(backbone: nn.Module) -> list[int]:
-    """Return the number of channels of each feature map of a timm backbone."""
-    from timm.models import FeatureInfo
-
-    info = backbone.feature_info
-    assert isinstance(info, FeatureInfo)
-    return list(info.channels())
+    return backbone, backbone.feature_info.channels()
 
 
 def _check_patches(images: Tensor, masks: Tensor) -> None:

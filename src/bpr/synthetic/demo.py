@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
 from bpr import rle
 from bpr.formats.coco import write_results, xywh
@@ -55,7 +56,6 @@ def make_demo(root: str | Path, split: Split = "val") -> MadeSet:
     With the same versions of the libraries, the files are the same byte for byte each time.
 
     Raises:
-        ModuleNotFoundError: If scikit-image is not installed.
         FileExistsError: If ``root/split`` has files that are not the demo's; they are left alone.
         ValueError: If there is no such split.
     """
@@ -73,9 +73,7 @@ def _build(split: Split, files: MadeSet) -> None:
         rng = np.random.default_rng([_SEEDS[split], number - 1])
         scene = _compose(photographs, split, number - 1, rng)
         name = f"{split}_{number:02d}.png"
-        encoded, picture = cv2.imencode(".png", scene.image[..., ::-1])
-        assert encoded
-        (files.images / name).write_bytes(picture.tobytes())
+        PillowImage.fromarray(scene.image).save(files.images / name, compress_level=1)
         height, width = scene.image.shape[:2]
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         annotations += _annotated(scene, number, len(annotations) + 1)

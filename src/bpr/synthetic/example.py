@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from bpr import rle
 from bpr.formats.coco import read_results, write_results
@@ -30,7 +30,7 @@ def read_example() -> dict[str, Any]:
 
 
 def example_photograph(file_name: str) -> Image:
-    """The photograph, (h, w, 3) uint8, of an image that `read_example` lists; errors as of `photograph`."""
+    """The photograph, (h, w, 3) uint8, of an image that `read_example` lists."""
     return photograph(Path(file_name).stem)
 
 
@@ -49,7 +49,6 @@ def make_tour(root: str | Path) -> MadeSet:
     The hand-drawn outlines are predictions, of classes of which no object is annotated: they enter no score.
 
     Raises:
-        ModuleNotFoundError: If scikit-image is not installed.
         FileExistsError: If ``root/tour`` or ``root/val`` has files that are not ours; they are left alone.
     """
     scenes = demo.make_demo(root)
@@ -64,9 +63,8 @@ def _build(scenes: MadeSet, made: MadeSet) -> None:
     for image in example["images"]:
         image["id"] += first_image
         names[image["id"]] = image["file_name"]
-        encoded, picture = cv2.imencode(".png", example_photograph(image["file_name"])[..., ::-1])
-        assert encoded
-        (made.images / image["file_name"]).write_bytes(picture.tobytes())
+        picture = PillowImage.fromarray(example_photograph(image["file_name"]))
+        picture.save(made.images / image["file_name"], compress_level=1)
     for category in example["categories"]:
         category["id"] += first_class
     drawn = [

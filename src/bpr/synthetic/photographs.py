@@ -18,20 +18,12 @@ photograph           by                                        licence
 """
 
 import numpy as np
+import skimage.data
 
 from bpr.structures import Image
 
 
 def photograph(name: str) -> Image:
-    """One of them, (h, w, 3) uint8, RGB; a grey one has three equal channels.
-
-    Raises:
-        ModuleNotFoundError: If scikit-image is not installed.
-    """
-    try:
-        import skimage.data
-    except ModuleNotFoundError as error:
-        remedy = "the demo is made from photographs of scikit-image; install it: pip install scikit-image"
-        raise ModuleNotFoundError(remedy, name=error.name) from error
+    """One of them, (h, w, 3) uint8, RGB; a grey one has three equal channels."""
     pixels = np.asarray(getattr(skimage.data, name)(), np.uint8)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
