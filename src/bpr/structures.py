@@ -50,10 +50,18 @@ def check_flags(values: Mapping[str, object]) -> None:
 
 
 PAPERS_NMS_IOU: Final = 0.25
-"""Above which IoU with a kept patch the paper drops one at refinement."""
+"""At refinement, the paper drops a patch whose IoU with a kept one exceeds this."""
 
 
-class Placement(StrEnum):
+class Choice(StrEnum):
+    """Names to choose from; `SettingError` for any other."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise SettingError(f"{cls.__name__.lower()} must be one of {', '.join(cls)}, got {value!r}")
+
+
+class Placement(Choice):
     """How the centres of patches are chosen among the boundary pixels; see `bpr.patches.placement`.
 
     ``nms``: greedy non-maximum suppression, as in the paper; ``contour``: evenly along the boundary; ``cover``: as
@@ -136,11 +144,7 @@ class PatchSpec:
 
     def _choose_placement(self) -> None:
         by_nms = self.nms_iou is not None or self.compat_2021
-        try:
-            chosen = Placement(self.placement or (Placement.nms if by_nms else Placement.cover))  # its name will do
-        except ValueError as error:
-            known = ", ".join(Placement)
-            raise SettingError(f"patch.placement must be one of {known}, got {self.placement!r}") from error
+        chosen = Placement(self.placement or (Placement.nms if by_nms else Placement.cover))  # its name will do
         object.__setattr__(self, "placement", chosen)
         for name, placement in _OWN.items():
             given = getattr(self, name)
@@ -164,7 +168,7 @@ class PatchSpec:
         return not self.compat_2021
 
 
-class Round(StrEnum):
+class Round(Choice):
     """One pass of the network over the boundaries of all masks; the next starts from the masks that it made.
 
     ``boundary``: patches of ``PatchSpec.size`` px, as in the paper; ``object``: the side of an instance's patches is
@@ -229,7 +233,7 @@ class ClassCoverage:
     not_exhaustive: frozenset[int]
 
 
-class Backend(StrEnum):
+class Backend(Choice):
     """How a network is run.
 
     ``eager``: torch as it is; ``compile``: `torch.compile`; ``openvino``: converted, on a CPU, needs the extra
@@ -242,11 +246,6 @@ class Backend(StrEnum):
     openvino = "openvino"
     openvino_bf16 = "openvino_bf16"
     openvino_int8 = "openvino_int8"
-
-    @classmethod
-    def _missing_(cls, value: object) -> None:
-        hint = "; openvino takes the place of onnxruntime" if value == "onnxruntime" else ""
-        raise SettingError(f"backend must be one of {', '.join(cls)}, got {value!r}{hint}")
 
 
 class ExifUse(StrEnum):

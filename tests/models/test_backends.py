@@ -304,11 +304,6 @@ def test_a_misspelt_backend_is_refused_with_the_known_ones():
         Backend("onyx")
 
 
-def test_the_backend_that_is_gone_names_the_one_in_its_place():
-    with pytest.raises(SettingError, match="got 'onnxruntime'; openvino takes the place of onnxruntime"):
-        Backend("onnxruntime")
-
-
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 @torch.inference_mode()
 def test_masks_agree_at_lower_precision(segmenter, precision):

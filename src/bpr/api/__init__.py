@@ -1,1 +1,1 @@
-"""Refinement from Python: neither Lightning nor Hydra, and no files."""
+"""Refinement from Python: neither Lightning nor Hydra."""

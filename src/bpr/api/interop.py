@@ -56,7 +56,6 @@ def _from_supervision(given: Any, size: Size) -> Masks:
             raise ValueError("these Detections have boxes but no masks (mask is None): nothing can be refined")
         return Masks(np.zeros((0, *size), np.bool_), lambda _: copy.copy(given))
     dense = np.asarray(given.mask).astype(np.bool_)
-
     return Masks(dense, lambda refined: replace(given, mask=refined, xyxy=boxes_after(refined, given.xyxy)))
 
 

@@ -1,1 +1,1 @@
-"""How fast refinement is beside the bare network: ``python -m bpr.benchmark``."""
+"""What refining costs and gains: speed, presets, stress by known errors, trust."""

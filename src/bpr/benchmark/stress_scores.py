@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from bpr.evaluation.instances import SPOILT, UNCHANGED
-from bpr.evaluation.table import ABSENT, percent
+from bpr.evaluation.table import ABSENT, markdown, percent
 from bpr.patches.boundary import inner_boundary
 from bpr.structures import Mask
 from bpr.synthetic.coarse_masks import simulate_coarse
@@ -146,10 +146,7 @@ def format_scores(scores: Sequence[InputScores]) -> str:
         )
         for row in scores
     ]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
-    lines = [_line(_HEAD, widths), _line([f"{'-' * (width - 1)}:" for width in widths], widths)]
-    lines[1] = lines[1].replace("-:", "--", 1)
-    lines += [_line(row, widths) for row in rows]
+    lines = markdown([_HEAD, *rows])
     lines += [
         f"{row.input}: {row.left_out} object{'s' if row.left_out > 1 else ''} left out, of which no pixel would be left"
         for row in scores
@@ -201,10 +198,3 @@ def _verdict(scores: Sequence[InputScores]) -> str:
 
 def _pixels(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2f}"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-    )
-    return f"| {' | '.join([first, *others])} |"

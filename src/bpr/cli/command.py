@@ -18,7 +18,7 @@ _ELSEWHERE: Final = (
     ("bpr.models.weights", "CheckpointError"),
     ("lightning_fabric.utilities.exceptions", "MisconfigurationException"),
 )
-"""Further errors of users, by module: one that was raised has its module imported, so nothing is imported for it."""
+"""More errors that users can mend. They are looked up in `sys.modules`: the module of an error has been imported."""
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:

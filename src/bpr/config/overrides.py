@@ -232,7 +232,7 @@ def _unknown(key: str, part: str, known: Sequence[str]) -> str:
 
 
 def _check_value(argument: str, parent: DictConfig | None) -> None:
-    """`SettingError` if the value of ``KEY=VALUE`` is none that ``parent``, a part of a schema, takes for it."""
+    """`SettingError` if the value of ``KEY=VALUE`` is not one that ``parent``, a part of a schema, accepts."""
     key, _, text = argument.partition("=")
     try:
         override = OverridesParser.create().parse_override(argument)

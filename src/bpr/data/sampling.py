@@ -29,8 +29,8 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
 
     Each epoch draws up to ``patches_per_instance`` patches of every instance (a large object has ten times the
     patches of a small one and would otherwise outweigh it), joins those of an image into groups of ``group_size``,
-    fills its last group up with patches of the same image, and shuffles the groups of all images. It is a
-    ``DistributedSampler`` so that Lightning leaves the distribution over processes to it.
+    fills its last group up with patches of the same image, and shuffles the groups of all images. It shares
+    them out to the processes itself.
 
     With ``shares``, an epoch is as long as without, but each source has its share of the groups: of a large one, an
     epoch shows a part, another one each time; a small one comes again and again, each time with another draw.

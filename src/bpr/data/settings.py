@@ -3,16 +3,15 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from bpr.structures import Round, SettingError
+from bpr.structures import Choice, Round, SettingError
 from bpr.synthetic.coarse_masks import SimulationSpec
 from bpr.synthetic.demo import make_demo
 
 
-class CoarseOrigin(StrEnum):
+class CoarseOrigin(Choice):
     """Where the coarse masks of a training come from: a segmenter, `simulate_coarse`, or both."""
 
     cached = "cached"
@@ -146,10 +145,7 @@ class TrainingData:
             raise SettingError("a source of data.val has a weight, but validation shows all of them: leave it out")
 
     def _check_rounds(self) -> None:
-        try:
-            object.__setattr__(self, "rounds", tuple(Round(name) for name in self.rounds))
-        except ValueError as error:
-            raise SettingError(f"data.rounds holds {' and '.join(Round)}, got {list(self.rounds)}") from error
+        object.__setattr__(self, "rounds", tuple(Round(name) for name in self.rounds))
         if not self.rounds or len(set(self.rounds)) < len(self.rounds):
             raise SettingError(f"data.rounds must name a round, and none twice, got {list(self.rounds)}")
         if self.rounds != (Round.boundary,) and self.crop_size is None:

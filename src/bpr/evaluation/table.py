@@ -1,6 +1,6 @@
 """An evaluation as a table for people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from bpr.evaluation.instances import MIN_IOU, SPOILT, UNCHANGED
@@ -12,11 +12,19 @@ ABSENT = "\N{EN DASH}"
 
 def format_table(evaluation: Evaluation) -> str:
     """The report as text: a Markdown table in percent (`ABSENT` where there is no object), and counts below it."""
-    rows = table_rows(evaluation)
-    name_width = max(len(row[0]) for row in rows)
-    lines = [f"| {row[0]:<{name_width}} | " + " | ".join(f"{cell:>7}" for cell in row[1:]) + " |" for row in rows]
-    lines.insert(1, f"| {'-' * name_width} | " + " | ".join(["------:"] * (len(rows[0]) - 1)) + " |")
-    return "\n".join([*lines, "", *remarks(evaluation)])
+    return "\n".join([*markdown(table_rows(evaluation), 7), "", *remarks(evaluation)])
+
+
+def markdown(rows: Sequence[Sequence[str]], least: int = 0) -> list[str]:
+    """The lines of a Markdown table, the first row its head; all columns but the first are numbers.
+
+    These are at least so many characters wide.
+    """
+    name, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
+    widths = [max(width, least) for width in numbers]
+    rule = ["-" * name, *("-" * (width - 1) + ":" for width in widths)]
+    aligned = ([row[0].ljust(name), *map(str.rjust, row[1:], widths)] for row in (rows[0], rule, *rows[1:]))
+    return [f"| {' | '.join(cells)} |" for cells in aligned]
 
 
 def table_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -22,7 +22,7 @@ from bpr.formats.annotations import AnnotatedImage, Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, replacing, resolve_inside, visible_files, write_text
+from bpr.formats.files import copy_file, read_text, replacing, resolve_inside, visible_files, write_text
 from bpr.formats.label_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.structures import OnError, TrueInstance
@@ -155,11 +155,8 @@ def _truth(ids: NDArray[Any], value: int) -> TrueInstance:
 
 def _lines(path: Path) -> dict[int, str]:
     """The lines of a text file that are not empty, by number from 1."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(path, None, f"cannot be read as text ({error})") from error
-    return {number: line.strip() for number, line in enumerate(text.splitlines(), start=1) if line.strip()}
+    lines = enumerate(read_text(path, "utf-8-sig").splitlines(), start=1)
+    return {number: line.strip() for number, line in lines if line.strip()}
 
 
 def _read_list(folder: Path, path: Path, name: str, faults: Faults) -> list[Entry]:

@@ -40,7 +40,7 @@ def open_results(path: str | Path, faults: Faults | None = None) -> Sequence[Ent
         FormatError: If the file is missing, no JSON, or an entry is wrong; names file, entry and remedy. When all
             entries are first read, but for a file that cannot be opened.
     """
-    return _open(Path(path), _check_array, faults or Faults()).entries
+    return _open(_check_array, Path(path), Reading(faults=faults or Faults())).entries
 
 
 def read_results(path: str | Path) -> list[Entry]:
@@ -85,27 +85,27 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
     return refined
 
 
-def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
+def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]], _source: Path | None = None) -> None:
     """Write a COCO results file, entry by entry; gzipped if its name ends in ``.gz``.
 
-    If it cannot be written, an older one is still whole.
+    If it cannot be written, an older one is still whole. What it was read from, ``_source``, adds nothing.
     """
     write_bytes(Path(path), (text.encode() for text in _list_of(entries)))
 
 
-def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
+def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]], _source: Path | None = None) -> None:
     """Write JSON Lines; else as `write_results`."""
     write_bytes(Path(path), (json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries))
 
 
-def _open(path: Path, check: _Check, faults: Faults) -> Content:
+def _open(check: _Check, path: Path, how: Reading) -> Content:
     """The entries, and remarks on them, which are complete when all have been read."""
     notes: list[str] = []
 
     def scan(file: IO[bytes]) -> _Checked:
         missing = Counter[str]()
         with reading(path):
-            yield from check(path, file, faults, missing)
+            yield from check(path, file, how.faults, missing)
         notes[:] = _notes(missing)
 
     with reading(path):
@@ -171,14 +171,6 @@ def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "[]\n" if before == "[" else "]\n"
 
 
-def _read(path: Path, how: Reading) -> Content:
-    return _open(path, _check_array, how.faults)
-
-
-def _read_lines(path: Path, how: Reading) -> Content:
-    return _open(path, _check_lines, how.faults)
-
-
 def _notes(missing: Counter[str]) -> tuple[str, ...]:
     """What `bpr.formats.predictions.Predictions.instance` assumes."""
     assumed = {"category_id": "taken as one class", "score": "taken as 1"}
@@ -189,13 +181,5 @@ def _notes(missing: Counter[str]) -> tuple[str, ...]:
     )
 
 
-def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
-    write_results(path, entries)
-
-
-def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
-    write_json_lines(path, entries)
-
-
-FORMAT: Final = PredictionFormat("coco", ".json", _read, _write_results)
-JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", _read_lines, _write_lines)
+FORMAT: Final = PredictionFormat("coco", ".json", partial(_open, _check_array), write_results)
+JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", partial(_open, _check_lines), write_json_lines)

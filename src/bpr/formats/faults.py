@@ -52,7 +52,7 @@ class Faults:
 
     @property
     def positions(self) -> Set[int]:
-        """The entries that are bad, of those that have been read by now."""
+        """Positions of the bad entries found so far."""
         return self._positions
 
     def attempt(

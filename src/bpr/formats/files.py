@@ -70,7 +70,7 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
-    """Those of some files whose suffix is one of ``suffixes``, which are in lower case, or that in upper case."""
+    """Those of some files whose suffix is one of ``suffixes``, which are in lower case; theirs may be in upper case."""
     return [file for file in files if file.suffix.lower() in suffixes]
 
 
@@ -103,6 +103,14 @@ def reading(path: Path) -> Iterator[None]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         problem = f"cannot be read ({reason}); check the path, and whether it is whole"
         raise FormatError(path, None, problem) from error
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file; `FormatError` if it cannot be read, or is no text."""
+    try:
+        return path.read_text(encoding)
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(path, None, f"cannot be read as text ({error})") from error
 
 
 def is_gzip(path: Path) -> bool:
@@ -159,7 +167,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def sweep(path: Path) -> None:
     """Remove what processes that were killed in `replacing` left of a file, or of all files at any depth of a folder.
 
-    Only for who knows, by a lock, that no other process is writing there. Other files are left alone.
+    Call it only while holding the lock of what is written. Other files are left alone.
     """
     left = [Path(parent, name) for parent, _, files in os.walk(path) for name in files]
     if path.parent.is_dir():

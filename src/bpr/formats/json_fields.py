@@ -43,7 +43,7 @@ def holds_object(path: Path) -> bool:
 
 
 def may_be_json(path: Path) -> bool:
-    """The same of a file that is empty or starts as a JSON array or object does."""
+    """Whether a UTF-8 file, gzipped or not, is empty or starts as a JSON array or object does."""
     start = _start(path, 4096)
     return not start or start.startswith((b"[", b"{"))
 

@@ -53,7 +53,7 @@ class Predictions:
         return f"{path}, {where}" if where else f"{path}"
 
     def place_within(self, number: int) -> str:
-        """The same without the file or folder that all predictions are in, for who knows it."""
+        """Like `named_place`, but without the file or folder that all predictions are in."""
         path, where = self.place(number)
         name = path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.name
         shown = [name] if path != self.path else []

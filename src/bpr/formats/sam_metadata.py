@@ -9,7 +9,7 @@ from typing import Any, Final
 from bpr import rle as rle_codec
 from bpr.formats.coco import xywh
 from bpr.formats.errors import FormatError
-from bpr.formats.files import write_text
+from bpr.formats.files import read_text, write_text
 from bpr.structures import Rle
 
 NAME: Final = "metadata.csv"
@@ -28,8 +28,8 @@ def read_scores(path: Path) -> dict[str, float]:
 
 
 def write_metadata(path: Path, changed: Mapping[str, Rle], source: Path) -> None:
-    """Write the file ``source`` with area and box of the masks that changed, by their names; all else as it is."""
-    head, *rows = _read(source).split("\n")
+    """Write the file ``source`` with area and box of the masks that changed, by their names."""
+    head, *rows = read_text(source).split("\n")
     names = head.strip().split(",")
     written = [head]
     for row in rows:
@@ -43,14 +43,7 @@ def write_metadata(path: Path, changed: Mapping[str, Rle], source: Path) -> None
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return list(csv.DictReader(_read(path).splitlines()))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(path, None, f"cannot be read as text ({error})") from error
+    return list(csv.DictReader(read_text(path).splitlines()))
 
 
 def _number(path: Path, line: int, text: str) -> float:

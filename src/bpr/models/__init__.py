@@ -1,1 +1,1 @@
-"""The patch network: stem, segmenter, loss, and the files that its weights come in."""
+"""The patch network: its layers and weights, the backends that run it, and its training by Lightning."""

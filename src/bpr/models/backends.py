@@ -24,7 +24,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 """(n, 3, s, s) uint8 images and (n, s, s) bool masks -> (n, s, s) float32 probability of foreground; any n and s. Of a
 network with trust, (n, 2, s, s): the trust logits are second."""
 Start = Callable[[Tensor, Tensor], Callable[[], Tensor]]
-"""The same, but what is called for the answer waits for it: until then, the next patches can be cut."""
+"""Starts the network and returns a function that waits for the answer: until then, the next patches can be cut."""
 
 WORTH_CONVERTING: Final = 500
 """Instances from which OpenVINO saves more time than it takes to convert a network: some 3,000 patches."""

@@ -22,7 +22,7 @@ _KEY: Final = "bpr_figures"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them; Lightning's own are first in the folder of the system."""
+    """Writes checkpoints beside their place, then renames them; Lightning begins in the system's temporary folder."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None

@@ -54,9 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             export_int8(segmenter, chosen.output, chosen.calibrate, chosen.predictions, chosen.keep)
         else:
             export_onnx(segmenter, chosen.output)
-        print(
-            f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> probabilities (n, s, s) float32"
-        )
+        answer = "(n, 2, s, s) float32, probabilities and trust logits" if segmenter.trust else "(n, s, s) float32"
+        print(f"{chosen.output}: images (n, 3, s, s) uint8 RGB, masks (n, s, s) bool -> {answer}")
 
     return exit_code(work, ValueError)
 

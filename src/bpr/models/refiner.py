@@ -124,7 +124,7 @@ class PatchRefiner(pl.LightningModule):
             coarse: (n, s, s) bool.
 
         Returns:
-            (n, s, s) float32 in [0, 1].
+            (n, s, s) float32 in [0, 1], or with trust (n, 2, s, s), trust second.
         """
         return self.start_patches(images, coarse)()
 

@@ -1,7 +1,8 @@
 """Processes that watch each other, so that one that dies or hangs ends the run of all, with one line.
 
-Each process changes the time of a file every second, in a folder that all of them see. One whose file stays the same
-for `SILENCE` looks hangs. Looks are counted, not seconds: a run that is suspended as a whole (Ctrl-Z) goes on.
+Each process changes the time of a file every second, in a folder that all of them see. A process whose file is the
+same in `SILENCE` looks is taken to hang. Looks are counted, not seconds: a run that is suspended as a whole (Ctrl-Z)
+goes on.
 """
 
 import os
@@ -126,7 +127,7 @@ class Watch(pl.Callback):
         return f"process {rank + 1} of {self._world}"
 
     def _end(self, problem: str | None, gone: int) -> None:
-        """End this process and those it started, after one line on each machine that knows."""
+        """End this process and those it started, after one line on each machine that has noticed."""
         if self._over.is_set():
             return
         if problem is not None and (self._rank in (0, gone + 1) or self._children):

@@ -61,7 +61,7 @@ def place_patches(mask: MaskWindow, kind: Round, spec: PatchSpec, size: Size) ->
         The mask in the window of its patches, with these; where there are none, the mask says why
         (`MaskWindow.reason`), unless an earlier round has refined it.
     """
-    if mask.reason in (TRUSTED, LOW_SCORE):
+    if mask.reason in (TRUSTED, LOW_SCORE) or (mask.settled and kind is Round.boundary):
         return PlacedMask(mask, np.zeros((0, 4), np.int64), kind)
     side = spec.size if kind is Round.boundary else object_side(mask.mask)
     fitted = mask.fit(side, size)
@@ -97,8 +97,6 @@ def cut_patches(image: Image, placed: PlacedMask, side: int) -> Crops:
     """
     mask, boxes, _ = placed
     images, masks = crop(image, boxes), crop(mask.mask, boxes - np.tile(mask.window[:2], 2))
-    if images.shape[1] == side:
-        return Crops(images, masks)
     return Crops(resize(images, side), resize_masks(masks, side))
 
 

@@ -13,8 +13,8 @@ from bpr.patches.windows import MaskWindow
 from bpr.structures import Image, PatchSpec, Probabilities, Round, Size
 
 Network: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.bool_]], Callable[[], Probabilities]]
-"""Starts on (n, s, s, 3) uint8 RGB crops and (n, s, s) bool masks; what it returns waits for the (n, s, s) float32
-probabilities of foreground."""
+"""Starts on (n, s, s, 3) uint8 RGB crops and (n, s, s) bool masks; what it returns waits for the probabilities of
+foreground, (n, s, s) float32, or with trust (n, 2, s, s)."""
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of patches that are done, and of all patches of the round."""
 
@@ -97,15 +97,10 @@ class Method:
     def place(self, image: ImageMasks, number: int = 0) -> PlacedImage:
         """Place the patches of all masks of an image for round ``number``."""
         kind = self.rounds[number]
-        return PlacedImage(image, tuple(self._place_mask(mask, kind, image.size) for mask in image.masks))
-
-    def _place_mask(self, mask: MaskWindow, kind: Round, size: Size) -> PlacedMask:
-        if mask.settled and kind is Round.boundary:
-            return PlacedMask(mask, np.zeros((0, 4), np.int64), kind)
-        return place_patches(mask, kind, self.spec, size)
+        return PlacedImage(image, tuple(place_patches(mask, kind, self.spec, image.size) for mask in image.masks))
 
     def settles(self, placed: PlacedMask) -> bool:
-        """Whether the patches of a mask show its boundary as closely as those of `Round.boundary`, before these."""
+        """Whether the patches of a mask show its boundary closely enough for `Round.boundary` to skip it."""
         return placed.kind is Round.object and 0 < placed.side <= self.spec.size
 
     def crop_side(self, number: int = 0) -> int:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 
-from bpr.structures import PatchSpec, Placement, Round, SettingError
+from bpr.structures import Choice, PatchSpec, Placement, Round
 
 
-class Preset(StrEnum):
+class Preset(Choice):
     """What stands for the rounds and the overlap of patches where these are not given.
 
     ``fast``: only the first of the rounds that suit the weights; ``default``: all of them; ``best``: all of them, in
@@ -17,10 +16,6 @@ class Preset(StrEnum):
     fast = "fast"
     default = "default"
     best = "best"
-
-    @classmethod
-    def _missing_(cls, value: object) -> None:
-        raise SettingError(f"preset must be one of {', '.join(cls)}, got {value!r}")
 
     def rounds(self, suited: Sequence[Round]) -> tuple[Round, ...]:
         """The rounds that are run, of those that suit the weights."""

@@ -23,7 +23,7 @@ class RefinementSummary:
         images: Images with predictions that are there.
         instances: Predictions in them.
         refined: Predictions that went through the network.
-        changed: Of these, those whose mask is another one now.
+        changed: Of these, those whose mask changed.
         patches: Patches that went through the network.
         skipped: Predictions left as they are, by reason.
         kept: Bad entries and images whose masks were left as they came, beside those that were skipped.

@@ -1,4 +1,4 @@
-"""What is shown of a finished run: scores, contact sheet and page, made of one reading of both results files."""
+"""What is shown of a finished run: scores, contact sheet and page, made of one reading of the predictions."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ def show_outcome(
 ) -> Iterator[str]:
     """Write what is asked for of a run, and yield lines for people: where it is, and the table of scores.
 
-    Both results files are read once, and only if something needs them.
+    Coarse and refined masks are decoded once, and only if something needs them.
 
     Args:
         run: The run; its scores are told where its annotations have objects.
