@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from bpr.cli.command import one_line_errors, printable, without_empty_folder
+from bpr.cli.command import check_run_folder, one_line_errors, printable, without_empty_folder
 from bpr.config.overrides import prepared, texts_as_help, without_run_folder
 from bpr.config.schemas import RefineConf, build, refine_text, refine_values, register_schemas
 
@@ -64,7 +64,7 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     with one_line_errors(), texts_as_help():
-        sys.argv[1:] = without_run_folder(
-            prepared(sys.argv[1:], RefineConf, Path(__file__).with_name("conf") / "refine.yaml")
-        )
+        given = prepared(sys.argv[1:], RefineConf, Path(__file__).with_name("conf") / "refine.yaml")
+        sys.argv[1:] = without_run_folder(given)
+        check_run_folder(sys.argv[1:])
         main()

@@ -12,7 +12,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from bpr.cli.command import one_line_errors
+from bpr.cli.command import check_run_folder, one_line_errors
 from bpr.config.overrides import prepared, texts_as_help
 from bpr.config.schemas import TrainConf, build, register_schemas
 
@@ -59,4 +59,5 @@ def train(cfg: DictConfig) -> float | None:
 if __name__ == "__main__":
     with one_line_errors(), texts_as_help():
         sys.argv[1:] = prepared(sys.argv[1:], TrainConf, Path(__file__).with_name("conf") / "train.yaml")
+        check_run_folder(sys.argv[1:])
         main()

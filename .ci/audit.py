@@ -1,7 +1,7 @@
 """Known vulnerabilities of what is installed, by pip-audit: ``python .ci/audit.py``, in the environment to look at.
 
 Exit status 1 for findings that ``.ci/audit-explained.txt`` does not explain (a line each: the id, and why it does not
-matter here); 0, with a line that says so, where the database cannot be reached.
+matter here), and where it cannot be run; 0, with a line that says so, where the database cannot be reached.
 """
 
 import json
@@ -40,7 +40,7 @@ def is_reachable() -> bool:
 
 
 def audit(folder: Path) -> dict[str, Any] | None:
-    """The report on the packages of this environment, made in one of its own; None if it failed on its way."""
+    """The report on the packages of this environment, made in one of its own; None if it cannot be made."""
     venv.create(folder, with_pip=True)
     python, report = folder / "bin" / "python", folder / "report.json"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-audit"], check=False)  # noqa: S603 (no shell)
@@ -52,13 +52,13 @@ def audit(folder: Path) -> dict[str, Any] | None:
 
 def main() -> None:
     """Print what was found."""
-    report = None
-    if is_reachable():
-        with tempfile.TemporaryDirectory() as folder:
-            report = audit(Path(folder))
-    if report is None:
+    if not is_reachable():
         print(f"pip-audit: the database ({DATABASE}) cannot be reached from here, nothing was audited")
         return
+    with tempfile.TemporaryDirectory() as folder:
+        report = audit(Path(folder))
+    if report is None:
+        sys.exit("pip-audit: could not be installed or run, although its database can be reached; nothing was audited")
     skipped = sum("skip_reason" in package for package in report["dependencies"])
     print(f"pip-audit: {len(report['dependencies'])} packages, {skipped} of them unknown to the database")
     sys.exit("\n".join(unexplained(report, EXPLAINED.read_text())) or 0)

@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from bpr.structures import Mask, Rle, Size, Window
 
 _NO_POLYGON: Final = "a polygon is a flat list of x, y of three points or more"
+_NO_NUMBER: Final = "a coordinate is not a finite number"
 _FARTHEST: Final = 10
 """How far a polygon may extend beyond the image, in multiples of its longer side."""
 _MOST_PIXELS: Final = 2**32 - 1
@@ -151,6 +152,8 @@ def _run_ends(counts: str) -> NDArray[np.int64]:
     that more digits follow, bit 4 of the last digit is the sign. From the fourth number on, the difference
     to the number two before is stored (COCO's ``maskApi.c`` is the definition of the format).
     """
+    if not counts.isascii():
+        raise ValueError("counts are not a compressed COCO RLE, which is ascii")
     codes = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return np.zeros(0, np.int64)
@@ -175,8 +178,8 @@ def _run_ends(counts: str) -> NDArray[np.int64]:
 
 
 def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
-    if "counts" not in segmentation or "size" not in segmentation:
-        raise ValueError(f"an RLE has 'size' and 'counts', got {sorted(segmentation)}")
+    if "counts" not in segmentation or not isinstance(segmentation.get("size"), Sequence):
+        raise ValueError(f"an RLE has 'size' and 'counts', the former as [h, w], got {sorted(segmentation)}")
     if tuple(segmentation["size"]) != tuple(size):
         raise ValueError(f"the RLE is {tuple(segmentation['size'])} (h, w), its image {tuple(size)}")
     counts = segmentation["counts"]
@@ -214,19 +217,26 @@ def _check_corners(polygon: object, size: Size) -> NDArray[np.float64]:
     """(n, 2) x, y of the corners of a polygon."""
     if not isinstance(polygon, Sequence) or isinstance(polygon, str) or len(polygon) % 2:
         raise ValueError(_NO_POLYGON)
-    try:
-        corners = np.asarray(polygon, np.float64)
-    except OverflowError as error:
-        raise ValueError("a polygon has a coordinate that is not a finite number") from error
+    corners = as_numbers(polygon)
     if corners.ndim != 1:
         raise ValueError(_NO_POLYGON)
     if corners.size < 6:
         raise ValueError(f"a polygon needs three points or more, got {corners.size // 2}")
-    if not np.isfinite(corners).all():
-        raise ValueError("a polygon has a coordinate that is not a finite number")
     if np.abs(corners).max() > _FARTHEST * max(size):  # pycocotools walks along every edge
         raise ValueError(f"a polygon has a coordinate far outside of an image of {size} (h, w), in px")
     return corners.reshape(-1, 2)
+
+
+def as_numbers(coordinates: object) -> NDArray[np.float64]:
+    """Coordinates in a list, perhaps of lists, as an array; `ValueError` if one is no finite number."""
+    given = np.asarray(coordinates)
+    try:
+        numbers = given.astype(np.float64)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(_NO_NUMBER) from error
+    if given.dtype.kind in "bSU" or not np.isfinite(numbers).all():
+        raise ValueError(_NO_NUMBER)
+    return numbers
 
 
 def _check_counts(counts: Any) -> NDArray[np.int64]:

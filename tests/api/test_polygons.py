@@ -83,7 +83,7 @@ def test_no_objects_are_no_masks():
         ([SQUARE[:, None]], r"object 0: .*got int64 \(4, 1, 2\); reshape\(-1, 2\) makes it .* OpenCV"),
         ([np.zeros((4, 3))], r"object 0: .*\(k, 2\) numbers, x and y in px, got float64 \(4, 3\)"),
         ([[[1, 2], [3]]], "object 0 is no"),
-        ([SQUARE * np.nan], "object 0: a polygon has a coordinate that is not a finite number"),
+        ([SQUARE * np.nan], "object 0: a coordinate is not a finite number"),
         ([SQUARE * 1000], "object 0: a polygon has a coordinate far outside"),
         ([SQUARE / 80, TRIANGLE / 80], r"all coordinates of the polygons are in \[0, 1\].*multiply x by the width"),
     ],

@@ -71,3 +71,14 @@ def resident():
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def test_a_mask_that_is_larger_than_its_image_is_not_decoded(tmp_path, bomb):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a_1.png").write_bytes(bomb)
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=r"the mask is \(12000, 12000\) \(h, w\), its image \(20, 30\)"):
+        read_predictions(tmp_path / "masks", image_sizes=lambda: {"a": (20, 30)})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < SIDE * SIDE / 10

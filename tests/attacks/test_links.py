@@ -1,13 +1,17 @@
 """Links lead what is written to a file elsewhere, or a reader around in circles."""
 
+import os
+
 import numpy as np
 import pytest
 
 from bpr.data.image_finder import ImageFinder
 from bpr.formats.errors import FormatError
+from bpr.formats.faults import Faults
 from bpr.formats.files import write_text
 from bpr.formats.predictions import read_predictions
 from bpr.formats.protection import Inputs
+from bpr.structures import OnError
 from samples import MAKE, SIZE, save
 
 IN_FOLDERS = ["cityscapes", "masks", "yolo", "labelme", "sam"]
@@ -49,6 +53,21 @@ def test_links_that_lead_nowhere_are_named(tmp_path, name, target):
         file.symlink_to(file if target == "circle" else tmp_path / target)
     with pytest.raises((FormatError, OSError), match=str(path)):
         read_predictions(path, name, image_sizes=lambda: SIZES)
+
+
+@pytest.mark.parametrize("name", ["masks", "labelme", "sam"])
+@pytest.mark.parametrize("target", ["nowhere", "circle"])
+def test_where_bad_files_are_kept_links_that_lead_nowhere_come_back_as_links(tmp_path, name, target):
+    path = MAKE[name](tmp_path, ["a", "b"])
+    bad = max(file for file in path.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
+    bad.unlink()
+    bad.symlink_to(bad if target == "circle" else tmp_path / target)
+    faults = Faults(OnError.keep)
+    found = read_predictions(path, name, image_sizes=lambda: {"a": SIZE, "b": SIZE}, faults=faults)
+    assert [bad.name in fault.place for fault in faults.found] == [True]
+    found.write(tmp_path / "out" / path.name, found.entries)
+    written = tmp_path / "out" / path.name / bad.relative_to(path)
+    assert os.readlink(written) == os.readlink(bad)
 
 
 def test_folders_that_hold_themselves_are_read_once(tmp_path):

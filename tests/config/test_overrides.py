@@ -49,6 +49,12 @@ def test_paths_of_any_characters_arrive_as_they_are(composed, tmp_path, monkeypa
     assert prepared(given, RefineConf) == given  # as Lightning hands them to further processes
 
 
+def test_a_new_output_in_a_folder_whose_name_looks_like_an_interpolation_is_taken_as_it_is(composed, tmp_path):
+    (tmp_path / "$x${y}").mkdir()
+    new = str(tmp_path / "$x${y}" / "o.json")
+    assert composed("refine", *prepared([f"output={new}"], RefineConf)).output == new
+
+
 @pytest.mark.parametrize(
     "given",
     [

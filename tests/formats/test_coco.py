@@ -131,6 +131,10 @@ def test_gzipped_results_are_results_too(tmp_path):
     path = tmp_path / "r.json.gz"
     coco.write_results(path, entries)
     assert gzip.decompress(path.read_bytes()).startswith(b"[")
+    again = tmp_path / "again.json.gz"
+    coco.write_results(again, entries)
+    assert again.read_bytes() == path.read_bytes(), "the file holds neither its name nor the time"
+    assert path.read_bytes()[4:8] == bytes(4)
     assert coco.read_results(path) == entries
     assert prediction_format(path).name == "coco"
 

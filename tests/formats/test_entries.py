@@ -3,7 +3,10 @@ import gzip
 import hashlib
 import json
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from codecs import BOM_UTF8
 from concurrent.futures import ProcessPoolExecutor
 
@@ -13,6 +16,7 @@ from bpr.formats import coco
 from bpr.formats.entries import StoredEntries
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
+from bpr.formats.files import UnpackedCopy
 from bpr.formats.predictions import read_predictions
 from bpr.structures import OnError
 
@@ -56,6 +60,24 @@ def test_a_gzipped_file_is_unpacked_for_as_long_as_it_is_used(tmp_path, monkeypa
     del found
     gc.collect()
     assert not list(folder.iterdir())
+
+
+def test_copies_that_killed_processes_left_are_removed_and_those_in_use_are_not(tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    path = tmp_path / "r.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(entries(1)[0]).encode()))
+    (folder / "bpr-mine.txt").touch()
+    code = "import os, sys, signal; from pathlib import Path; from bpr.formats.files import UnpackedCopy\n"
+    code += "copy = UnpackedCopy(Path(sys.argv[1])); print(copy.path); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code, path], env={**os.environ, "TMPDIR": str(folder)}, check=False)
+    (left,) = folder.glob("*.unpacked")
+    first = UnpackedCopy(path)
+    assert not left.exists()
+    second = UnpackedCopy(path)
+    assert set(folder.iterdir()) == {first.path, second.path, folder / "bpr-mine.txt"}
+    assert json.loads(first.path.read_bytes()) == entries(1)[0]
 
 
 def test_nothing_is_left_of_a_gzipped_file_that_was_cut_off(tmp_path, monkeypatch):

@@ -122,6 +122,7 @@ def segment(content):
         (lambda c: c.update(categories=[1]), r"categories\[0\]: expected an object"),
         (lambda c: c["categories"][0].pop("isthing"), r"categories\[0\]: 'isthing' must be 0 or 1"),
         (lambda c: c.update(images=[{"id": 4, "file_name": 5}]), r"images\[0\]: 'file_name' must be str"),
+        (lambda c: c.update(images=[{"id": 4}, {"id": 4}]), r"images\[1\]: image id 4 occurs twice"),
         (lambda c: c.update(images=7), "images: must be a list, got int"),
         (lambda c: c.update(annotations={}), "expected a COCO panoptic file"),
     ],

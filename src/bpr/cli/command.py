@@ -2,12 +2,14 @@
 
 import argparse
 import math
+import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from bpr.cli.signals import exit_at_signals_again, exit_status, interruption
@@ -19,6 +21,10 @@ _ELSEWHERE: Final = (
     ("lightning_fabric.utilities.exceptions", "MisconfigurationException"),
 )
 """More errors that users can mend. They are looked up in `sys.modules`: the module of an error has been imported."""
+
+
+_PEER_ENDED: Final = ("closed by peer", "reset by peer", "remote process exited")
+"""What torch says where one of several processes has ended."""
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
@@ -98,6 +104,20 @@ def one_line_errors() -> Iterator[None]:
         exit_at_signals_again()
 
 
+def check_run_folder(arguments: Sequence[str]) -> None:
+    """`SettingError` if Hydra, which would answer with a trace, cannot make the folder of a run with ``arguments``."""
+    if any(argument.startswith(("-", "hydra.run.dir=")) for argument in arguments):
+        return
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("paths.outputs=")]
+    folder = Path([os.environ.get("BPR_OUTPUTS", "outputs"), *given][-1]).absolute()
+    try:
+        with TemporaryDirectory(dir=next(path for path in (folder, *folder.parents) if path.exists())):
+            return
+    except OSError as error:
+        remedy = "run it elsewhere, or give hydra.run.dir=DIR, or output=FILE to refine.py"
+        raise SettingError(f"{folder}: no folder for the run can be made ({error.strerror}); {remedy}") from error
+
+
 @contextmanager
 def without_empty_folder(folder: Path) -> Iterator[None]:
     """If the block fails, remove the folder that Hydra made for a run, unless there is more in it than an empty log.
@@ -120,6 +140,8 @@ def user_problem(error: BaseException) -> str | None:
     elsewhere = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
     if isinstance(error, (SettingError, ModuleNotFoundError, OSError, *elsewhere)):
         return _one_line(error)
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _PEER_ENDED):  # of gloo and NCCL
+        return "another process of this run has ended; perhaps memory ran out, or it says why above"
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
         cause = error.__cause__
         if cause is not None:

@@ -99,7 +99,7 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
         if argument in ("experiment=null", "debug=null"):
             result.append(f"~{key}")
         elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
-            text = _INTERPOLATION.sub(r"\1\1\\${", value) if Path(value).exists() else value
+            text = _INTERPOLATION.sub(r"\1\1\\${", value) if _is_literal(value) else value
             result.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
         else:
             result.append(argument)
@@ -136,10 +136,16 @@ def _is_path(key: str) -> bool:
     return last in _PATHS or before == ["paths"]
 
 
+def _is_literal(value: str) -> bool:
+    """Whether ``${`` stands for itself in a path: what it names, or the folder that this is to be in, is there."""
+    path = Path(value)
+    return path.exists() or (bool(_INTERPOLATION.search(str(path.parent))) and path.parent.exists())
+
+
 def _needs_quotes(argument: str, path: Path, sweeps: bool) -> bool:
     """Whether Hydra would not take the value of an argument for the path that it is."""
     value = argument.partition("=")[2]
-    if _INTERPOLATION.search(value) and path.exists():
+    if _INTERPOLATION.search(value) and _is_literal(value):
         return True
     try:
         override = OverridesParser.create().parse_override(argument)

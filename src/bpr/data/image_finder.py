@@ -11,11 +11,9 @@ from typing import Final
 from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import visible_files, with_suffix
-from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
+from bpr.formats.name_matching import ImageNames, as_number, beginnings, strip_suffix
 from bpr.structures import ExifUse, Size
 
-_MOST_DIGITS: Final = 255
-"""Of a number in the name of a file."""
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 
@@ -102,7 +100,7 @@ class ImageFinder:
             found = [self.folder / one for one in self._by_name.find(name)]
             name = strip_suffix(name)
         if not found:
-            number = int(name) if name.isdecimal() and len(name) <= _MOST_DIGITS else name
+            number = as_number(name)
             keys = [("path", name), ("direct stem", name), ("direct number", number)]
             keys += [("below stem", name), ("below number", number)]
             found = next((self._by_key[key] for key in keys if key in self._by_key), [])

@@ -62,11 +62,10 @@ def build_index(
             box = rle.bounding_box(code)
             mask = MaskWindow(0, rle.decode(code, box), box)
             for kind in rounds:
-                boxes = place_patches(mask, kind, spec, record.size).boxes
-                corners.append(boxes[:, :2].astype(np.int32))
-                patch_counts.append(len(boxes))
-                side = boxes[0, 2] - boxes[0, 0] if len(boxes) else 0
-                table.append((image, match.predicted, match.true, side))
+                placed = place_patches(mask, kind, spec, record.size)
+                corners.append(placed.boxes[:, :2].astype(np.int32))
+                patch_counts.append(len(placed.boxes))
+                table.append((image, match.predicted, match.true, placed.side))
     columns = np.array(table, np.int32).reshape(-1, 4).T
     return PatchIndex(
         corners=np.concatenate([np.zeros((0, 2), np.int32), *corners]),

@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from bpr import rle as rle_codec
 from bpr.cli.command import counted
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_fields import get_field, get_id, get_list, read_json
-from bpr.formats.name_matching import ImageNames, strip_suffix
+from bpr.formats.name_matching import ImageNames, as_number, strip_suffix
 from bpr.structures import ClassCoverage, Rle, Size, TrueInstance
 
-_MOST_DIGITS: Final = 255
-"""Of a number in the name of a file."""
 _log = logging.getLogger(__name__)
 
 
@@ -72,9 +70,8 @@ class Annotations:
             found = [one for agreeing in self._names.find(name) for one in self._by_name[agreeing]]
             if len(found) == 1:
                 return found[0]
-        last = strip_suffix(text).rpartition("/")[2]
-        number = last.isdecimal() and len(last) <= _MOST_DIGITS
-        return self._by_text.get(str(int(last)), image_id) if number else image_id
+        number = as_number(strip_suffix(text).rpartition("/")[2])
+        return self._by_text.get(str(number), image_id) if isinstance(number, int) else image_id
 
     @cached_property
     def _by_text(self) -> dict[str, int | str]:

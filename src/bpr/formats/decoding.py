@@ -10,6 +10,7 @@ from typing import Final
 from PIL import Image as PillowImage
 
 from bpr.formats.errors import FormatError
+from bpr.formats.files import refuse_pipe
 
 UNDECODABLE: Final = (
     OSError,  # also Pillow's UnidentifiedImageError
@@ -35,6 +36,7 @@ _OPENING: Final = Lock()
 def opened_image(path: Path) -> Iterator[PillowImage.Image]:
     """An image to be decoded in the block; `FormatError` if it cannot be opened, or the block meets damage in it."""
     try:
+        refuse_pipe(path)
         with _open(path) as image:
             _check_claim(path, image)
             yield image

@@ -11,17 +11,24 @@ import uuid
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PurePath
 from typing import IO, Final, cast
 
 from bpr.formats.errors import FormatError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 UNREADABLE: Final = (OSError, EOFError, zlib.error)
 """What reading a file raises where it is missing, or gzipped and damaged."""
 
 _UNFINISHED: Final = re.compile(r".{1,40}\.[0-9a-f]{8}-[0-9a-f]{32}\.tmp", re.DOTALL)
 """The names that `replacing` gives."""
+_COPY: Final = ("bpr-", ".unpacked")
+"""How the names of unpacked copies begin and end."""
 _CHUNK: Final = 1 << 20
 _MOST_UNPACKED: Final = 1 << 30
 """Bytes of a gzipped file, unpacked."""
@@ -74,13 +81,6 @@ def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
     return [file for file in files if file.suffix.lower() in suffixes]
 
 
-def files_in(path: Path, suffix: str) -> dict[str, Path]:
-    """The visible files with a suffix in a folder and below it, by their relative names; a file alone by its own."""
-    if not path.is_dir():
-        return {path.name: path}
-    return {file.relative_to(path).as_posix(): file for file in with_suffix(visible_files(path), suffix)}
-
-
 def resolve_inside(given: str, start: PurePath | None = None) -> Path:
     """A path that a file names, relative to the folder that all of them must be in; links are not followed.
 
@@ -98,6 +98,7 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
 def reading(path: Path) -> Iterator[None]:
     """While a file is read in the block, name it in a `FormatError` where it is missing, or gzipped and damaged."""
     try:
+        refuse_pipe(path)
         yield
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -105,9 +106,16 @@ def reading(path: Path) -> Iterator[None]:
         raise FormatError(path, None, problem) from error
 
 
+def refuse_pipe(path: Path) -> None:
+    """`OSError` if a path leads to a pipe or device, which may block for ever, and gives its content once."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise OSError(errno.ESPIPE, "it is a pipe or device, but is read more than once: save it as a file", str(path))
+
+
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """The text of a file; `FormatError` if it cannot be read, or is no text."""
     try:
+        refuse_pipe(path)
         return path.read_text(encoding)
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
@@ -115,6 +123,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 def is_gzip(path: Path) -> bool:
     """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
+    refuse_pipe(path)
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
@@ -127,24 +136,47 @@ def open_unpacked(path: Path) -> IO[bytes]:
 class UnpackedCopy:
     """A temporary file, ``path``, with what is in a gzipped one; the process that made it removes it with this object.
 
+    Those that killed processes left are removed before: it is locked as long as it is in use.
+
     Raises:
         OSError, EOFError, zlib.error: If it is not gzipped, cut off, or far larger than such files are; nothing is left
             behind.
     """
 
     def __init__(self, gzipped: Path) -> None:
-        with gzip.open(gzipped) as source, tempfile.NamedTemporaryFile(prefix="bpr-", delete=False) as copy:
+        _sweep_copies()
+        with gzip.open(gzipped) as source:
+            copy = _locked_copy()
             self.path = Path(copy.name)
-            remove = weakref.finalize(self, _remove, self.path, os.getpid())
+            remove = weakref.finalize(self, _remove, copy, os.getpid())
             most = max(_MOST_UNPACKED, _MOST_TIMES * gzipped.stat().st_size)
             try:
                 while chunk := source.read(_CHUNK):
                     copy.write(chunk)
                     if copy.tell() > most:
                         raise OSError(f"it unpacks to more than {most} bytes; unpack it yourself if that is meant")
+                copy.flush()
             except BaseException:
                 remove()
                 raise
+
+
+def _locked_copy() -> IO[bytes]:
+    """A new temporary file, locked until it is closed in all processes."""
+    while True:
+        copy = tempfile.NamedTemporaryFile(prefix=_COPY[0], suffix=_COPY[1], delete=False)  # noqa: SIM115 (stays open)
+        with suppress(OSError, AttributeError):  # a system without locks: nothing is swept there
+            fcntl.flock(copy, fcntl.LOCK_SH)
+        if os.path.exists(copy.name):  # else `_sweep_copies` has come in between
+            return cast(IO[bytes], copy)
+        copy.close()
+
+
+def _sweep_copies() -> None:
+    for left in Path(tempfile.gettempdir()).glob("*".join(_COPY)):
+        with suppress(OSError, AttributeError), left.open("rb") as file:  # somebody else's, or in use
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 @contextmanager
@@ -183,12 +215,11 @@ def _prefix(path: Path) -> str:
 
 
 def write_bytes(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a file by way of `replacing`, gzipped if its name ends in ``.gz``."""
-    with (
-        replacing(path) as unfinished,
-        cast(IO[bytes], gzip.open(unfinished, "wb")) if path.suffix == ".gz" else unfinished.open("wb") as file,
-    ):
-        file.writelines(parts)
+    """Write a file by way of `replacing`, gzipped, without time and name, if its name ends in ``.gz``."""
+    with replacing(path) as unfinished, unfinished.open("wb") as plain:
+        zipped = gzip.GzipFile("", "wb", fileobj=plain, mtime=0) if path.suffix == ".gz" else nullcontext(plain)
+        with zipped as file:
+            file.writelines(parts)
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
@@ -198,11 +229,12 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy the content of a file by way of `replacing`."""
+    """Copy the content of a file by way of `replacing`; a link that leads nowhere is copied as a link."""
     with replacing(target) as unfinished:
-        shutil.copyfile(source, unfinished)
+        shutil.copyfile(source, unfinished, follow_symlinks=os.path.exists(source))
 
 
-def _remove(path: Path, process: int) -> None:
+def _remove(copy: IO[bytes], process: int) -> None:
     if os.getpid() == process:
-        path.unlink(missing_ok=True)
+        Path(copy.name).unlink(missing_ok=True)
+    copy.close()

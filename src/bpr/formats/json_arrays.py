@@ -4,6 +4,7 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Final
 
@@ -62,16 +63,15 @@ def rewrite_items(source: Path, target: Path, member: str | None, changed: Mappi
 
     The array is the ``member`` of an object or, without, the whole file. Both files are gzipped or not.
     """
+    with open_unpacked(source) as file:
+        content = file.read()
 
     def parts() -> Iterator[bytes]:
         end = 0
-        with open_unpacked(source) as file:
-            content = file.read()
-            file.seek(0)
-            for number, (start, length, _) in enumerate(array_spans(file, member)):
-                if number in changed:
-                    yield content[end:start] + json.dumps(changed[number]).encode()
-                    end = start + length
+        for number, (start, length, _) in enumerate(array_spans(BytesIO(content), member)):
+            if number in changed:
+                yield content[end:start] + json.dumps(changed[number]).encode()
+                end = start + length
         yield content[end:]
 
     write_bytes(target, parts())

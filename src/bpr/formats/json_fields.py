@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, files_in, open_unpacked, reading
+from bpr.formats.files import copy_file, open_unpacked, reading, visible_files, with_suffix
 from bpr.structures import Rle
 
 _LARGEST: Final = 2**63 - 1
@@ -55,9 +55,9 @@ def _start(path: Path, length: int) -> bytes:
 
 
 def chosen_files(path: Path, is_chosen: Callable[[Path], bool], faults: Faults) -> dict[str, Path]:
-    """Of the JSON files that `files_in` lists, those that are chosen; others that are no JSON at all are bad."""
+    """Of the JSON files of ``path``, a folder or one file, those chosen, by name; others that are no JSON are bad."""
     chosen = {}
-    for name, file in files_in(path, ".json").items():
+    for name, file in _json_files(path).items():
         if is_chosen(file):
             chosen[name] = file
         else:
@@ -73,12 +73,19 @@ def files_to_write(
     Yields:
         A file, what it becomes in or as ``path``, and its masks by their numbers.
     """
-    for name, file in files_in(source, ".json").items():
+    for name, file in _json_files(source).items():
         target = path / name if source.is_dir() else path
         if name in masks:
             yield file, target, masks[name]
         else:
             copy_file(file, target)
+
+
+def _json_files(path: Path) -> dict[str, Path]:
+    """The visible ones in a folder and below it, by their relative names; a file alone by its own."""
+    if not path.is_dir():
+        return {path.name: path}
+    return {file.relative_to(path).as_posix(): file for file in with_suffix(visible_files(path), ".json")}
 
 
 def _refuse_other_text(file: Path) -> None:

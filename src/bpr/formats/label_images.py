@@ -1,6 +1,7 @@
 """One label image: an integer for each pixel, as grey values, as indices of a palette, or as colours of PASCAL VOC."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from bpr.formats.decoding import opened_image
-from bpr.formats.errors import FormatError
+from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import replacing
-from bpr.structures import Mask
+from bpr.structures import Mask, Size
 
+_LARGE: Final = 1 << 24
+"""Pixels that are decoded without a look at the photograph."""
 VOC_VOID: Final = 255
 """Value of the outlines of objects in the label images of PASCAL VOC."""
 
@@ -30,12 +33,21 @@ VOC_COLOURS: Final = _voc_colours()
 """(256, 3) uint8, RGB, by value; as the devkit of PASCAL VOC (Everingham et al., 2010) has them in its palette."""
 
 
-def read_labels(path: Path) -> NDArray[Any]:
+def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArray[Any]:
     """(h, w): the values of an image with one channel, of a palette image the indices; else `FormatError`.
 
-    An image in `VOC_COLOURS` alone has the values of these, as CVAT and datumaro write label images.
+    An image in `VOC_COLOURS` alone has the values of these, as CVAT and datumaro write label images. A large one is
+    only decoded if it has as many pixels as ``size_of`` says that its photograph has, (h, w), turned or not.
     """
     with opened_image(path) as image:
+        if (
+            size_of is not None
+            and image.width * image.height > _LARGE
+            and math.prod(size_of()) != math.prod(image.size)
+        ):
+            problem = f"the mask is {(image.height, image.width)} (h, w), its image {size_of()}"
+            remedy = "save it in the size of the image it was made for"
+            raise FormatError(path, None, f"{problem}; {remedy}", Reason.mask_size)
         array = np.asarray(image)
     if array.ndim != 2:
         values = _values_of(array)

@@ -23,9 +23,7 @@ REFINED: Final = ("polygon", "mask")
 def draw(file: Path, number: int, shape: Mapping[str, Any], size: Size) -> Rle:
     """The mask of shape ``number`` of a file, in an image of ``size`` (h, w); `FormatError` if it has none."""
     try:
-        points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
-        if not np.isfinite(points).all():
-            raise ValueError("the points must be finite numbers")
+        points = rle_codec.as_numbers(shape["points"]).reshape(-1, 2)
         if shape.get("shape_type") != "mask":
             return rle_codec.from_segmentation([points.ravel().tolist()], size)
         (x1, y1), (x2, y2) = [[int(value) for value in point] for point in points.tolist()]

@@ -17,7 +17,7 @@ from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import copy_file, visible_files, with_suffix
 from bpr.formats.label_images import VOC_VOID, paint_labels, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
-from bpr.formats.prediction_format import Content, PredictionFormat, Reading
+from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
 from bpr.structures import Mask, Rle
 
 MASK_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".bmp"})
@@ -49,14 +49,15 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
         FormatError: If there is no mask, or a file belongs to no image or several, cannot be decoded, has several
             channels, or is soft without a pixel at half of the range.
     """
-    images = ImageNames(how.image_sizes())
+    sizes = how.image_sizes()
+    images = ImageNames(sizes)
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
     files = with_suffix(visible_files(folder), *MASK_SUFFIXES)
     scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
-        found = how.faults.attempt(partial(_read_file, path, name, images, how.ignore_label), Reason.mask)
+        found = how.faults.attempt(partial(_read_file, path, name, images, sizes, how.ignore_label), Reason.mask)
         if found is None:
             continue
         image, masks, remarkable = found
@@ -116,11 +117,11 @@ def _scores(files: Iterable[Path]) -> dict[Path, float]:
 
 
 def _read_file(
-    path: Path, name: str, images: ImageNames, ignore_label: int | None
+    path: Path, name: str, images: ImageNames, sizes: ImageSizes, ignore_label: int | None
 ) -> tuple[str, dict[int | None, Rle], bool]:
     """The image of a file, its masks by value, and whether to remark on it: as soft, or for what may be void."""
     image, labelled = _image_of(path, name, images)
-    values = read_labels(path)
+    values = read_labels(path, lambda: sizes[image])
     if labelled:
         masks = _split_labels(path, values, ignore_label)
         return image, masks, ignore_label is None and _looks_like_void(values.dtype, masks)

@@ -58,6 +58,11 @@ def strip_suffix(file_name: str) -> str:
     return (path.parent / path.stem).as_posix()
 
 
+def as_number(name: str) -> int | str:
+    """The number that a name is, of at most 255 digits, which the name of a file can have; else the name."""
+    return int(name) if name.isdecimal() and len(name) <= 255 else name
+
+
 def name_from(file: str, given: str) -> str:
     """The name, without suffix, of an image that a file names by a path relative to itself, perhaps one of Windows."""
     beside = PurePosixPath(file).parent / PureWindowsPath(given).as_posix()

@@ -173,8 +173,12 @@ def _read_checked(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
         raise FormatError(path, None, "expected a COCO panoptic file: an object with a list 'annotations'")
     categories = _check_categories(path, content)
+    image_ids = set[int | str]()
     for number, image in enumerate(get_list(path, content, "images")):
-        get_field(path, f"images[{number}]", image, "id", (int, str))
+        image_id = get_field(path, f"images[{number}]", image, "id", (int, str))
+        if image_id in image_ids:
+            raise FormatError(path, f"images[{number}]", f"image id {image_id!r} occurs twice")
+        image_ids.add(image_id)
         get_field(path, f"images[{number}]", {"file_name": "", **image}, "file_name", (str,))
     annotation_of: dict[str, int] = {}
     for number, annotation in enumerate(content["annotations"]):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bpr.data.inputs import RefinementInput
+from bpr.formats.files import reading
 from bpr.refine.settings import RefineSettings
 from bpr.structures import Backend, Round
 
@@ -63,5 +64,5 @@ def image_state(path: Path) -> list[int]:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()

@@ -88,6 +88,9 @@ class RefinementRun:
         except Timeout as error:
             problem = "another refine.py is writing to it; wait for it, or give another `output`"
             raise FormatError(self.output, None, problem) from error
+        except OSError as error:
+            problem = f"cannot be locked by {lock.name} ({error.strerror}); give another `output`, or a shorter one"
+            raise FormatError(self.output, None, problem) from error
 
     def discard_others(self) -> None:
         """Remove the shards of other interrupted runs with the same output; safe in all ranks at once."""

@@ -96,29 +96,22 @@ def read_shards(folder: Path, digest: str) -> Iterator[ShardLine]:
     for path in _shards(folder):
         header: Mapping[str, Any] = {}
         start = 0
-        with path.open("rb") as file:
-            for number, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    break  # cut off while it was written
-                content = _parse(path, number, line)
-                if number == 0:
-                    header = content
-                else:
-                    _check_header(path, header, digest)
-                    image = _check_image(path, number, content)
-                    if image.image_id not in seen:
-                        seen.add(image.image_id)
-                        yield ShardLine(path, start, len(line), image)
-                start += len(line)
+        for number, line in enumerate(_whole_lines(path)):
+            content = _parse(path, number, line)
+            if number == 0:
+                header = content
+            else:
+                _check_header(path, header, digest)
+                image = _check_image(path, number, content)
+                if image.image_id not in seen:
+                    seen.add(image.image_id)
+                    yield ShardLine(path, start, len(line), image)
+            start += len(line)
 
 
 def count_images(folder: Path) -> int:
     """How many images are in the shards of a folder, without a look at them."""
-    counts = []
-    for path in _shards(folder):
-        with path.open("rb") as file:
-            counts.append(sum(line.endswith(b"\n") for line in file) - 1)  # the first line is the header
-    return sum(max(count, 0) for count in counts)
+    return sum(max(sum(1 for _ in _whole_lines(path)) - 1, 0) for path in _shards(folder))  # the first is the header
 
 
 def parse_image(content: Mapping[str, Any]) -> RefinedImage:
@@ -174,6 +167,12 @@ def has_begun_output(folder: Path) -> bool:
 
 def _begun(folder: Path) -> Path:
     return folder / "output-begun"
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a shard but for a last one that was cut off while it was written."""
+    with path.open("rb") as file:
+        yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _shards(folder: Path) -> list[Path]:
