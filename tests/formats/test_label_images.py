@@ -30,3 +30,9 @@ def test_other_colours_are_no_labels(tmp_path, colour, mode):
     image.convert(mode).save(tmp_path / "a.png")
     with pytest.raises(FormatError, match="must have one channel"):
         read_labels(tmp_path / "a.png")
+
+
+def test_a_jpeg_is_refused_under_any_name(tmp_path):
+    Image.new("L", (30, 20)).save(tmp_path / "a.png", format="JPEG")
+    with pytest.raises(FormatError, match=r"a\.png: JPEG masks are not read"):
+        read_labels(tmp_path / "a.png")

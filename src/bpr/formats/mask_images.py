@@ -15,7 +15,7 @@ from bpr.formats import sam_metadata
 from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import copy_file, visible_files, with_suffix
-from bpr.formats.label_images import VOC_VOID, paint_labels, read_labels, save_like
+from bpr.formats.label_images import JPEG_PROBLEM, VOC_VOID, paint_labels, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
 from bpr.structures import Mask, Rle
@@ -74,8 +74,7 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
 def refuse_lossy_masks(folder: Path, files: Iterable[Path]) -> None:
     """Say in a `FormatError` why the images in a folder without masks are none, if its files include JPEGs."""
     if lossy := with_suffix(files, *_LOSSY_SUFFIXES):
-        problem = "JPEG masks are not read, since JPEG changes the values of pixels; save the masks as PNG"
-        raise FormatError(folder, lossy[0].relative_to(folder).as_posix(), problem)
+        raise FormatError(folder, lossy[0].relative_to(folder).as_posix(), JPEG_PROBLEM)
 
 
 def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:
