@@ -1,10 +1,12 @@
-"""Stop runs at one write after the other: ``python points.py FOLDER KILLS {refine,masks,report,train}=POINTS ...``.
+"""Stop runs at one write after the other: ``python points.py FOLDER KILLS KIND=POINTS ...``.
 
-Each run is stopped up to ``KILLS`` times, one attempt after the other, at points that are spread over all of its
-writes, and then repeated once more. Modules are imported once; every attempt is a fork. A line of JSON for each kind is
-printed: what was tried, and what went wrong. ``signals=N`` interrupts, ``full=0`` fills the disk.
+A kind is ``refine``, ``masks``, ``gzipped``, ``report`` or ``train``. Each run is stopped up to ``KILLS`` times, one
+attempt after the other, at points that are spread over all of its writes, and then repeated once more. Modules are
+imported once; every attempt is a fork. A line of JSON for each kind is printed: what was tried, and what went wrong.
+``signals=N`` interrupts, ``full=0`` fills the disk.
 """
 
+import gc
 import json
 import os
 import random
@@ -22,6 +24,7 @@ from stopping import PHASES, Point, Stopping, forked
 from tiny import write_tiny_set
 
 from bpr.cli.signals import exit_at_signals
+from bpr.formats.files import UnpackedCopy
 
 Run = Callable[[], None]
 
@@ -165,6 +168,10 @@ def tried(kind: str, folder: Path, wanted: int, kills: int) -> dict[str, Any]:
     for number in range(wanted):
         first = points[number * len(points) // wanted] if wanted < len(points) else points[number % len(points)]
         campaign.stop(first, *rng.choices(points, k=rng.randrange(kills)))
+    gc.collect()
+    if kind == "gzipped":
+        UnpackedCopy(folder / "data" / "coarse.json.gz")  # as the next run: it removes what killed ones left
+    left = [path.name for path in folder.glob("temporary/*")]
     used = os.times()
     return {
         "kind": kind,
@@ -172,7 +179,7 @@ def tried(kind: str, folder: Path, wanted: int, kills: int) -> dict[str, Any]:
         "points": min(wanted, len(points)),
         "runs": wanted,
         "kills": campaign.kills,
-        "problems": campaign.problems,
+        "problems": campaign.problems + [f"left in the temporary folder: {left}"] * bool(left),
         "cpu_s": round(used.user + used.system + used.children_user + used.children_system, 1),
     }
 

@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import functools
+import gzip
 import importlib.metadata
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -66,6 +68,11 @@ def prepare_refinement(kind: str, folder: Path, made: Path) -> Callable[..., Non
     predictions, output = data / "coarse.json", made / "refined.json"
     if kind == "masks":
         predictions, output = data / "masks", made / "refined"
+    if kind == "gzipped":
+        predictions, output = data / "coarse.json.gz", made / "refined.json.gz"
+        predictions.write_bytes(gzip.compress((data / "coarse.json").read_bytes()))
+        (folder / "temporary").mkdir()
+        tempfile.tempdir = str(folder / "temporary")
     cfg = composed(
         "refine", made, f"images={data / 'images'}", f"predictions={predictions}", f"output={output}",
         f"ckpt={data / 'stand-in.safetensors'}", "rounds=[boundary]", "backend=eager", "patch.size=32",

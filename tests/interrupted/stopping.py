@@ -60,7 +60,7 @@ class Stopping:
         plain, low = builtins.open, os.open
 
         def open_file(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, *rest, **more):
-            if isinstance(file, int) or not set(mode) & set("wxa+"):
+            if isinstance(file, int) or more.get("opener") or not set(mode) & set("wxa+"):
                 return plain(file, mode, buffering, encoding, errors, newline, *rest, **more)
             raw = self.do("open", file, lambda: RawFile(self, file, mode.replace("b", "").replace("t", "")))
             buffer = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)

@@ -27,7 +27,7 @@ def stopped(program, folder, *kinds):
 
 def test_killed_at_any_write_or_on_a_full_disk_a_run_goes_on_as_if_never_interrupted(tmp_path):
     """One test, as most of its time goes by before the first run."""
-    kinds = ["refine=12", "masks=12", "report=4", "train=12", "signals=6", "full=0"]
+    kinds = ["refine=10", "masks=10", "gzipped=4", "report=4", "train=12", "signals=6", "full=0"]
     *found, signals, full = stopped("points.py", tmp_path, "1", *kinds)
     assert sum(tried["kills"] for tried in found) == 40
     for (status, lines), number in zip(signals["ends"], (130, 143) * 3, strict=True):
@@ -47,7 +47,7 @@ def test_killed_at_any_write_or_on_a_full_disk_a_run_goes_on_as_if_never_interru
 
 @pytest.mark.campaign
 def test_so_it_does_at_a_thousand_points_and_if_the_repeats_are_killed_too(tmp_path):
-    found = stopped("points.py", tmp_path, "3", "refine=220", "masks=220", "report=60", "train=150")
+    found = stopped("points.py", tmp_path, "3", "refine=220", "masks=220", "gzipped=100", "report=60", "train=150")
     print(*found, sep="\n")
     assert sum(tried["kills"] for tried in found) >= 1000
 
