@@ -66,5 +66,5 @@ if __name__ == "__main__":
     with one_line_errors(), texts_as_help():
         given = prepared(sys.argv[1:], RefineConf, Path(__file__).with_name("conf") / "refine.yaml")
         sys.argv[1:] = without_run_folder(given)
-        check_run_folder(sys.argv[1:])
+        check_run_folder(sys.argv[1:], "refine")
         main()

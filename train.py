@@ -59,5 +59,5 @@ def train(cfg: DictConfig) -> float | None:
 if __name__ == "__main__":
     with one_line_errors(), texts_as_help():
         sys.argv[1:] = prepared(sys.argv[1:], TrainConf, Path(__file__).with_name("conf") / "train.yaml")
-        check_run_folder(sys.argv[1:])
+        check_run_folder(sys.argv[1:], "train")
         main()

@@ -1,7 +1,7 @@
 """Masks as COCO run-length encoding, whole or a window at a time; the only importer of `pycocotools.mask`.
 
-A COCO RLE lists, column by column, how many pixels are background, then foreground, and so on. Decoding and
-encoding a window costs its columns (and the length of the code), whatever the width of the image.
+A COCO RLE lists, column by column, how many pixels are background, then foreground, and so on. Decoding a window
+costs its columns (and the length of the code), encoding one its area, whatever the size of the image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,9 +63,14 @@ def encode(mask: Mask, window: Window | None = None, size: Size | None = None) -
     height, width = mask.shape if size is None else size
     if mask.shape != (y2 - y1, x2 - x1) or not (x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height):
         raise ValueError(f"a mask of {mask.shape} does not fit window {(x1, y1, x2, y2)} of {(height, width)}")
-    columns = np.zeros((x2 - x1, height), np.bool_)
-    columns[:, y1:y2] = mask.T
-    changes = np.flatnonzero(np.diff(columns.reshape(-1), prepend=False, append=False)) + x1 * height
+    columns = np.zeros((mask.shape[1], mask.shape[0] + 2), np.bool_)  # a background pixel around each column
+    columns[:, 1:-1] = mask.T
+    flat = columns.reshape(-1)
+    ends = np.flatnonzero(flat[1:] != flat[:-1])  # alternately: a run starts, a run ends
+    column, row = np.divmod(ends, columns.shape[1])
+    changes = (column + x1) * height + row + y1
+    joined = np.flatnonzero(changes[1:-1:2] == changes[2::2])  # a run that continues in the next column
+    changes = np.delete(changes, np.concatenate([2 * joined + 1, 2 * joined + 2]))
     counts = np.diff(changes, prepend=0, append=height * width)
     if len(counts) > 1 and counts[-1] == 0:  # the last pixel is foreground
         counts = counts[:-1]
@@ -178,7 +183,7 @@ def _run_ends(counts: str) -> NDArray[np.int64]:
 
 
 def _from_rle(segmentation: Mapping[str, Any], size: Size) -> Rle:
-    if "counts" not in segmentation or not isinstance(segmentation.get("size"), Sequence):
+    if "counts" not in segmentation or not hasattr(segmentation.get("size"), "__iter__"):
         raise ValueError(f"an RLE has 'size' and 'counts', the former as [h, w], got {sorted(segmentation)}")
     if tuple(segmentation["size"]) != tuple(size):
         raise ValueError(f"the RLE is {tuple(segmentation['size'])} (h, w), its image {tuple(size)}")

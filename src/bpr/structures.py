@@ -53,12 +53,17 @@ PAPERS_NMS_IOU: Final = 0.25
 """At refinement, the paper drops a patch whose IoU with a kept one exceeds this."""
 
 
+_SETTINGS: Final = {"Placement": "patch.placement", "Round": "rounds", "CoarseOrigin": "data.coarse"}
+"""What people call a `Choice`, where that is not the name of the class."""
+
+
 class Choice(StrEnum):
     """Names to choose from; `SettingError` for any other."""
 
     @classmethod
     def _missing_(cls, value: object) -> None:
-        raise SettingError(f"{cls.__name__.lower()} must be one of {', '.join(cls)}, got {value!r}")
+        name = _SETTINGS.get(cls.__name__, cls.__name__.lower())
+        raise SettingError(f"{name} must be one of {', '.join(cls)}, got {value!r}")
 
 
 class Placement(Choice):

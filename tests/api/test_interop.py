@@ -264,6 +264,12 @@ def test_the_background_of_panoptic_maps_of_hugging_face_stays_what_it_was(masks
     given = {"segmentation": torch.from_numpy(masks[0].astype(np.int32)), "segments_info": segments}
     rebuilt = masks_of(given, SIZE).rebuild(refined[:1])["segmentation"]
     assert np.array_equal(rebuilt, refined[0])
+    for background in (-1, 0):
+        ids = np.full(SIZE, background)
+        ids[:2, :2], ids[masks[0]] = 3, 1
+        given = {"segmentation": torch.from_numpy(ids), "segments_info": segments}  # 3 has been left out
+        rebuilt = masks_of(given, SIZE).rebuild(refined[:1])["segmentation"]
+        assert np.array_equal(rebuilt, np.where(refined[0], 1, background))
     full = {"segmentation": torch.ones(SIZE, dtype=torch.int32), "segments_info": segments}
     assert np.array_equal(masks_of(full, SIZE).rebuild(refined[:1])["segmentation"], refined[0])
 

@@ -70,7 +70,7 @@ def test_masks_equal_those_of_the_prediction_loop(segmenter, scene, tmp_path, ro
 
 def test_an_unknown_round_is_refused(segmenter):
     for rounds in ("objekt", ["boundary", "objekt"]):
-        with pytest.raises(SettingError, match=r"^round must be one of boundary, object, got 'objekt'$"):
+        with pytest.raises(SettingError, match=r"^rounds must be one of boundary, object, got 'objekt'$"):
             Refiner(segmenter, device="cpu", rounds=rounds)
 
 

@@ -83,12 +83,12 @@ def test_where_no_folder_for_the_run_can_be_made_one_line_says_what_to_do(tmp_pa
     (tmp_path / "outputs").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BPR_OUTPUTS", raising=False)
-    with pytest.raises(SettingError, match=r"outputs: no folder for the run can be made \(Not a directory\)"):
-        check_run_folder(["images=a"])
-    for elsewhere in ("hydra.run.dir=.", "--help", "paths.outputs=new/one"):
-        check_run_folder([elsewhere])
+    with pytest.raises(SettingError, match=r"outputs/train: no folder for the run can be made \(Not a directory\)"):
+        check_run_folder(["images=a"], "train")
+    for elsewhere in ("hydra.run.dir=.", "++hydra.sweep.dir=x", "--help", "paths.outputs='new (1)'"):
+        check_run_folder([elsewhere], "train")
     monkeypatch.setenv("BPR_OUTPUTS", "new/two")
-    check_run_folder([])
+    check_run_folder([], "train")
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 

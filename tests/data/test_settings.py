@@ -51,7 +51,7 @@ def test_a_wrong_source_is_refused_with_the_key(tmp_path, given, message):
         ({"simulated_per_object": 0}, r"data\.simulated_per_object must be at least 1"),
         ({"min_iou": 1.0}, r"data\.min_iou must be in \[0, 1\)"),
         ({"rounds": ["object"]}, r"needs data\.crop_size"),
-        ({"rounds": ["contour"]}, r"round must be one of boundary, object, got 'contour'"),
+        ({"rounds": ["contour"]}, r"rounds must be one of boundary, object, got 'contour'"),
         ({"rounds": [], "crop_size": 64}, "must name a round"),
         ({"crop_size": 1}, r"data\.crop_size must be at least 2"),
         ({"train": []}, r"data\.train is empty"),

@@ -32,7 +32,8 @@ def test_other_colours_are_no_labels(tmp_path, colour, mode):
         read_labels(tmp_path / "a.png")
 
 
-def test_a_jpeg_is_refused_under_any_name(tmp_path):
-    Image.new("L", (30, 20)).save(tmp_path / "a.png", format="JPEG")
-    with pytest.raises(FormatError, match=r"a\.png: JPEG masks are not read"):
-        read_labels(tmp_path / "a.png")
+@pytest.mark.parametrize(("name", "how"), [("a.png", {"format": "JPEG"}), ("a.tif", {"compression": "jpeg"})])
+def test_a_jpeg_is_refused_under_any_name(tmp_path, name, how):
+    Image.new("L", (30, 20)).save(tmp_path / name, **how)
+    with pytest.raises(FormatError, match=rf"{name}: JPEG masks are not read"):
+        read_labels(tmp_path / name)

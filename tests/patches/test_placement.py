@@ -123,7 +123,7 @@ def test_patches_are_placed_and_averaged_as_in_the_paper_where_nms_is_asked_for(
         ({"placement": Placement.cover, "margin": 32}, r"patch.margin must be in \[0, 32\)"),
         ({"placement": Placement.cover, "margin": -1}, "patch.margin"),
         ({"taper": 0.6}, r"patch.taper must be in \[0, 0.5\]"),
-        ({"placement": "nowhere"}, "placement must be one of nms, contour, cover"),
+        ({"placement": "nowhere"}, "patch.placement must be one of nms, contour, cover"),
         ({"placement": "contour", "compat_2021": True}, "goes with patch.placement=nms"),
         ({"size": "64"}, "patch.size must be a whole number, got '64'"),
         ({"size": None}, "patch.size must be a whole number, got None"),

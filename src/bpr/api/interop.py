@@ -134,7 +134,7 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
         return Masks(stack, rebuild_maps)
     ids = segmentation.detach().cpu().numpy()
     known = [segment["id"] for segment in segments]
-    background = [*ids[~np.isin(ids, known)][:1], -1 if 0 in known else 0][0]  # 0 in panoptic maps, else -1
+    background = -1 if 0 in known or (ids == -1).any() else 0  # the latter in panoptic maps
 
     def rebuild_map(refined: MaskStack) -> dict[str, Any]:
         """One id for each pixel: where refined masks overlap, that of the higher score."""

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -104,12 +105,14 @@ def one_line_errors() -> Iterator[None]:
         exit_at_signals_again()
 
 
-def check_run_folder(arguments: Sequence[str]) -> None:
-    """`SettingError` if Hydra, which would answer with a trace, cannot make the folder of a run with ``arguments``."""
-    if any(argument.startswith(("-", "hydra.run.dir=")) for argument in arguments):
+def check_run_folder(arguments: Sequence[str], name: str) -> None:
+    """`SettingError` if there can be no folder for a run, of which Hydra would give a trace.
+
+    Only the usual place is looked at, ``outputs/NAME``, with arguments that do not say another one.
+    """
+    if any(re.match(r"-|\+*(hydra|paths)\.", argument) for argument in arguments):
         return
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("paths.outputs=")]
-    folder = Path([os.environ.get("BPR_OUTPUTS", "outputs"), *given][-1]).absolute()
+    folder = Path(os.environ.get("BPR_OUTPUTS", "outputs"), name).absolute()
     try:
         with TemporaryDirectory(dir=next(path for path in (folder, *folder.parents) if path.exists())):
             return
@@ -141,7 +144,7 @@ def user_problem(error: BaseException) -> str | None:
     if isinstance(error, (SettingError, ModuleNotFoundError, OSError, *elsewhere)):
         return _one_line(error)
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _PEER_ENDED):  # of gloo and NCCL
-        return "another process of this run has ended; perhaps memory ran out, or it says why above"
+        return f"another process of this run has ended; perhaps memory ran out ({_one_line(error)})"
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
         cause = error.__cause__
         if cause is not None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from bpr.data.images import image_sizes
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import visible_files, with_suffix
+from bpr.formats.files import of_kind, visible_files
 from bpr.formats.name_matching import ImageNames, as_number, beginnings, strip_suffix
 from bpr.structures import ExifUse, Size
 
@@ -26,7 +26,7 @@ class SizesInFolder(Mapping[str, Size]):
     """
 
     def __init__(self, folder: Path, excluded: Path, exif: ExifUse = ExifUse.auto) -> None:
-        images = with_suffix(_files(folder, excluded), *IMAGE_SUFFIXES)
+        images = of_kind(_files(folder, excluded), *IMAGE_SUFFIXES)
         direct = frozenset(path.stem for path in images if path.parent == folder)
         self._exif = exif
         self._paths = {
@@ -133,7 +133,7 @@ class ImageFinder:
     def _by_key(self) -> dict[tuple[str, int | str], list[Path]]:
         """Images by all that an id may stand for; those in the folder itself apart from those below it."""
         by_key: dict[tuple[str, int | str], list[Path]] = defaultdict(list)
-        for path in with_suffix(self._listed, *IMAGE_SUFFIXES):
+        for path in of_kind(self._listed, *IMAGE_SUFFIXES):
             place = "direct" if path.parent == self.folder else "below"
             by_key["path", strip_suffix(path.relative_to(self.folder).as_posix())].append(path)
             by_key[f"{place} stem", path.stem].append(path)

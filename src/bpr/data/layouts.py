@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from bpr.data.image_finder import IMAGE_SUFFIXES
 from bpr.formats.errors import FormatError
-from bpr.formats.files import visible_files, with_suffix
+from bpr.formats.files import of_kind, visible_files
 from bpr.formats.format_detection import prediction_format
 from bpr.formats.label_images import VOC_VOID
 
@@ -45,7 +45,7 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
         return Layout(images, predictions, ignore_label)
     places = list(dict.fromkeys(_places(predictions, form)))
     for place in places:
-        if with_suffix(visible_files(place), *IMAGE_SUFFIXES):
+        if of_kind(visible_files(place), *IMAGE_SUFFIXES):
             return Layout(place, predictions, ignore_label, (f"images are taken from {place}",))
     looked = ", ".join(map(str, places))
     raise FormatError(predictions, None, f"no images were found in {looked}; give images=DIR")

@@ -18,7 +18,7 @@ def format_table(evaluation: Evaluation) -> str:
 def markdown(rows: Sequence[Sequence[str]], least: int = 0) -> list[str]:
     """The lines of a Markdown table, the first row its head; all columns but the first are numbers.
 
-    These are at least so many characters wide.
+    Columns of numbers are at least ``least`` characters wide.
     """
     name, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
     widths = [max(width, least) for width in numbers]

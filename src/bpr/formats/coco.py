@@ -85,15 +85,15 @@ def refined_entry(entry: Mapping[str, Any], rle: Rle) -> Entry:
     return refined
 
 
-def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]], _source: Path | None = None) -> None:
+def write_results(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write a COCO results file, entry by entry; gzipped if its name ends in ``.gz``.
 
-    If it cannot be written, an older one is still whole. What it was read from, ``_source``, adds nothing.
+    If it cannot be written, an older one is still whole.
     """
     write_bytes(Path(path), (text.encode() for text in _list_of(entries)))
 
 
-def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]], _source: Path | None = None) -> None:
+def write_json_lines(path: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
     """Write JSON Lines; else as `write_results`."""
     write_bytes(Path(path), (json.dumps(entry, separators=(",", ":")).encode() + b"\n" for entry in entries))
 
@@ -181,5 +181,13 @@ def _notes(missing: Counter[str]) -> tuple[str, ...]:
     )
 
 
-FORMAT: Final = PredictionFormat("coco", ".json", partial(_open, _check_array), write_results)
-JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", partial(_open, _check_lines), write_json_lines)
+def _write_results(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
+    write_results(path, entries)
+
+
+def _write_lines(path: Path, entries: Iterable[Mapping[str, Any]], _source: Path) -> None:
+    write_json_lines(path, entries)
+
+
+FORMAT: Final = PredictionFormat("coco", ".json", partial(_open, _check_array), _write_results)
+JSON_LINES: Final = PredictionFormat("jsonl", ".jsonl", partial(_open, _check_lines), _write_lines)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 import weakref
@@ -76,8 +77,8 @@ def _refuse_unreadable(error: OSError) -> None:
         raise FormatError(str(error.filename), None, problem) from error
 
 
-def with_suffix(files: Iterable[Path], *suffixes: str) -> list[Path]:
-    """Those of some files whose suffix is one of ``suffixes``, which are in lower case; theirs may be in upper case."""
+def of_kind(files: Iterable[Path], *suffixes: str) -> list[Path]:
+    """Those of some files that have one of the suffixes, which are given in lower case, in lower or upper case."""
     return [file for file in files if file.suffix.lower() in suffixes]
 
 
@@ -97,8 +98,8 @@ def resolve_inside(given: str, start: PurePath | None = None) -> Path:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """While a file is read in the block, name it in a `FormatError` where it is missing, or gzipped and damaged."""
+    refuse_pipe(path)
     try:
-        refuse_pipe(path)
         yield
     except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -107,22 +108,22 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_pipe(path: Path) -> None:
-    """`OSError` if a path leads to a pipe or device, which may block for ever, and gives its content once."""
+    """`FormatError` if a path leads to a pipe or device, which may block for ever, and gives its content once."""
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise OSError(errno.ESPIPE, "it is a pipe or device, but is read more than once: save it as a file", str(path))
+        raise FormatError(path, None, "is a pipe or device, which cannot be read twice; save it as a file")
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """The text of a file; `FormatError` if it cannot be read, or is no text."""
+    refuse_pipe(path)
     try:
-        refuse_pipe(path)
         return path.read_text(encoding)
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(path, None, f"cannot be read as text ({error})") from error
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read."""
+    """Whether a file is gzipped, by how it starts; `OSError` if it cannot be read, `FormatError` if it is a pipe."""
     refuse_pipe(path)
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
@@ -174,9 +175,14 @@ def _locked_copy() -> IO[bytes]:
 
 def _sweep_copies() -> None:
     for left in Path(tempfile.gettempdir()).glob("*".join(_COPY)):
-        with suppress(OSError, AttributeError), left.open("rb") as file:  # somebody else's, or in use
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+        with suppress(OSError, AttributeError):  # in use, somebody else's, or a pipe
+            file = os.open(left, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(file).st_mode):
+                    left.unlink()
+            finally:
+                os.close(file)
 
 
 @contextmanager
@@ -235,6 +241,6 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def _remove(copy: IO[bytes], process: int) -> None:
+    copy.close()
     if os.getpid() == process:
         Path(copy.name).unlink(missing_ok=True)
-    copy.close()

@@ -6,7 +6,7 @@ from typing import Final
 
 from bpr.formats import cityscapes, coco, coco_annotations, labelme, mask_images, panoptic, sam, yolo
 from bpr.formats.errors import FormatError
-from bpr.formats.files import visible_files, with_suffix
+from bpr.formats.files import of_kind, visible_files
 from bpr.formats.json_arrays import first_member
 from bpr.formats.json_fields import holds_object, may_be_json, read_json, refuse_utf16
 from bpr.formats.prediction_format import PredictionFormat
@@ -71,7 +71,7 @@ def _format_of_one_image(path: Path) -> PredictionFormat | None:
 
 def _folder_format(path: Path) -> PredictionFormat:
     files = visible_files(path)
-    texts, json_files = with_suffix(files, ".txt"), with_suffix(files, ".json")
+    texts, json_files = of_kind(files, ".txt"), of_kind(files, ".json")
     labels = yolo.FORMAT if yolo.are_labels(texts) else None
     of_images = next((found for file in json_files if (found := _format_of_one_image(file)) is not None), None)
     if labels is not None and of_images is not None:
@@ -83,7 +83,7 @@ def _folder_format(path: Path) -> PredictionFormat:
     if cityscapes.are_predictions(files):
         return cityscapes.FORMAT
     _refuse_coco_in(path, json_files)
-    if with_suffix(files, *mask_images.MASK_SUFFIXES):
+    if of_kind(files, *mask_images.MASK_SUFFIXES):
         return mask_images.FORMAT
     if texts and not any(file.stat().st_size for file in texts):
         problem = f"has nothing to refine: its {len(texts)} text files are empty, as YOLO labels without an object"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import copy_file, open_unpacked, reading, visible_files, with_suffix
+from bpr.formats.files import copy_file, of_kind, open_unpacked, reading, visible_files
 from bpr.structures import Rle
 
 _LARGEST: Final = 2**63 - 1
@@ -85,7 +85,7 @@ def _json_files(path: Path) -> dict[str, Path]:
     """The visible ones in a folder and below it, by their relative names; a file alone by its own."""
     if not path.is_dir():
         return {path.name: path}
-    return {file.relative_to(path).as_posix(): file for file in with_suffix(visible_files(path), ".json")}
+    return {file.relative_to(path).as_posix(): file for file in of_kind(visible_files(path), ".json")}
 
 
 def _refuse_other_text(file: Path) -> None:

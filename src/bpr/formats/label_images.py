@@ -16,6 +16,7 @@ from bpr.structures import Mask, Size
 
 _LARGE: Final = 1 << 24
 """Pixels that are decoded without a look at the photograph."""
+_LOSSY: Final = ("JPEG", "MPO", "JPEG2000")
 JPEG_PROBLEM: Final = "JPEG masks are not read, since JPEG changes the values of pixels; save the masks as PNG"
 VOC_VOID: Final = 255
 """Value of the outlines of objects in the label images of PASCAL VOC."""
@@ -41,7 +42,7 @@ def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArra
     only decoded if it has as many pixels as ``size_of`` says that its photograph has, (h, w), turned or not.
     """
     with opened_image(path) as image:
-        if image.format == "JPEG":
+        if image.format in _LOSSY or image.info.get("compression") == "jpeg":  # the latter in TIFF
             raise FormatError(path, None, JPEG_PROBLEM)
         if (
             size_of is not None

@@ -14,7 +14,7 @@ from bpr.cli.command import counted
 from bpr.formats import sam_metadata
 from bpr.formats.entries import ANY_CLASS, Entry
 from bpr.formats.errors import FormatError, Reason
-from bpr.formats.files import copy_file, visible_files, with_suffix
+from bpr.formats.files import copy_file, of_kind, visible_files
 from bpr.formats.label_images import JPEG_PROBLEM, VOC_VOID, paint_labels, read_labels, save_like
 from bpr.formats.name_matching import ImageNames, beginnings, strip_suffix
 from bpr.formats.prediction_format import Content, ImageSizes, PredictionFormat, Reading
@@ -53,7 +53,7 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
     images = ImageNames(sizes)
     entries: list[Entry] = []
     soft, void = list[str](), list[str]()
-    files = with_suffix(visible_files(folder), *MASK_SUFFIXES)
+    files = of_kind(visible_files(folder), *MASK_SUFFIXES)
     scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
@@ -73,7 +73,7 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
 
 def refuse_lossy_masks(folder: Path, files: Iterable[Path]) -> None:
     """Say in a `FormatError` why the images in a folder without masks are none, if its files include JPEGs."""
-    if lossy := with_suffix(files, *_LOSSY_SUFFIXES):
+    if lossy := of_kind(files, *_LOSSY_SUFFIXES):
         raise FormatError(folder, lossy[0].relative_to(folder).as_posix(), JPEG_PROBLEM)
 
 
@@ -89,7 +89,7 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     for entry in entries:
         per_file[entry["mask_file"]].append(entry)
     folder, changed = Path(folder), defaultdict[Path, dict[str, Rle]](dict)
-    files = with_suffix(visible_files(source), *MASK_SUFFIXES)
+    files = of_kind(visible_files(source), *MASK_SUFFIXES)
     for path in files:
         name = path.relative_to(source).as_posix()
         of_file = per_file[name]

@@ -118,8 +118,8 @@ class Predictions:
 
         An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
         Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
-        An image that cannot be found, or fits several, is left as it is, for
-        `bpr.data.image_records.refinement_records` to report; a class without its like gets an id that none has.
+        A class that they do not name gets an id that they do not use. An image that cannot be found, or fits several,
+        is left as it is, for `bpr.data.image_records.refinement_records` to report.
         """
         only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
         if not self.format.names_images:

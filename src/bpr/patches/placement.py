@@ -1,5 +1,6 @@
 """Which boundary pixels become the centres of patches."""
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import cv2
@@ -33,9 +34,11 @@ def place_centres(mask: Mask, strength: Strength, spec: PatchSpec) -> Centres:
 
 
 def nms_centres(strength: Strength, side: int, iou: float) -> Centres:
-    """Greedy NMS of squares around all boundary pixels (paper, section 3.2), torchvision's.
+    """Greedy NMS of squares around all boundary pixels (paper, section 3.2); as torchvision's does it in float32.
 
-    Those whose neighbourhood is split most evenly are kept first, ties in row-major order.
+    Those whose neighbourhood is split most evenly are kept first, ties in row-major order. Which pixels can still be
+    chosen is drawn in an array as large as ``strength``: a chosen one clears all those around it whose squares
+    overlap too much, in one stamp.
 
     Args:
         strength: As of `place_centres`.
@@ -45,13 +48,37 @@ def nms_centres(strength: Strength, side: int, iou: float) -> Centres:
     Returns:
         (n, 2) in the order in which they are kept.
     """
-    import torch
-    from torchvision.ops import nms  # two seconds
-
     centres = _boundary_centres(strength)
-    corners = torch.from_numpy(centres).float()
-    scores = torch.from_numpy(strength[centres[:, 1], centres[:, 0]]).float()
-    return np.asarray(centres[nms(torch.cat([corners, corners + side], dim=1), scores, iou).numpy()])
+    left = np.argsort(-strength[centres[:, 1], centres[:, 0]].astype(np.int8), kind="stable")
+    if iou >= 1:
+        return np.asarray(centres[left])
+    stamp, reach = _stays_beside_square(side, iou), side - 1
+    height, width = strength.shape
+    free = np.ones((height, width), np.bool_)
+    flat, places = free.reshape(-1), centres @ (1, width)
+    kept = []
+    while len(left):
+        kept.append(left[0])
+        x, y = centres[left[0]].tolist()
+        top, start = max(y - reach, 0), max(x - reach, 0)
+        around = free[top : y + side, start : x + side]
+        around &= stamp[top - y + reach :, start - x + reach :][: around.shape[0], : around.shape[1]]
+        left = left[flat[places[left]]]
+    return np.asarray(centres[kept])
+
+
+@lru_cache(maxsize=16)
+def _stays_beside_square(side: int, iou: float) -> Mask:
+    """(2 side - 1, 2 side - 1) bool: whether a square survives beside one that is kept, by the offset of its centre.
+
+    The middle is the kept one itself, which does not.
+    """
+    overlap = side - np.abs(np.arange(1 - side, side)).astype(np.float32)
+    intersection = overlap[:, None] * overlap[None, :]
+    ratio = intersection / (np.float32(2 * side * side) - intersection)
+    stays: Mask = ratio.astype(np.float64) <= iou
+    stays[side - 1, side - 1] = False
+    return stays
 
 
 def contour_centres(mask: Mask, strength: Strength, spacing: int) -> Centres:

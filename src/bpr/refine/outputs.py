@@ -64,4 +64,4 @@ def contact_sheet_path(output: Path) -> Path:
 
 
 def _stem(output: Path) -> str:
-    return re.sub(r"(\.jsonl?)?(\.gz)?$", "", output.name)
+    return re.sub(r"(\.jsonl?)?(\.gz)?$", "", output.name, flags=re.IGNORECASE)

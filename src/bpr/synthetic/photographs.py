@@ -18,12 +18,13 @@ photograph           by                                        licence
 """
 
 import numpy as np
-import skimage.data
 
 from bpr.structures import Image
 
 
 def photograph(name: str) -> Image:
     """One of them, (h, w, 3) uint8, RGB; a grey one has three equal channels."""
+    import skimage.data  # where a set is made, and only there
+
     pixels = np.asarray(getattr(skimage.data, name)(), np.uint8)
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)

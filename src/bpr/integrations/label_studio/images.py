@@ -52,18 +52,16 @@ class ImageSource:
         """
         if not isinstance(reference, str) or not reference:
             raise TaskError(f"the image must be given by a path or URL, got {reference!r}")
+        with _fetching(reference):
+            local = self._in_folder(reference)
+        if local is not None:
+            yield local
+            return
         with NamedTemporaryFile(prefix="bpr-", suffix=".image") as file:
-            try:
-                local = self._in_folder(reference)
-                if local is None:
-                    self._download(self._locate(reference, task), file)
-            except TaskError:
-                raise
-            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # the last: no path, no URL, no token
-                problem = f"could not be fetched ({error}); check LABEL_STUDIO_URL and the task"
-                raise TaskError(f"{reference!r}: {problem}") from error
+            with _fetching(reference):
+                self._download(self._locate(reference, task), file)
             file.flush()
-            yield local or Path(file.name)
+            yield Path(file.name)
 
     def _in_folder(self, reference: str) -> Path | None:
         parts = urlsplit(reference)
@@ -117,6 +115,18 @@ class ImageSource:
         if answer.is_client_error:
             raise TaskError("LABEL_STUDIO_API_KEY was refused; make a new token on the page of your account")
         return {"Authorization": f"Bearer {answer.raise_for_status().json()['access']}"}
+
+
+@contextmanager
+def _fetching(reference: str) -> Iterator[None]:
+    """Have a `TaskError` raised for what is no path, URL or token, and for what cannot be reached."""
+    try:
+        yield
+    except TaskError:
+        raise
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        problem = f"could not be fetched ({error}); check LABEL_STUDIO_URL and the task"
+        raise TaskError(f"{reference!r}: {problem}") from error
 
 
 def _save(address: str, answer: httpx.Response, file: IO[bytes]) -> None:
