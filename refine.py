@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
-from bpr.cli.command import check_run_folder, one_line_errors, printable, without_empty_folder
-from bpr.config.overrides import prepared, texts_as_help, without_run_folder
+from bpr.cli.command import one_line_errors, printable
+from bpr.config.overrides import prepared, texts_as_help
+from bpr.config.run_folder import check_run_folder, without_empty_folder, without_run_folder
 from bpr.config.schemas import RefineConf, build, refine_text, refine_values, register_schemas
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from bpr.cli.command import check_run_folder, one_line_errors
+from bpr.cli.command import one_line_errors
 from bpr.config.overrides import prepared, texts_as_help
+from bpr.config.run_folder import check_run_folder
 from bpr.config.schemas import TrainConf, build, register_schemas
 
 register_schemas()

@@ -167,11 +167,6 @@ class PatchSpec:
             return self.taper
         return 0 if self.placement is Placement.nms else _TAPER
 
-    @property
-    def keep_emptied(self) -> bool:
-        """Whether a mask of which nothing would be left stays as it is; the 2021 code wrote an empty one."""
-        return not self.compat_2021
-
 
 class Round(Choice):
     """One pass of the network over the boundaries of all masks; the next starts from the masks that it made.

@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import InstantiationException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from bpr.cli.command import at_least, check_run_folder, exit_code, one_line_errors
+from bpr.cli.command import at_least, exit_code, one_line_errors
 from bpr.formats.errors import FormatError
 from bpr.models.weights import CheckpointError
 from bpr.structures import SettingError
@@ -77,19 +77,6 @@ def test_signals_end_with_the_status_that_shells_expect():
 def test_a_whole_number_out_of_its_range_is_refused_with_the_bound(text, problem):
     with pytest.raises(ArgumentTypeError, match=problem):
         at_least(0, at_most=65_535)(text)
-
-
-def test_where_no_folder_for_the_run_can_be_made_one_line_says_what_to_do(tmp_path, monkeypatch):
-    (tmp_path / "outputs").touch()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("BPR_OUTPUTS", raising=False)
-    with pytest.raises(SettingError, match=r"outputs/train: no folder for the run can be made \(Not a directory\)"):
-        check_run_folder(["images=a"], "train")
-    for elsewhere in ("hydra.run.dir=.", "++hydra.sweep.dir=x", "--help", "paths.outputs='new (1)'"):
-        check_run_folder([elsewhere], "train")
-    monkeypatch.setenv("BPR_OUTPUTS", "new/two")
-    check_run_folder([], "train")
-    assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
 def test_that_another_process_has_ended_is_one_line(capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from bpr.config.overrides import prepared, texts_as_help, without_run_folder
+from bpr.config.overrides import prepared, texts_as_help
 from bpr.config.schemas import RefineConf, TrainConf, refine_values
 from bpr.structures import SettingError
 
@@ -220,29 +220,6 @@ def test_sweeps_pass_where_each_run_has_an_output_of_its_own(sweep):
 def test_all_values_of_a_sweep_are_checked():
     with pytest.raises(SettingError, match="preset must be one of fast, default, best, got fast,bset"):
         prepared(["-m", "preset=fast,bset"], RefineConf)
-
-
-NO_FOLDER = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["output=a.json", "--cfg", "job"], ["output=a.json", *NO_FOLDER, "--cfg", "job"]),
-        (["+output=a.json"], ["+output=a.json", *NO_FOLDER]),
-        (["output=a.json", *NO_FOLDER], ["output=a.json", *NO_FOLDER]),  # a process that Lightning starts beside
-        (["output=null"], ["output=null"]),
-        (["paths.outputs=a"], ["paths.outputs=a"]),
-        (["output=a.json", "hydra.run.dir=b"], ["output=a.json", "hydra.run.dir=b"]),
-        (["-m", "output=a.json,b.json"], ["-m", "output=a.json,b.json"]),
-    ],
-)
-def test_the_folder_of_the_run_is_left_out_where_the_output_is_given(arguments, expected):
-    assert without_run_folder(arguments) == expected
-
-
-def test_hydra_takes_what_leaves_the_folder_out(composed):
-    assert composed("refine", *without_run_folder(["output=a.json"])).output == "a.json"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The stem adds a convolution of the mask to one of the image."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -34,3 +35,9 @@ def test_zero_mask_filters_get_a_gradient() -> None:
 def test_the_image_convolution_is_adopted_with_its_weights() -> None:
     conv = image_conv()
     assert CoarseMaskStem(conv).image is conv
+
+
+@pytest.mark.parametrize("conv", [nn.Conv2d(3, 6, 3), nn.Conv2d(3, 6, 3, groups=3, bias=False)])
+def test_a_convolution_that_cannot_be_summed_is_refused(conv: nn.Conv2d) -> None:
+    with pytest.raises(ValueError, match="without bias and groups"):
+        CoarseMaskStem(conv)

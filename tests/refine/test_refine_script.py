@@ -14,7 +14,7 @@ from filelock import FileLock
 from hydra.errors import ConfigCompositionException
 
 from bpr import rle
-from bpr.cli.command import without_empty_folder
+from bpr.config.run_folder import without_empty_folder
 from bpr.config.schemas import refine_values
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import save_segmenter

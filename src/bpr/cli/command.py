@@ -2,15 +2,11 @@
 
 import argparse
 import math
-import os
-import re
-import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from bpr.cli.signals import exit_at_signals_again, exit_status, interruption
@@ -103,39 +99,6 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(f"error: {problem}")
     finally:
         exit_at_signals_again()
-
-
-def check_run_folder(arguments: Sequence[str], name: str) -> None:
-    """`SettingError` if there can be no folder for a run, of which Hydra would give a trace.
-
-    Only the usual place is looked at, ``outputs/NAME``, with arguments that do not say another one.
-    """
-    if any(re.match(r"-|\+*(hydra|paths)\.", argument) for argument in arguments):
-        return
-    folder = Path(os.environ.get("BPR_OUTPUTS", "outputs"), name).absolute()
-    try:
-        with TemporaryDirectory(dir=next(path for path in (folder, *folder.parents) if path.exists())):
-            return
-    except OSError as error:
-        remedy = "run it elsewhere, or give hydra.run.dir=DIR, or output=FILE to refine.py"
-        raise SettingError(f"{folder}: no folder for the run can be made ({error.strerror}); {remedy}") from error
-
-
-@contextmanager
-def without_empty_folder(folder: Path) -> Iterator[None]:
-    """If the block fails, remove the folder that Hydra made for a run, unless there is more in it than an empty log.
-
-    The current folder is never removed.
-    """
-    try:
-        yield
-    except BaseException:
-        settings = folder / ".hydra"
-        if settings.is_dir() and folder.resolve() != Path.cwd():
-            others = [path for path in folder.iterdir() if path != settings]
-            if all(path.suffix == ".log" and not path.stat().st_size for path in others):
-                shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def user_problem(error: BaseException) -> str | None:

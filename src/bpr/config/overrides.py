@@ -106,20 +106,6 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
     return result
 
 
-def without_run_folder(arguments: Sequence[str]) -> list[str]:
-    """Arguments of ``refine.py`` for Hydra, so that it makes no folder of the run where ``output`` is given.
-
-    Nor does it write settings and log then. A sweep and who gives ``hydra.run.dir`` get their folders.
-    """
-    result = list(arguments)
-    given = [number for number, argument in enumerate(result) if re.match(r"\+*output=(?!null$)", argument)]
-    asked = ("-m", "--multirun", "hydra.run.dir=", "hydra.mode=", "hydra.output_subdir=", "hydra/job_logging=")
-    if given and not any(argument.startswith(asked) for argument in result):
-        here = given[-1] + 1  # beside the other settings: Hydra takes none after a flag that they stand before
-        result[here:here] = ["hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
-    return result
-
-
 def _check_form(argument: str, schema: type) -> None:
     """`SettingError` if a setting is given without its name, or as other programs take it: ``--output FILE``."""
     name, equals, _ = argument.removeprefix("--").partition("=")

@@ -1,7 +1,5 @@
 """First layer of the network: the RGB patch and the coarse mask enter side by side."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
@@ -25,11 +23,23 @@ class CoarseMaskStem(nn.Module):
 
         Args:
             image: Convolution with c input channels, no bias and one group; adopted, not copied.
+
+        Raises:
+            ValueError: If ``image`` has a bias, groups or a padding mode other than zeros.
         """
         super().__init__()
+        if image.bias is not None or image.groups != 1 or image.padding_mode != "zeros":
+            raise ValueError(f"expected a stem convolution without bias and groups, padded with zeros; got {image}")
         self.image = image
-        geometry: dict[str, Any] = {name: getattr(image, name) for name in ("stride", "padding", "dilation")}
-        self.mask = nn.Conv2d(1, image.out_channels, image.kernel_size, bias=False, **geometry)  # type: ignore[arg-type]
+        self.mask = nn.Conv2d(
+            1,
+            image.out_channels,
+            kernel_size=(image.kernel_size[0], image.kernel_size[1]),
+            stride=(image.stride[0], image.stride[1]),
+            padding=image.padding if isinstance(image.padding, str) else (image.padding[0], image.padding[1]),
+            dilation=(image.dilation[0], image.dilation[1]),
+            bias=False,
+        )
         nn.init.zeros_(self.mask.weight)
 
     def forward(self, image_and_mask: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ class Method:
             first += len(placed.boxes)
             settles = self.settles(placed)
             keep = keep_probabilities and (last or settles or placed.kind is Round.boundary)
-            options = self.threshold, self.spec.keep_emptied, keep, last or settles, self.spec.resolved_taper
+            options = self.threshold, not self.spec.compat_2021, keep, last or settles, self.spec.resolved_taper
             pasted = paste_patches(placed, part, *options)
             masks.append(replace(pasted, settled=settles or pasted.settled))
         return replace(image.image, masks=tuple(masks))

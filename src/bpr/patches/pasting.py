@@ -35,7 +35,7 @@ def paste_patches(
         probabilities: (n, s, s) in [0, 1], foreground, in the order of the boxes; resized to them where s differs. With
             trust, (n, 2, s, s), a mask that no round has refined yet stays as it is where it is trusted.
         threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
-        keep_emptied: Leave a mask as it is of which nothing would be left.
+        keep_emptied: Leave a mask as it is of which nothing would be left; the 2021 code wrote an empty one.
         keep_probabilities: Keep the mean probabilities with the mask.
         last: Whether no round follows. Else `Round.object` leaves a mask that it trusts, or would hardly change
             (`CLOSE`), to the next round, whose patches show its boundary larger.
