@@ -97,13 +97,14 @@ def _values_of(colours: NDArray[Any]) -> NDArray[np.uint8] | None:
     """(h, w) values of an (h, w, 3) uint8 image in `VOC_COLOURS`; None if it is another one."""
     if colours.dtype != np.uint8 or colours.shape[2:] != (3,):
         return None
-    codes, known = (_coded(each) for each in (colours, VOC_COLOURS))
+    codes, known = (coded(each) for each in (colours, VOC_COLOURS))
     order = np.argsort(known)
     places = np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)
     values = order[places].astype(np.uint8)
     return values if np.array_equal(known[values], codes) else None
 
 
-def _coded(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+def coded(colours: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """(...) of (..., 3) colours, a number each: 65,536 first + 256 second + third channel."""
+    red, green, blue = (channel.astype(np.uint32) for channel in np.moveaxis(colours, -1, 0))
     return np.asarray(red << 16 | green << 8 | blue)

@@ -23,13 +23,14 @@ from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import copy_file, replacing, resolve_inside, write_text
 from bpr.formats.json_arrays import first_item
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
+from bpr.formats.label_images import coded
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""
 _COLOURS: Final = 1 << 24
 
-_Ids = NDArray[np.int64]
+_Ids = NDArray[np.uint32]
 
 
 def is_panoptic(path: Path) -> bool:
@@ -131,13 +132,11 @@ def repainted(ids: _Ids, entries: Iterable[Mapping[str, Any]]) -> _Ids:
 
 
 def read_ids(path: Path) -> _Ids:
-    """(h, w) int64 segment ids of a panoptic PNG: red + 256 green + 65,536 blue; `FormatError` if it is none."""
+    """(h, w) uint32 segment ids of a panoptic PNG: red + 256 green + 65,536 blue; `FormatError` if it is none."""
     with opened_image(path) as image:
         if image.mode not in ("RGB", "RGBA"):
             raise FormatError(path, None, f"must be a colour image whose colours are segment ids, got {image.mode}")
-        colours = np.asarray(image.convert("RGB"), np.int64)
-    ids: _Ids = colours[..., 0] + 256 * colours[..., 1] + 65536 * colours[..., 2]
-    return ids
+        return coded(np.asarray(image.convert("RGB"))[..., ::-1])
 
 
 def _mask_of(path: Path, number: int, annotation: Mapping[str, Any], segment: int, ids: _Ids) -> NDArray[np.bool_]:
