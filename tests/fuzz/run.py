@@ -5,6 +5,7 @@ the closed list is written to ``crash-*`` in the current folder; once mended it 
 byte, as ``READER-FILE-WHAT``.
 """
 
+import gc
 import sys
 import tempfile
 import warnings
@@ -50,6 +51,8 @@ def main() -> None:
                 return bytes(atheris.Mutate(data, longest))
             return data[:1] + mutate(data[1:], random)[: longest - 1]
 
+        gc.collect()
+        gc.freeze()  # what is imported need not be searched for garbage
         options = ["-timeout=10", "-rss_limit_mb=4096", "-max_len=65536", *sys.argv[1:]]
         atheris.Setup([sys.argv[0], *options, f"{folder}/corpus"], read, custom_mutator=change)
         atheris.Fuzz()
