@@ -117,7 +117,7 @@ def test_a_page_of_this_program_is_replaced_and_one_of_the_user_is_not(tmp_path,
         ("bpr.benchmark.stress", ["--images", "{images}", "--annotations", "{truth}", "--json", "{mine}"]),
         ("bpr.models.export", ["hrnet18s", "{mine}"]),
         ("bpr.models.averaging", ["hrnet18s", "hrnet18s", "{mine}"]),
-        ("bpr.formats.split", ["{truth}", "--holdout", "1", "--output", "{folder}"]),
+        ("bpr.data.split", ["{truth}", "--holdout", "1", "--output", "{folder}"]),
         ("bpr.report.front_page", ["{picture}"]),
     ],
 )

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from bpr.formats.split import choose_holdout, choose_photographs, main
+from bpr.data.split import choose_holdout, choose_photographs, main
 
 
 def test_train_and_holdout_share_no_image_and_lose_none(toy_coco, tmp_path):

@@ -1,4 +1,4 @@
-"""``python -m bpr.formats.split``: keep some annotated images, and their predictions, out of a training."""
+"""``python -m bpr.data.split``: keep some annotated images, and their predictions, out of a training."""
 
 import argparse
 import hashlib
@@ -112,7 +112,7 @@ def split(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bpr.formats.split", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bpr.data.split", description=__doc__)
     parser.add_argument("annotations", type=Path, help="COCO annotation file")
     parser.add_argument("predictions", type=Path, nargs="*", help="COCO results files of the same images")
     how_many = parser.add_mutually_exclusive_group(required=True)
