@@ -12,9 +12,17 @@ from torch.utils.data import DataLoader
 from bpr.data.batches import PatchBatch
 from bpr.drawing import COLOURS
 from bpr.models.curves import write_curves
-from bpr.models.pictures import BAR, SIDE, ShownPatch, ValidationPictures, chosen_rows, draw_sheet, draw_strip
 from bpr.models.refiner import PatchRefiner
 from bpr.models.segmenter import PatchSegmenter
+from bpr.models.validation_pictures import (
+    BAR,
+    SIDE,
+    ShownPatch,
+    ValidationPictures,
+    chosen_rows,
+    draw_sheet,
+    draw_strip,
+)
 
 
 def batches(count, length=4):
