@@ -109,7 +109,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def refuse_pipe(path: Path) -> None:
     """`FormatError` if a path leads to a pipe or device, which may block for ever, and gives its content once."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+    if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):
         raise FormatError(path, None, "is a pipe or device, which cannot be read twice; save it as a file")
 
 
