@@ -253,6 +253,7 @@ class ExifUse(StrEnum):
 
     ``apply`` it, as OpenCV, Ultralytics and Detectron2 do; ``ignore`` it, as pycocotools' and torchvision's readers
     do; ``auto``: apply it wherever the turned image has the size of the masks, else take the image as it is stored.
+    Pillow always applies that of TIFFs.
     """
 
     auto = "auto"

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch.utils.data import DataLoader, Dataset
 
 from bpr import rle
@@ -96,6 +97,27 @@ def test_half_a_turn_is_applied_unless_it_is_to_be_ignored(tmp_path, pixels):
     path = turned(tmp_path, pixels, 3)
     assert np.array_equal(read_image(path, SIZE), pixels[::-1, ::-1])
     assert np.array_equal(read_image(path, SIZE, ExifUse.ignore), pixels)
+
+
+@pytest.mark.parametrize("exif", list(ExifUse))
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_tiffs_are_turned_once(tmp_path, pixels, orientation, turns, exif):
+    Image.fromarray(pixels).save(tmp_path / "a.tif", tiffinfo={274: orientation})
+    expected = np.rot90(pixels, turns)
+    size = expected.shape[:2]
+    assert image_sizes(tmp_path / "a.tif") == (size, size)
+    assert np.array_equal(read_image(tmp_path / "a.tif", size, exif), expected)
+
+
+@pytest.mark.parametrize("exif", list(ExifUse))
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_what_a_png_says_in_xmp_does_not_turn_it(tmp_path, pixels, orientation, exif):
+    xmp = PngInfo()
+    packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="{orientation}"/></x:xmpmeta>'
+    xmp.add_itxt("XML:com.adobe.xmp", packet)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=xmp)
+    assert Image.open(tmp_path / "a.png").getexif()[0x0112] == orientation  # Pillow would
+    assert np.array_equal(read_image(tmp_path / "a.png", SIZE, exif), pixels)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from bpr.formats.decoding import opened_image
 from bpr.formats.errors import FormatError, Reason
 from bpr.structures import ExifUse, Image, Size
 
 _ORIENTATION: Final = 0x0112
+_UPRIGHT: Final = 1
 _SWAPPED: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations that exchange height and width."""
+_TIFF_SIZE: Final = (257, 256)
+"""Tags of a TIFF: height and width."""
 _WIDE_MODES: Final = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 """Pillow modes of one channel with more than 8 bits."""
 _CHANNELS: Final = (1, 3, 4)
@@ -43,7 +47,7 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
             also = f" (as stored {stored})" if stored != oriented else ""
             problem = f"is {found}{also} (h, w), but its masks are {tuple(size)}: were they made of this image?"
             raise FormatError(path, None, problem, Reason.image_size)
-        if turn:
+        if turn and _orientation(file) != _UPRIGHT:
             ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
         return _pixels(file)
 
@@ -84,17 +88,28 @@ def as_rgb(image: Any) -> Image:
 
 def _sizes(file: PillowImage.Image) -> tuple[Size, Size]:
     stored = (file.height, file.width)
+    if isinstance(file, TiffImageFile):  # of which Pillow turns the pixels, but not always the size before
+        height, width = (int(file.tag_v2[tag]) for tag in _TIFF_SIZE)
+        turned = (width, height) if file.tag_v2.get(_ORIENTATION) in _SWAPPED else (height, width)
+        return turned, turned
+    return stored, (stored[::-1] if _orientation(file) in _SWAPPED else stored)
+
+
+def _orientation(file: PillowImage.Image) -> object:
+    """The EXIF orientation that Pillow has not applied by itself; of PNGs not that in XMP or text."""
+    if isinstance(file, TiffImageFile):
+        return _UPRIGHT
     if file.format == "PNG":  # `getexif` would decode all pixels, to look behind them
         exif = PillowImage.Exif()
         exif.load(file.info.get("exif", b""))
     else:
         exif = file.getexif()
-    swapped = exif.get(_ORIENTATION, 1) in _SWAPPED
-    return stored, (stored[::-1] if swapped else stored)
+    return exif.get(_ORIENTATION, _UPRIGHT)
 
 
 def _pixels(image: PillowImage.Image) -> Image:
     """(h, w, 3) uint8, converted in bands: what Pillow copies on the way does not grow with the image."""
+    image.load()  # before which a TIFF that is turned may not have its size
     if image.mode in _WIDE_MODES:
         return _eight_bit(image)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
