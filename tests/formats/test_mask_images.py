@@ -207,6 +207,28 @@ def test_masks_of_several_videos_belong_to_the_frames_of_theirs(tmp_path):
     ]
 
 
+def test_numbered_masks_of_sam_belong_to_the_image_of_their_folder_though_images_have_numbers_too(tmp_path):
+    for image in "012":
+        for number in range(2):
+            save(tmp_path / "masks" / image / f"{number}.png", one_mask())
+        (tmp_path / "masks" / image / "metadata.csv").write_text("id,predicted_iou\n0,0.5\n1,0.25\n")
+    entries = read_mask_images(tmp_path / "masks", Reading(lambda: {"0", "1", "2"})).entries
+    expected = [(image, None, score) for image in "012" for score in (0.5, 0.25)]
+    assert [(e["image_id"], e["value"], e["score"]) for e in entries] == expected
+    entries = read_mask_images(tmp_path / "masks" / "2", Reading(lambda: {"0", "1", "2"})).entries
+    assert [(e["image_id"], e["value"]) for e in entries] == [("2", None), ("2", None)]
+
+
+def test_a_mask_with_the_name_of_one_image_in_the_folder_of_another_is_refused(tmp_path):
+    save(tmp_path / "masks" / "1" / "0.png", one_mask())
+    with pytest.raises(
+        FormatError, match=r"0\.png: .* image 0, but its folder that of 1; call it 0_1\.png or 1_1\.png,"
+    ):
+        read_mask_images(tmp_path / "masks", Reading(lambda: {"0", "1"}))
+    frames = Reading(lambda: {"x/1/0", "x/1/1"})  # those of one video
+    assert [e["image_id"] for e in read_mask_images(tmp_path / "masks", frames).entries] == ["x/1/0"]
+
+
 def test_a_mask_is_not_of_an_image_in_another_folder(tmp_path):
     save(tmp_path / "masks" / "camel" / "00000.png", labels())
     with pytest.raises(FormatError, match=r"00000\.png: belongs to none of the 1 images.*bear/00000 is in another"):

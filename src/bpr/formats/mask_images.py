@@ -1,7 +1,7 @@
 """Masks as image files: one mask per file, or one integer per instance."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -57,7 +57,8 @@ def read_mask_images(folder: Path, how: Reading) -> Content:
     scores = _scores(files)
     for path in files:
         name = path.relative_to(folder).as_posix()
-        found = how.faults.attempt(partial(_read_file, path, name, images, sizes, how.ignore_label), Reason.mask)
+        find = partial(_image_of, path, name, images, path in scores)
+        found = how.faults.attempt(partial(_read_file, path, find, sizes, how.ignore_label), Reason.mask)
         if found is None:
             continue
         image, masks, remarkable = found
@@ -116,10 +117,10 @@ def _scores(files: Iterable[Path]) -> dict[Path, float]:
 
 
 def _read_file(
-    path: Path, name: str, images: ImageNames, sizes: ImageSizes, ignore_label: int | None
+    path: Path, find: Callable[[], tuple[str, bool]], sizes: ImageSizes, ignore_label: int | None
 ) -> tuple[str, dict[int | None, Rle], bool]:
     """The image of a file, its masks by value, and whether to remark on it: as soft, or for what may be void."""
-    image, labelled = _image_of(path, name, images)
+    image, labelled = find()
     values = read_labels(path, lambda: sizes[image])
     if labelled:
         masks = _split_labels(path, values, ignore_label)
@@ -128,15 +129,22 @@ def _read_file(
     return image, {None: rle_codec.encode(mask)}, is_soft
 
 
-def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
-    """The image of a mask file, and whether the file has the name of the image and so is a label image."""
+def _image_of(path: Path, name: str, images: ImageNames, of_sam: bool) -> tuple[str, bool]:
+    """The image of a mask file, and whether the file has the name of the image and so is a label image.
+
+    Those ``of_sam`` have numbers for names, as images may have: their folder, perhaps the one given, comes first.
+    """
     own = PurePosixPath(strip_suffix(name))
-    meant = [own.with_name(start).as_posix() for start in beginnings(own.name)]
-    meant += [own.parent.as_posix()] if own.parent.name else []
+    folder = own.parent.as_posix() if own.parent.name else path.absolute().parent.name if of_sam else ""
+    names = [own.with_name(start).as_posix() for start in beginnings(own.name)]
+    meant = [name for name in ([folder, *names] if of_sam else [*names, folder]) if name]
     for tried in meant:
         found = images.find(tried)
         if len(found) == 1:
-            return found[0], tried == meant[0]
+            labelled = tried == own.as_posix()
+            if labelled and PurePosixPath(found[0]).parent.name != own.parent.name:
+                _refuse_another(path, found[0], images.find(folder))
+            return found[0], labelled
         if found:
             problem = f"may belong to {', '.join(sorted(found)[:3])}; put it into a folder with the name of its image's"
             raise FormatError(path, None, problem, Reason.image_id)
@@ -145,6 +153,15 @@ def _image_of(path: Path, name: str, images: ImageNames) -> tuple[str, bool]:
     if elsewhere:
         problem += f" ({', '.join(sorted(elsewhere)[:3])} is in another folder)"
     raise FormatError(path, None, problem, Reason.image_id)
+
+
+def _refuse_another(path: Path, image: str, of_folder: Sequence[str]) -> None:
+    """`FormatError` if the folder of a mask that has the name of an image has the name of another one."""
+    if len(of_folder) == 1 and of_folder[0] != image:
+        names = [PurePosixPath(one).name for one in (image, *of_folder)]
+        problem = f"has the name of the image {names[0]}, but its folder that of {names[1]}"
+        remedy = f"call it {names[0]}_1{path.suffix} or {names[1]}_1{path.suffix}, after the one that is meant"
+        raise FormatError(path, None, f"{problem}; {remedy}", Reason.image_id)
 
 
 def _split_labels(path: Path, values: NDArray[Any], ignore_label: int | None) -> dict[int | None, Rle]:
