@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import ConfigCompositionException
 
-from bpr.config.schemas import build
+from bpr.config.schemas import build, refine_values
 from bpr.data.settings import TrainingData
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
@@ -110,6 +110,17 @@ def test_what_a_constructor_refuses_is_one_line_that_names_the_setting(composed,
     with pytest.raises(SettingError, match=message) as error:
         build(cfg[override.partition(".")[0]])
     assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named(composed):
+    with pytest.raises(SettingError, match=r"^model\.net\.path is missing: give model\.net\.path=VALUE$"):
+        build(composed("train", "model=checkpoint").model)
+
+
+@pytest.mark.parametrize("val", ["[]", "null"])
+def test_a_data_set_without_a_part_to_refine_is_named(composed, val):
+    with pytest.raises(SettingError, match=r"has no data\.val, .*: give images and predictions$"):
+        refine_values(composed("refine", "data=coco", f"data.val={val}"))
 
 
 def test_errors_of_the_package_come_out_of_hydra_as_they_are(composed, tmp_path):

@@ -117,6 +117,8 @@ def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path)
         tmp_path, tmp_path, None, (f"images are taken from {tmp_path}",)
     )
     (tmp_path / "a.json").unlink()
+    with pytest.raises(FormatError, match=r"missing\.json: cannot be read \(no such file"):
+        find_layout(None, tmp_path / "missing.json", None, None)
     with pytest.raises(FormatError, match=r"no images were found in .*; give images=DIR"):
         find_layout(None, tmp_path, None, None)
 

@@ -23,6 +23,8 @@ def test_a_mapping_becomes_a_source_and_a_name_an_origin(tmp_path):
     made = data(tmp_path, coarse="both", cache=str(tmp_path))
     assert made.train == (Source("images", "instances.json"),)
     assert made == data(tmp_path, train=[Source(**SOURCE)], coarse="both")
+    one, none = ({**SOURCE, "predictions": given} for given in ("coarse.json", None))
+    assert [[*Source.of(given).predictions] for given in (one, none)] == [["coarse.json"], []]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,16 @@ def test_train_and_holdout_share_no_image_and_lose_none(toy_coco, tmp_path):
     assert len(entries[0]) + len(entries[1]) == len(json.loads(toy_coco.predictions.read_text()))
 
 
+def test_ids_that_are_text_in_annotations_lose_none(toy_coco, tmp_path):
+    whole = json.loads(toy_coco.annotations.read_text())
+    for annotation in whole["annotations"]:
+        annotation["image_id"] = str(annotation["image_id"])
+    (tmp_path / "text.json").write_text(json.dumps(whole))
+    assert main([str(tmp_path / "text.json"), "--holdout", "2", "--output", str(tmp_path / "o")]) == 0
+    parts = [json.loads((tmp_path / "o" / part / "text.json").read_text()) for part in ("train", "holdout")]
+    assert sum(len(part["annotations"]) for part in parts) == len(whole["annotations"])
+
+
 def test_the_draw_depends_on_the_seed_alone():
     ids = list(range(50))
     assert choose_holdout(ids, 10) == choose_holdout(ids, 10)
@@ -72,7 +82,11 @@ def test_a_photograph_is_on_one_side_in_all_files():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--share", "1"], "must be in"), (["--share", "0.2", "--photograph", "zzz$"], "matches nothing in")],
+    [
+        (["--share", "1"], "must be in"),
+        (["--share", "0.2", "--photograph", "zzz$"], "matches nothing in"),
+        (["--share", "0.2", "--photograph", "[0-9"], "--photograph [0-9 is no regular expression: "),
+    ],
 )
 def test_a_wrong_share_or_expression_is_refused(toy_coco, tmp_path, capsys, options, message):
     assert main([str(toy_coco.annotations), *options, "--output", str(tmp_path / "o")]) == 2

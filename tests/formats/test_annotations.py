@@ -115,6 +115,15 @@ def test_ids_that_are_whole_floats_are_read_as_integers(tmp_path):
     assert read.images[3].truths[0].category == 2
 
 
+@pytest.mark.parametrize(("of_image", "of_annotation"), [(3, "3"), ("3", 3), ("3", 3.0)])
+def test_ids_may_be_numbers_in_one_place_and_text_in_another(tmp_path, of_image, of_annotation):
+    content = {
+        "images": [{**IMAGE, "id": of_image}],
+        "annotations": [{"image_id": of_annotation, "category_id": 2, "segmentation": SQUARE}],
+    }
+    assert len(read_annotations(write(tmp_path / "a.json", content)).images[of_image].truths) == 1
+
+
 def test_a_gzipped_file_is_read(tmp_path):
     content = {"images": [{"id": 1, "width": 30, "height": 20, "file_name": "a.jpg"}], "annotations": []}
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
@@ -125,8 +134,9 @@ def test_a_gzipped_file_is_read(tmp_path):
 
 
 def test_annotations_without_a_mask_are_no_objects_and_said(tmp_path, caplog):
-    boxed = [{"image_id": 1, "category_id": 2, "bbox": [1, 1, 3, 3], "segmentation": s} for s in ([], SQUARE, [])]
+    plain = {"image_id": 1, "category_id": 2, "bbox": [1, 1, 3, 3]}
+    boxed = [plain, *({**plain, "segmentation": one} for one in ([], SQUARE, None, "", {}))]
     (tmp_path / "a.json").write_text(json.dumps({"images": [IMAGE], "annotations": boxed}))
     (truth,) = read_annotations(tmp_path / "a.json").images[1].truths
     assert rle.area(truth.rle) == 9
-    assert "a.json: 2 annotations have no mask; they count as no objects" in caplog.text
+    assert "a.json: 5 annotations have no mask; they count as no objects" in caplog.text

@@ -1,10 +1,12 @@
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bpr import rle
+from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations, write_coco_annotations
 from bpr.formats.errors import FormatError
@@ -50,8 +52,26 @@ def test_masks_are_read_with_what_refinement_needs(tmp_path):
 
 def test_class_and_score_may_be_missing_or_given(tmp_path):
     bare = {"image_id": 4, "segmentation": POLYGON}
-    entries, _ = read_coco_annotations(save(tmp_path, bare, {**bare, "category_id": None, "score": 0.25}), Reading())
-    assert [(entry["category_id"], entry["score"]) for entry in entries] == [(1, 1.0), (1, 0.25)]
+    given = [bare, {**bare, "category_id": None, "score": 0.25}, {**bare, "category_id": 3, "score": None}]
+    entries, notes = read_coco_annotations(save(tmp_path, *given), Reading())
+    assert [(entry["category_id"], entry["score"]) for entry in entries] == [(None, 1.0), (None, 0.25), (3, 1.0)]
+    assert notes == ("2 predictions have no category_id: taken as one class",)
+
+
+def test_annotations_without_a_class_are_compared_as_results_without_one_are(tmp_path):
+    path = save(tmp_path, {"image_id": 4, "segmentation": POLYGON})
+    found, truth = read_predictions(path), Annotations(path, {}, {5: "one", 6: "another"})
+    only = replace(truth, categories={5: "one"})
+    assert found.aligned(only).instance(0, found.entries[0], SIZE).category == 5
+    assert found.aligned(truth).comparable(truth).categories == {1: "any class"}
+
+
+@pytest.mark.parametrize("read", [read_predictions, read_annotations])
+@pytest.mark.parametrize("crowd", ["0", "false", 2, [0]])
+def test_what_does_not_say_whether_it_is_a_crowd_is_refused(tmp_path, read, crowd):
+    path = save(tmp_path, {**ALL, "segmentation": POLYGON, "iscrowd": crowd})
+    with pytest.raises(FormatError, match=r"annotations\[0\]: 'iscrowd' must be 0 or 1, got"):
+        read(path)
 
 
 @pytest.mark.parametrize("segmentation", [POLYGON, BEFORE, UNCOMPRESSED], ids=["polygon", "rle", "uncompressed"])

@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from bpr.data.settings import Source, TrainingData
 from bpr.patches.presets import Preset
@@ -113,6 +114,8 @@ def refine_values(cfg: DictConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(_without(cfg, "data", "trainer", *added), resolve=True)
     assert isinstance(values, dict)
     used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
+    if used and not cfg.data.get("val"):
+        raise SettingError("data=NAME has no data.val, of which the first is refined: give images and predictions")
     return {str(name): value for name, value in values.items()} | {
         "data": Source.of(build(cfg.data.val[0])) if used else None
     }
@@ -137,10 +140,13 @@ def register_schemas() -> None:
 def build(node: Any, **given: Any) -> Any:
     """Make what a part of the configuration describes, its nested parts first.
 
-    `SettingError` if a constructor refuses its arguments; errors of this package or the operating system as they are.
+    `SettingError` if an argument is missing, or a constructor refuses some; errors of this package or the operating
+    system as they are.
     """
     try:
         return instantiate(node, **given, _convert_="object")
+    except MissingMandatoryValue as error:
+        raise SettingError(f"{error.full_key} is missing: give {error.full_key}=VALUE") from error
     except InstantiationException as error:
         cause = error.__cause__ or error
         if type(cause).__module__.startswith("bpr.") or isinstance(cause, OSError | ModuleNotFoundError):

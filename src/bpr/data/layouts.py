@@ -33,7 +33,7 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
     folders, in ``JPEGImages`` as in DAVIS and YouTube-VOS.
 
     Raises:
-        FormatError: If images are not given, and there are none in these places.
+        FormatError: If images are not given, and there are none in these places, or no predictions.
     """
     if all((predictions / name).is_dir() for name in (_VOC_IMAGES, _VOC_MASKS)):
         own = images is None or images.resolve() == predictions.resolve()
@@ -43,6 +43,8 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
         return Layout(folder, predictions / _VOC_MASKS, void, (note,))
     if images is not None:
         return Layout(images, predictions, ignore_label)
+    if not predictions.exists():
+        raise FormatError(predictions, None, "cannot be read (no such file or folder); check the path")
     places = list(dict.fromkeys(_places(predictions, form)))
     for place in places:
         if of_kind(visible_files(place), *IMAGE_SUFFIXES):

@@ -68,7 +68,8 @@ class Source:
         for key in ("images", "annotations"):
             if given.get(key) is None:
                 raise SettingError(f"a source of data.train or data.val needs {key}, got {dict(given)}")
-        return cls(**given)
+        files = given.get("predictions") or ()
+        return cls(**{**given, "predictions": [files] if isinstance(files, str | Path) else files})
 
 
 def demo_source(root: Path | str, split: Literal["train", "val"], weight: float | None = None) -> Source:

@@ -49,9 +49,13 @@ def choose_photographs(
     """
     if not 0 < share < 1:
         raise ValueError(f"--share must be in (0, 1), got {share}")
+    try:
+        expression = re.compile(photograph or ".+")
+    except re.error as error:
+        raise ValueError(f"--photograph {photograph} is no regular expression: {error}") from error
     chosen = set()
     for image_id, name in names.items():
-        found = re.search(photograph or ".+", PurePath(name).stem)
+        found = expression.search(PurePath(name).stem)
         if found is None:
             raise ValueError(f"--photograph {photograph} matches nothing in {name}")
         state = hashlib.blake2b(f"{seed} {found[0]}".encode(), digest_size=8)
@@ -100,7 +104,7 @@ def split(
         part: dict[str, Any] = {
             **content,
             "images": [image for image in content["images"] if image["id"] in kept],
-            "annotations": [a for a in content.get("annotations", []) if a["image_id"] in kept],
+            "annotations": [a for a in content.get("annotations") or [] if annotated.id_of(a["image_id"]) in kept],
         }
         write_bytes(folder / annotations.name, [json.dumps(part).encode()])
         for file_name, entries in results.items():

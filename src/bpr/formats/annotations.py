@@ -104,8 +104,8 @@ def read_annotations(path: str | Path) -> Annotations:
     """Read a COCO annotation file, or a folder of Cityscapes ground truth (``gtFine/val``).
 
     Of a COCO file, ``annotations`` and ``categories`` may be missing; polygons and uncompressed RLE become compressed
-    RLE; annotations whose ``segmentation`` is empty are no objects. LVIS files, whose images have a ``coco_url``
-    instead of a ``file_name``, are read too.
+    RLE; annotations whose ``segmentation`` is empty or missing are no objects. LVIS files, whose images have a
+    ``coco_url`` instead of a ``file_name``, are read too.
 
     Raises:
         FormatError: If it is missing or wrong; names file, entry and remedy.
@@ -129,6 +129,14 @@ def listed_images(path: Path, listed: Sequence[object]) -> dict[int | str, Annot
         file_name, coverage = _file_name(path, where, image), _coverage(path, where, image)
         images[image_id] = AnnotatedImage(file_name, size, (), coverage)
     return images
+
+
+def is_crowd(path: Path, where: str, annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation is of a crowd region; `FormatError` if its ``iscrowd`` is neither 0 nor 1."""
+    value = annotation.get("iscrowd") or 0
+    if value not in (0, 1):
+        raise FormatError(path, where, f"'iscrowd' must be 0 or 1, got {value!r:.60}")
+    return bool(value)
 
 
 def segmentation_rle(path: Path, where: str, entry: Mapping[str, Any], size: Size) -> Rle:
@@ -169,20 +177,20 @@ def _objects(
 ) -> dict[int | str, list[TrueInstance]]:
     """The objects of each image that has some; annotations without a polygon, which are boxes, are none, and logged."""
     objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
-    boxes = 0
+    listed, boxes = Annotations(path, dict(images), {}), 0
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
-        image_id = get_id(path, where, annotation, "image_id")
+        given = get_id(path, where, annotation, "image_id")
         assert isinstance(annotation, dict)
+        image_id, crowd = listed.id_of(given), is_crowd(path, where, annotation)
         if image_id not in images:
-            raise FormatError(path, where, f"image_id {image_id!r} is not among the images of this file")
-        if annotation.get("segmentation") == []:
+            raise FormatError(path, where, f"image_id {given!r} is not among the images of this file")
+        if not annotation.get("segmentation"):
             boxes += 1
             continue
         rle = segmentation_rle(path, where, annotation, images[image_id].size)
         category = get_id(path, where, annotation, "category_id", (int,))
-        crowd, area = bool(annotation.get("iscrowd", 0)), _area(path, where, annotation)
-        objects[image_id].append(TrueInstance(rle, category, crowd, area))
+        objects[image_id].append(TrueInstance(rle, category, crowd, _area(path, where, annotation)))
     if boxes:
         found = counted(boxes, "annotation has", "annotations have")
         _log.warning("%s: %s no mask; they count as no objects", path, found)

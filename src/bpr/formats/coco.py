@@ -106,7 +106,7 @@ def _open(check: _Check, path: Path, how: Reading) -> Content:
         missing = Counter[str]()
         with reading(path):
             yield from check(path, file, how.faults, missing)
-        notes[:] = _notes(missing)
+        notes[:] = notes_on_missing(missing)
 
     with reading(path):
         copy = UnpackedCopy(path) if is_gzip(path) else None
@@ -171,7 +171,7 @@ def _list_of(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield "[]\n" if before == "[" else "]\n"
 
 
-def _notes(missing: Counter[str]) -> tuple[str, ...]:
+def notes_on_missing(missing: Counter[str]) -> tuple[str, ...]:
     """What `bpr.formats.predictions.Predictions.instance` assumes."""
     assumed = {"category_id": "taken as one class", "score": "taken as 1"}
     return tuple(

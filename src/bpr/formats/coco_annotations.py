@@ -3,6 +3,7 @@
 Only annotations whose mask changed are written anew; all else comes back byte for byte.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any, Final
 
 from bpr import rle as rle_codec
 from bpr.cli.command import counted
-from bpr.formats.annotations import AnnotatedImage, Annotations, listed_images, segmentation_rle
-from bpr.formats.coco import refined_entry
-from bpr.formats.entries import ANY_CLASS, Entry
+from bpr.formats.annotations import AnnotatedImage, Annotations, is_crowd, listed_images, segmentation_rle
+from bpr.formats.coco import notes_on_missing, refined_entry
+from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import get_id, get_score, read_json, refuse_utf16
@@ -28,9 +29,9 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives, the masks as compressed RLE; ``file_name`` is that of the
-        image and ``annotation`` the place in ``annotations``. ``score`` and ``category_id`` are 1 where there are none.
-        Crowd regions and annotations without a mask are left out, and counted in a note; left out are also bad
-        annotations that ``how.faults`` keeps.
+        image and ``annotation`` the place in ``annotations``. ``score`` is 1 where there is none; ``category_id`` is
+        None, with a note. Crowd regions and annotations without a mask are left out, and counted in a note; left out
+        are also bad annotations that ``how.faults`` keeps.
 
     Raises:
         FormatError: If the file is wrong; names file, entry and remedy.
@@ -54,7 +55,9 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
             entries += [] if mask is None else [_entry(number, checked, image_id, image, mask)]
     left = [f"{counted(left_crowds, 'crowd region')} ({_CROWDS})"] * bool(left_crowds)
     left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
-    return Content(entries, (f"left as they are: {' and '.join(left)}",) if left else ())
+    notes = [f"left as they are: {' and '.join(left)}"] if left else []
+    missing = Counter(category_id=sum(entry["category_id"] is None for entry in entries))
+    return Content(entries, (*notes, *notes_on_missing(missing)))
 
 
 def write_coco_annotations(
@@ -137,19 +140,20 @@ def _check_fields(path: Path, number: int, annotation: object, listed: Annotatio
     if listed.id_of(image_id) not in listed.images:
         problem = f"image_id {image_id!r} is not among the {len(listed.images)} images of this file"
         raise FormatError(path, where, f"{problem}; add it to 'images'", Reason.image_id)
+    is_crowd(path, where, annotation)
     if annotation.get("category_id") is not None:
         get_id(path, where, annotation, "category_id", (int,))
-    if "score" in annotation:
+    if annotation.get("score") is not None:
         get_score(path, where, annotation)
     return annotation
 
 
 def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, image: AnnotatedImage, mask: Rle) -> Entry:
-    category = annotation.get("category_id")
+    score = annotation.get("score")
     return {
         "image_id": image_id,
-        "category_id": ANY_CLASS if category is None else category,
-        "score": annotation.get("score", 1.0),
+        "category_id": annotation.get("category_id"),
+        "score": 1.0 if score is None else score,
         "segmentation": mask,
         "file_name": image.file_name,
         "annotation": number,
