@@ -52,8 +52,8 @@ def main(cfg: DictConfig) -> None:
             print(format_summary(finished.summary, finished.elapsed))
             for note in (*run.given.notes, *finished.summary.notes):
                 print(printable(f"note: {note}"))
-            print(run.network)
-            print(f"refined masks: {finished.refined.path}")
+            print(printable(run.network))
+            print(printable(f"refined masks: {finished.refined.path}"))
             ratio = settings.dilation_ratio or run.given.predictions.format.dilation_ratio
             report = f"{refine_text(cfg)}# {run.network}" if settings.report else None
             for line in show_outcome(finished, ratio, settings.contact_sheet, report, settings.report_min_score):

@@ -1,8 +1,10 @@
+import re
 import signal
 import sys
 from argparse import ArgumentTypeError
 
 import pytest
+import torch
 from hydra.errors import InstantiationException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -32,6 +34,21 @@ def test_what_the_user_can_mend_ends_in_one_line(error, capsys):
     assert end.value.code == "error: " + " ".join(str(error).split())  # which Python prints, and exits with 1
     assert exit_code(lambda: fail(error)) == 2
     assert capsys.readouterr().err == end.value.code + "\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes."),
+    ],
+    ids=repr,
+)
+def test_where_memory_runs_out_one_line_names_what_needs_less(error):
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise error
+    assert re.match(r"error: memory ran out \([^\n]*\); give a smaller patches_per_forward", end.value.code)
 
 
 @pytest.mark.parametrize("error", [*OF_THE_USER, ValueError("data.batch_size=5 is no multiple")], ids=repr)

@@ -1,10 +1,12 @@
 import os
 
 import pytest
+from PIL import Image
 
 from bpr.data.inputs import read_input
 from bpr.formats.errors import FormatError
 from bpr.refine.outputs import check_companions, choose_output
+from samples import MAKE, SIZE
 
 
 @pytest.fixture
@@ -43,6 +45,15 @@ def test_a_photograph_outside_of_the_images_folder_is_an_input_too(toy_coco, tmp
     given = read_input(toy_coco.images, toy_coco.predictions, toy_coco.annotations)
     with pytest.raises(FormatError, match="is the input"):
         choose_output(tmp_path / "photo.json", given, tmp_path, True, given.inputs())
+
+
+def test_a_panoptic_output_has_a_suffix_so_that_file_and_folder_have_two_names(toy_coco, tmp_path):
+    path = MAKE["panoptic"](tmp_path, ["10"])
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "photos" / "0.png")
+    given = read_input(tmp_path / "photos", path)
+    with pytest.raises(FormatError, match=r"has no suffix, but .* end it in \.json"):
+        choose_output(tmp_path / "refined", given, tmp_path, False, given.inputs())
 
 
 def test_an_existing_output_is_replaced_on_demand(given_input, tmp_path):

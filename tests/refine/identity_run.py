@@ -13,7 +13,7 @@ from bpr.data.inputs import read_input
 from bpr.models.refiner import PatchRefiner
 from bpr.models.watch import Watch
 from bpr.patches.engine import Method
-from bpr.refine.run import RefinementRun
+from bpr.refine.progress import RefinementRun
 from bpr.refine.writer import RefinementWriter
 from bpr.structures import PatchSpec
 

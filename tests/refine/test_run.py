@@ -23,9 +23,11 @@ from bpr.models.backends import _started
 from bpr.models.trainer import capped_trainer, workers_ahead_of
 from bpr.refine import digest
 from bpr.refine import run as refine_run
+from bpr.refine.progress import RefinementRun
 from bpr.refine.run import predict
 from bpr.refine.summary import RefinementSummary, format_summary
 from bpr.report.outcome import show_outcome
+from samples import MAKE, SIZE
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,6 +197,57 @@ def test_a_broken_image_is_kept_by_a_repeat_that_keeps_and_not_by_one_that_stops
     with pytest.raises(FormatError, match=r"012\.png: .*repeat on_error=keep"):
         repeated.open()
     assert len(repeated.finished("on_error=keep").summary.kept) == 1
+
+
+def test_a_repaired_image_beside_its_label_is_no_other_prediction(repeated, tmp_path):
+    folder = MAKE["labelme"](tmp_path, ["a", "b"])
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    for name in ("a", "b"):
+        Image.fromarray(noise).save(folder / f"{name}.jpg")
+    whole = (folder / "b.jpg").read_bytes()
+    (folder / "b.jpg").write_bytes(whole[:-300])
+    options = f"images={folder}", f"predictions={folder}", f"output={tmp_path / 'refined'}", "annotations=null"
+    run, make = repeated.open(*options)
+    with pytest.raises(FormatError, match=r"b\.jpg: cannot be decoded"):
+        predict(run, make)
+    run.shards._lock.release()
+    (folder / "b.jpg").write_bytes(whole)
+    run, make = repeated.open(*options)
+    assert predict(run, make)
+    assert run.finish().summary.images == 2
+
+
+def test_a_run_is_not_resumed_where_annotations_give_images_other_ids(repeated, tmp_path):
+    folder = MAKE["labelme"](tmp_path, ["a", "b"])
+    for name in ("a", "b"):
+        Image.new("RGB", SIZE[::-1]).save(folder / f"{name}.jpg")
+    listed = [{"id": 7 + i, "file_name": f"{n}.jpg", "height": SIZE[0], "width": SIZE[1]} for i, n in enumerate("ab")]
+    (tmp_path / "truth.json").write_text(json.dumps({"images": listed}))
+    options = f"images={folder}", f"predictions={folder}", f"output={tmp_path / 'refined'}"
+    repeated.interrupted(*options, "annotations=null", after=1)
+    with pytest.raises(FormatError, match=r"\(images\)"):
+        repeated.open(*options, f"annotations={tmp_path / 'truth.json'}")
+
+
+def test_results_of_a_run_that_finished_before_the_output_was_locked_are_kept(repeated, monkeypatch):
+    claim = RefinementRun.claim
+
+    def claim_late(run):
+        repeated.output.write_text("of another run")
+        claim(run)
+
+    monkeypatch.setattr(RefinementRun, "claim", claim_late)
+    with pytest.raises(FormatError, match="exists; give another `output`"):
+        repeated.open()
+    assert repeated.output.read_text() == "of another run"
+    assert [*repeated.output.parent.glob(f"*{repeated.output.name}*")] == [repeated.output]
+
+
+def test_what_is_kept_is_said_where_memory_runs_out(repeated, capsys):
+    run, make = repeated.open(after=2, error=MemoryError())
+    with pytest.raises(MemoryError), run.resumable():
+        predict(run, make)
+    assert "2 of 4 images are done and kept" in capsys.readouterr().err
 
 
 def test_a_run_is_not_resumed_on_other_panoptic_images(toy_coco, repeated):

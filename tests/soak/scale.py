@@ -20,7 +20,7 @@ from bpr.data.datamodule import RefinementDataModule
 from bpr.data.inputs import RefinementInput, read_input
 from bpr.patches.engine import Method
 from bpr.refine.digest import digest, image_state
-from bpr.refine.run import RefinementRun
+from bpr.refine.progress import RefinementRun
 from bpr.refine.shards import RefinedImage, ShardWriter
 from bpr.structures import PatchSpec
 from soak import SIZE, write_coarse

@@ -20,7 +20,7 @@ import psutil
 
 from bpr import rle
 from bpr.formats.coco import new_entry
-from bpr.refine.run import RefinementRun
+from bpr.refine.progress import RefinementRun
 from bpr.refine.shards import RefinedImage, ShardWriter
 
 SCRIPT = Path(__file__).parents[1] / "refine" / "identity_run.py"

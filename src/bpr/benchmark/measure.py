@@ -27,7 +27,7 @@ from bpr.formats.coco import write_results
 from bpr.models.backends import check_backend
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
-from bpr.refine.run import RefinementRun
+from bpr.refine.progress import RefinementRun
 from bpr.refine.shards import read_shards
 from bpr.refine.summary import RefinementSummary
 from bpr.refine.writer import RefinementWriter

@@ -106,6 +106,9 @@ def user_problem(error: BaseException) -> str | None:
     elsewhere = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
     if isinstance(error, (SettingError, ModuleNotFoundError, OSError, *elsewhere)):
         return _one_line(error)
+    if is_out_of_memory(error):
+        remedy = "give a smaller patches_per_forward or images_per_batch (refine.py), or data.batch_size (train.py)"
+        return f"memory ran out ({_one_line(error)[:200]}); {remedy}"
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _PEER_ENDED):  # of gloo and NCCL
         return f"another process of this run has ended; perhaps memory ran out ({_one_line(error)})"
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
@@ -113,6 +116,12 @@ def user_problem(error: BaseException) -> str | None:
         if cause is not None:
             return _one_line(cause) if type(cause) is ValueError else user_problem(cause)
     return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, perhaps of torch, says that memory ran out."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
 
 
 def printable(text: str) -> str:

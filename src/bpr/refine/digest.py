@@ -30,17 +30,19 @@ def what_counts(
 ) -> dict[str, Any]:
     """What determines the masks but for the pixels of the images, by the names that people know it by.
 
-    Of those, each line of a shard has the `image_state`, so that an image that was not refined may be repaired.
-    ``quantised`` names the network that is run, where it is another than that of ``checkpoint``.
+    Of those, which may be among the files of the predictions, each line of a shard has the `image_state`, so that an
+    image that was not refined may be repaired. ``quantised`` names the network that is run, where it is another than
+    that of ``checkpoint``.
     """
-    beside = given.predictions.path.parent
+    beside, images = given.predictions.path.parent, [path.resolve() for path in given.records.paths]
+    read = {*images}
+    files = [path for path in given.predictions.files() if path.resolve() not in read]
     return {
         "predictions": [
-            (path.relative_to(beside).as_posix(), given.predictions.content or _content(path))
-            for path in given.predictions.files()
+            (path.relative_to(beside).as_posix(), given.predictions.content or _content(path)) for path in files
         ],
         "ckpt": _content(checkpoint),
-        "images": [str(path.resolve()) for path in given.records.paths],
+        "images": [*zip(given.records.image_ids, map(str, images), strict=True)],
         "format": given.predictions.format.name,
         "backend": backend,
         **({} if quantised is None else {"calibration": quantised}),

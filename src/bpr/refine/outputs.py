@@ -8,6 +8,7 @@ from bpr.formats.errors import FormatError
 from bpr.formats.files import sweep
 from bpr.formats.prediction_format import PredictionFormat
 from bpr.formats.protection import Inputs
+from bpr.refine.settings import RefineSettings
 from bpr.refine.shards import has_begun_output, parts_folder
 
 
@@ -31,9 +32,20 @@ def choose_output(output: Path | None, given: RefinementInput, folder: Path, ove
     inputs.check_file(path, overwrite)
     if output is not None and (".jsonl" in path.suffixes) != (form.suffix == ".jsonl"):
         raise FormatError(path, None, f"has another suffix than what is written; let `output` end in {form.suffix}")
+    if form.png_folder is not None and form.png_folder(path) == path:
+        raise FormatError(
+            path, None, f"has no suffix, but a file beside a folder of PNGs is written; end it in {form.suffix}"
+        )
     if form.png_folder is not None:
         inputs.check_folder(form.png_folder(path), overwrite)
     return path
+
+
+def check_outputs(settings: RefineSettings, given: RefinementInput, inputs: Inputs) -> Path:
+    """`choose_output` and `check_companions` for a run."""
+    output = choose_output(settings.output, given, settings.folder, settings.overwrite, inputs)
+    check_companions(output, inputs, settings.overwrite, settings.report, settings.contact_sheet)
+    return output
 
 
 def check_companions(
