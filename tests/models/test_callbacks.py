@@ -1,11 +1,12 @@
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from bpr.models.callbacks import TrainingSummary, ValidationFigures, format_figures
+from bpr.models.callbacks import StepCheckpoint, TrainingSummary, ValidationFigures, format_figures
 
 
 def trainer_at(step, iou, **attributes):
@@ -98,3 +99,45 @@ def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(
 def test_a_training_that_failed_can_be_resumed_too(capsys):
     TrainingSummary().on_exception(trainer_at(5, 0.3, ckpt_path="old"), None, RuntimeError("out of memory"))
     assert capsys.readouterr().err == "stopped at step 5: python train.py ckpt=old resumes\n"
+
+
+class StopAtThree(pl.Callback):
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= 3
+
+
+@pytest.mark.parametrize("validates", [False, True])
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        ({"max_steps": 7}, 7),
+        ({"max_epochs": 2}, 12),
+        ({"max_epochs": 2, "limit_train_batches": 4}, 8),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4}, 4),
+        ({"max_epochs": 2, "callbacks": [StopAtThree()]}, 3),
+    ],
+)
+def test_the_last_step_is_saved_however_a_training_ends(tmp_path, options, last, validates):
+    class Line(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.line = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch, _):
+            return self.line(batch[0]).sum()
+
+        def validation_step(self, batch, _):
+            """Nothing."""
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(6, 1)))
+    saving = StepCheckpoint(tmp_path, "step{step}", every_n_train_steps=5, save_top_k=1, save_last=True)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    callbacks = [*options.get("callbacks", ()), saving]
+    module = Line()
+    pl.Trainer(**{**quiet, **options, "callbacks": callbacks}).fit(module, batches, batches if validates else None)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert state["global_step"] == last
+    assert torch.equal(state["state_dict"]["line.weight"], module.line.weight)

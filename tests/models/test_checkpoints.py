@@ -60,6 +60,12 @@ def test_after_a_validation_the_row_of_the_step_is_there_already(tmp_path):
     assert checkpoint["bpr_figures"]["row"] == {}
 
 
+def test_a_logger_that_is_told_to_log_no_steps_has_no_row_to_keep(tmp_path):
+    checkpoint = {}
+    keep_figures(trainer_at(5, logger_in(tmp_path), log_every_n_steps=0), checkpoint)
+    assert [kept["row"] for kept in checkpoint.values()] == [{}]
+
+
 def test_figures_that_are_gone_are_missed(tmp_path):
     kept = {"path": str(tmp_path / "gone.csv"), "rows": 3, "row": {}}
     with pytest.warns(UserWarning, match=r"gone\.csv has not all rows before step 9"):

@@ -17,7 +17,7 @@ _FIGURES = ("iou", "boundary_f", "accuracy")
 
 
 class StepCheckpoint(ModelCheckpoint):
-    """Saves the newest state every so many steps and at the last step, whether or not that is a multiple of them.
+    """Saves the newest state every so many steps and at the last step, however the training ends.
 
     A training that is resumed from a checkpoint logs what one that was never interrupted does: see
     `bpr.models.checkpoints`. Where a step is validated, its checkpoint comes after the validation, as Lightning resumes
@@ -57,8 +57,15 @@ class StepCheckpoint(ModelCheckpoint):
 
     def _save_where_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_batch_end(trainer, pl_module, None, None, 0)
-        if trainer.global_step == trainer.max_steps and self._last_global_step_saved != trainer.global_step:
+        if _ends(trainer) and self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+def _ends(trainer: pl.Trainer) -> bool:
+    """Whether a training ends at this step: its last one, the last of its epochs, or one at which a callback stops."""
+    fit = trainer.fit_loop
+    last_of_epochs = fit.epoch_loop.batch_progress.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+    return trainer.global_step == trainer.max_steps or last_of_epochs or (trainer.should_stop and fit._can_stop_early)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def keep_figures(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
         logger.save()
         written, row = logger.experiment, dict[str, float]()
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not trainer.validating and trainer.global_step % every == 0:
+        if every and not trainer.validating and trainer.global_step % every == 0:
             found = trainer.callback_metrics.items()
             row = {name: float(value) for name, value in found if name.startswith("train/")}
             row["epoch"] = trainer.current_epoch
