@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bpr.cli.command import one_line_errors
@@ -31,6 +32,7 @@ def train(cfg: DictConfig) -> float | None:
     """Build everything from the configuration and fit; return ``val/boundary_f``, if there was a validation."""
     import pytorch_lightning as pl
     import torch
+    from lightning_utilities.core.rank_zero import rank_zero_only
 
     from bpr.cli.signals import raise_at_signals
     from bpr.data.datamodule import PatchDataModule
@@ -45,6 +47,12 @@ def train(cfg: DictConfig) -> float | None:
             raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    if chosen.get("experiment") == "demo" and chosen.get("data") != "demo":
+        length = f"{cfg.trainer.max_steps} steps, accelerator {cfg.trainer.accelerator}"
+        rank_zero_only(print)(
+            f"note: this is the recipe of the demo ({length}); experiment=hrnet18s_128 is one of the paper's"
+        )
     pl.seed_everything(cfg.seed, workers=True)
     datamodule = PatchDataModule(build(cfg.data), PatchSpec(**cfg.patch), build(cfg.augment))
     refiner = PatchRefiner(build(cfg.model.net), build(cfg.optim.optimizer), build(cfg.optim.scheduler))

@@ -204,3 +204,11 @@ def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):
         settings.add((patch["size"], patch["nms_iou"]))
         assert list((job / "csv").glob("metrics.csv"))
     assert settings == {(32, 0.25), (32, 0.55), (64, 0.25), (64, 0.55)}
+
+
+@pytest.mark.parametrize(("chosen", "said"), [([], True), (["experiment=hrnet18s_128"], False)])
+def test_data_of_ones_own_in_the_recipe_of_the_demo_is_remarked_on(train, tmp_path, capsys, chosen, said):
+    start = ["data=coco", f"paths.data={tmp_path}", f"paths.cache={tmp_path}", "model=shipped", *chosen]
+    with pytest.raises(FormatError, match="cannot be read"):
+        train(tmp_path / "run", "trainer.accelerator=cpu", "trainer.devices=1", start=start)
+    assert ("note: this is the recipe of the demo (90 steps, accelerator cpu)" in capsys.readouterr().out) == said
