@@ -52,6 +52,12 @@ def test_debugging_starts_from_noise_on_the_demo_or_with_a_recipe_on_its_data(co
     assert recipe.data.train[0].images.endswith("cityscapes/leftImg8bit/train")
 
 
+@pytest.mark.parametrize("debug", ["fast", "overfit"])
+def test_debugging_may_start_from_weights(composed, debug):
+    cfg = composed("train", f"debug={debug}", "experiment=demo")
+    assert build(cfg.model.net).input_size == cfg.model.net.input_size
+
+
 @pytest.mark.parametrize("group", ["debug", "data", "logger", "trainer", "callbacks", "optim", "model", "augment"])
 def test_every_choice_of_every_group_composes(composed, group):
     choices = [path.stem for path in (CONF / group).glob("*.yaml") if path.stem not in ("base", "predict")]

@@ -84,6 +84,17 @@ def test_a_batch_larger_than_the_data_set_is_refused(toy_coco, tmp_path):
         datamodule(toy_coco, tmp_path, batch_size=4096).train_dataloader()
 
 
+@pytest.mark.parametrize(("crop_size", "side"), [(None, 64), (32, 32)])
+def test_an_augmentation_that_changes_the_size_of_patches_is_refused(toy_coco, tmp_path, crop_size, side):
+    right, wrong = (PatchAugmentation([albumentations.RandomResizedCrop((n, n), p=0.1)]) for n in (side, 48))
+    data = TrainingData(
+        train=[source_of(toy_coco)], cache=tmp_path, batch_size=4, patches_per_image=2, crop_size=crop_size
+    )
+    PatchDataModule(data, PatchSpec(64), right)
+    with pytest.raises(SettingError, match=rf"^augment: RandomResizedCrop makes .*48.* they are of {side} px"):
+        PatchDataModule(data, PatchSpec(64), wrong)
+
+
 def test_sources_have_their_shares_of_an_epoch(toy_coco, tmp_path):
     first, second = (part_of(toy_coco, name, ids) for name, ids in (("first", [10]), ("second", [11, 12, 13])))
     black = toy_coco.images / "000000000010.png"

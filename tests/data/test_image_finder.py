@@ -6,9 +6,12 @@ from PIL import Image
 
 from bpr import rle
 from bpr.data.image_finder import ImageFinder, SizesInFolder
+from bpr.data.image_records import refinement_records
 from bpr.data.inputs import read_input
 from bpr.formats.errors import FormatError
+from bpr.formats.predictions import read_predictions
 from bpr.structures import ExifUse
+from samples import MAKE, SIZE
 
 
 def save(path):
@@ -44,6 +47,17 @@ def test_of_two_suffixes_the_one_in_the_id_counts(tmp_path):
     assert by_id(tmp_path, "a.png") == tmp_path / "a.jpg"
     expected = save(tmp_path / "a.png")
     assert by_id(tmp_path, "a.png") == expected
+
+
+@pytest.mark.parametrize("name", ["labelme", "sam"])
+def test_the_file_that_a_label_names_is_taken_where_a_mask_is_called_alike(tmp_path, name):
+    folder, images = MAKE[name](tmp_path, ["a"]), tmp_path / "images"
+    images.mkdir()
+    for suffix in ("jpg", "png"):
+        Image.new("RGB", SIZE[::-1]).save(images / f"a.{suffix}")
+    found = read_predictions(folder, image_sizes=lambda: SizesInFolder(images, folder))
+    (record,) = refinement_records(images, found)
+    assert record.path == images / "a.jpg"
 
 
 def test_an_image_in_the_folder_itself_comes_before_those_below(tmp_path):

@@ -37,3 +37,12 @@ def test_a_jpeg_is_refused_under_any_name(tmp_path, name, how):
     Image.new("L", (30, 20)).save(tmp_path / name, **how)
     with pytest.raises(FormatError, match=rf"{name}: JPEG masks are not read"):
         read_labels(tmp_path / name)
+
+
+def test_a_stack_of_pages_is_refused_and_an_overview_is_not(tmp_path):
+    labels = Image.fromarray(np.eye(8, dtype=np.uint8))
+    labels.save(tmp_path / "a.tif", save_all=True, append_images=[labels])
+    with pytest.raises(FormatError, match=r"a\.tif: has 2 pages, of which one would be read; save each as a file"):
+        read_labels(tmp_path / "a.tif")
+    labels.save(tmp_path / "b.tif", save_all=True, append_images=[labels.resize((4, 4))])
+    assert np.array_equal(read_labels(tmp_path / "b.tif"), np.eye(8))

@@ -49,6 +49,7 @@ def test_a_polygon_becomes_an_entry(tmp_path):
     old = {name: value for name, value in POLYGON.items() if name != "shape_type"}  # of labelme before 3.16
     first, second = read(save(tmp_path / "x.json", POLYGON, {**old, "label": "b"})).entries
     expected = {"image_id": "a", "category_id": 1, "score": 1.0, "segmentation": rle.encode(mask)}
+    expected |= {"image_suffix": ".jpg"}
     assert first == {**expected, "class_name": "a", "label_file": "x.json", "shape": 0}
     assert second == {**expected, "category_id": 2, "class_name": "b", "label_file": "x.json", "shape": 1}
 

@@ -47,7 +47,7 @@ def read(path, *names):
 def test_a_mask_becomes_an_entry(tmp_path):
     (entry,) = read(save(tmp_path / "x.json", ANNOTATION)).entries
     expected = {"image_id": "sa_3", "category_id": 1, "score": 0.875, "segmentation": CODE}
-    assert entry == {**expected, "mask_file": "x.json", "annotation": 0}
+    assert entry == {**expected, "image_suffix": ".jpg", "mask_file": "x.json", "annotation": 0}
 
 
 @pytest.mark.parametrize("segmentation", [CODE, RUNS], ids=["compressed", "uncompressed"])

@@ -90,6 +90,8 @@ def test_a_suffix_in_capitals_is_one_too(folder):
 def test_boxes_are_counted(folder):
     save(folder, f"1 0.5 0.5 .1 .1\n1 0.5 0.5 .1 .1 0.9\n2 {BOX}\n")
     assert read(folder).notes == ("left as they are: 2 rows that are boxes",)
+    save(folder, "0 0.5 0.5 0.2 0.2\n")
+    assert read(folder).notes == ("left as they are: 1 row that is a box",)
 
 
 @pytest.mark.parametrize("size", [(60, 80), (61, 83), (1999, 2999), (97, 12001)])
@@ -166,7 +168,7 @@ def test_the_folder_decides_between_images_of_one_name(folder):
         read(folder / "labels" / "val", "train/a", "val/a")
 
 
-@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}", "\n  0: cat\n  1: dog"])
+@pytest.mark.parametrize("names", ["[cat, dog]", "{0: cat, 1: dog}", "\n  0: cat\n  1: dog", "{'0': cat, '1': dog}"])
 @pytest.mark.parametrize("place", ["data.yaml", "../data.yaml", "../../data.yaml"])
 def test_classes_are_found_by_the_names_of_data_yaml(tmp_path, names, place):
     folder = tmp_path / "x" / "y"
@@ -194,6 +196,13 @@ def test_one_class_without_a_name_is_the_only_one_there_is(tmp_path, folder):
     assert read_aligned(folder, only).entries[0]["category_id"] == 9
     save(folder, f"0 {BOX}\n1 {BOX}\n", "a.txt")
     assert [entry["category_id"] for entry in read_aligned(folder, only).entries] == [0, 1]
+
+
+@pytest.mark.parametrize("names", ["!!timestamp foo", "!!int ''", "!!bool foo"])
+def test_wrong_tags_in_data_yaml_are_named(folder, names):
+    save(folder, f"names: {names}\n", "data.yaml")
+    with pytest.raises(FormatError, match=r"data\.yaml: cannot be read as YAML"):
+        read(save(folder, f"0 {BOX}\n"))
 
 
 def test_a_broken_data_yaml_is_named(folder):

@@ -27,6 +27,11 @@ def test_one_cycle_has_the_rates_of_torch(total):
     assert rates(one_cycle(optimizer(), total), total) == pytest.approx(rates(torch_own, total))
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-5])
+def test_poly_keeps_a_rate_below_its_floor(rate):
+    assert rates(poly_with_floor(optimizer(rate), 10), 5) == [rate] * 5
+
+
 def test_poly_goes_from_the_rate_of_the_optimizer_to_the_floor_and_stays_there():
     found = rates(poly_with_floor(optimizer(0.01), 10, floor=1e-4), 13)
     assert found[0] == 0.01

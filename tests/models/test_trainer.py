@@ -13,8 +13,8 @@ from bpr.models.weights import CheckpointError, save_segmenter
 from bpr.structures import SettingError
 
 
-def refiner(backbone="hrnet_w18_small"):
-    return PatchRefiner(PatchSegmenter(backbone, 32), lambda parameters: torch.optim.SGD(parameters, 0.01))
+def refiner(backbone="hrnet_w18_small", optimizer=torch.optim.SGD, **options):
+    return PatchRefiner(PatchSegmenter(backbone, 32), partial(optimizer, lr=0.01, **options))
 
 
 def fit(module, batch, folder):
@@ -28,10 +28,14 @@ def fit(module, batch, folder):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Of a training of two steps; read only."""
+def batch():
     masks = torch.ones(2, 32, 32, dtype=torch.bool)
-    batch = PatchBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), masks, masks)
+    return PatchBatch(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), masks, masks)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, batch):
+    """Of a training of two steps; read only."""
     return fit(refiner(), batch, tmp_path_factory.mktemp("training"))
 
 
@@ -75,6 +79,26 @@ def test_a_finished_training_says_how_to_prolong_it(checkpoint):
 def test_a_checkpoint_of_another_network_is_refused(checkpoint):
     with pytest.raises(CheckpointError, match=r"last\.ckpt: is of the network .*w18_small'.* but `model` is .*w18'"):
         check_resumable(checkpoint, refiner("hrnet_w18"), 3)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(checkpoint, tmp_path, batch):
+    with pytest.raises(SettingError, match=r"was trained by another optimizer .* model=checkpoint model\.net\.path="):
+        check_resumable(checkpoint, refiner(optimizer=torch.optim.AdamW), 3)
+    other = fit(refiner(optimizer=torch.optim.AdamW), batch, tmp_path)
+    check_resumable(other, refiner(optimizer=torch.optim.AdamW), 3)
+    with pytest.raises(SettingError, match="was trained by another optimizer"):
+        check_resumable(other, refiner(momentum=0.9), 3)
+
+
+@pytest.mark.parametrize("scheduler", [None, partial(torch.optim.lr_scheduler.ConstantLR)])
+def test_a_resumed_training_has_the_settings_of_its_optimizer_but_for_scheduled_ones(checkpoint, scheduler):
+    changed = {"lr": 0.5, "weight_decay": 0.25, "momentum": 0.75}
+    module = PatchRefiner(PatchSegmenter("hrnet_w18_small", 32), partial(torch.optim.SGD, **changed), scheduler)
+    state = torch.load(checkpoint, weights_only=True)
+    before = state["optimizer_states"][0]["param_groups"][0]
+    expected = {**before, **(changed if scheduler is None else {"weight_decay": 0.25})}
+    module.on_load_checkpoint(state)
+    assert state["optimizer_states"][0]["param_groups"] == [expected]
 
 
 def test_weights_alone_are_refused_with_how_to_start_from_them(tmp_path):

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from bpr.cli.command import at_least
 from bpr.data.datamodule import RefinementDataModule
 from bpr.data.inputs import read_input
 from bpr.formats.coco import write_results
+from bpr.formats.errors import FormatError
 from bpr.models.backends import check_backend
 from bpr.models.refiner import Inference, PatchRefiner, load_refiner
 from bpr.models.weights import resolve_checkpoint
@@ -144,7 +144,10 @@ def start_up(workload: Workload, ckpt: str, device: str) -> float:
     """Wall-clock seconds of a ``python refine.py`` on one instance, in a process of its own, from start to end."""
     with TemporaryDirectory() as folder:
         one = Path(folder) / "one.json"
-        write_results(one, [next(iter(read_input(workload.images, workload.predictions).predictions.entries))])
+        entries = read_input(workload.images, workload.predictions).predictions.entries
+        if not entries:
+            raise FormatError(workload.predictions, None, "has nothing to refine")
+        write_results(one, [entries[0]])
         command = [sys.executable, "-m", "bpr", "refine", f"images={workload.images}", f"predictions={one}"]
         command += [f"ckpt={ckpt}", f"output={Path(folder) / 'refined.json'}", f"hydra.run.dir={folder}/run"]
         command += [f"trainer.accelerator={device}", "backend=eager"]
@@ -158,6 +161,8 @@ def start_up(workload: Workload, ckpt: str, device: str) -> float:
 
 def peak_memory_mb() -> dict[str, float]:
     """Highest resident memory so far, MB (of 1024 KiB): of this process, and of the largest of its children."""
+    import resource  # which Windows has not
+
     of = {"main": resource.RUSAGE_SELF, "largest child": resource.RUSAGE_CHILDREN}
     return {name: resource.getrusage(who).ru_maxrss / 1024 for name, who in of.items()}
 

@@ -27,6 +27,7 @@ from bpr.data.images import read_image
 from bpr.data.inputs import read_input
 from bpr.evaluation.scores import evaluate
 from bpr.formats.coco import new_entry, open_results, write_results
+from bpr.formats.errors import FormatError
 from bpr.formats.protection import Inputs
 from bpr.models.backends import cache_folder
 from bpr.models.refiner import PatchRefiner
@@ -109,7 +110,10 @@ def _measure_all(chosen: argparse.Namespace, refiner: PatchRefiner, folder: Path
     """Measure each way to refine, the coarse masks first, and print its line as soon as it is known."""
     coarse, refined = folder / "coarse.json", folder / "refined.json"
     scored = ((entry, entry.get("score")) for entry in open_results(chosen.predictions))
-    write_results(coarse, (entry for entry, score in scored if score is None or score >= chosen.min_score))
+    entries = [entry for entry, score in scored if score is None or score >= chosen.min_score]
+    if not entries:
+        raise FormatError(chosen.predictions, None, f"has no prediction with a score of {chosen.min_score} or more")
+    write_results(coarse, entries)
     workload = Workload(str(chosen.predictions), chosen.images, coarse, chosen.annotations)
     truth = chosen.annotations
     yield _said("coarse", 0, 0, coarse, truth)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bpr.structures import Image
+from bpr.structures import Image, SettingError
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -25,6 +25,17 @@ class PatchAugmentation:
         import albumentations as A  # only to train: it takes long
 
         self._compose = A.Compose(list(transforms))
+
+    def check_side(self, side: int) -> None:
+        """`SettingError` if a transform makes patches of another side than ``side``, px."""
+        for transform in self._compose.transforms:
+            made = getattr(transform, "size", None) or [getattr(transform, name, side) for name in ("height", "width")]
+            if [*made] != [side, side]:
+                name = type(transform).__name__
+                raise SettingError(
+                    f"augment: {name} makes patches of {[*made]} px (h, w), but they are of {side} px "
+                    "(data.crop_size, or else patch.size): augment=strong_resized follows data.crop_size"
+                )
 
     def seed(self, seed: tuple[int, ...]) -> None:
         """Make the next calls a function of ``seed``."""

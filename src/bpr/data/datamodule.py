@@ -44,10 +44,15 @@ class PatchDataModule(pl.LightningDataModule):
         data: What to train on, and how it is drawn.
         spec: How patches are placed.
         augmentation: Of training patches.
+
+    Raises:
+        SettingError: If the augmentation changes the size of patches.
     """
 
     def __init__(self, data: TrainingData, spec: PatchSpec, augmentation: PatchAugmentation | None = None) -> None:
         super().__init__()
+        if augmentation is not None:
+            augmentation.check_side(data.crop_size or spec.size)
         self._data, self._spec, self._augmentation = data, spec, augmentation
         self._groups_per_batch = data.batch_size // data.patches_per_image
         self._sets: dict[str, _PatchSet] = {}

@@ -88,12 +88,15 @@ class ImageFinder:
         remedy = f"; `images` must name the folder that file names start from; it is needed by {needed_by}"
         raise FormatError(path, None, problem + remedy, Reason.image_missing)
 
-    def by_id(self, image_id: int | str, predictions: Path, where: str | None, by_name: bool = False) -> Path:
+    def by_id(
+        self, image_id: int | str, predictions: Path, where: str | None, by_name: bool = False, suffix: str = ""
+    ) -> Path:
         """The image whose name is the id, with or without suffix, or, for a number, ends in it.
 
         The id may be text, and have folders. Images in the folder itself come first; those below it are looked at if
         none fits. `FormatError` if there is none or several; it names the ``predictions``, and ``where`` the id is in
-        them. With ``by_name``, ids are names that were made of those of files, and are counted as such.
+        them. With ``by_name``, ids are names that were made of those of files, and are counted as such; ``suffix`` is
+        what such a file had, which decides where files differ in theirs alone.
         """
         name, found = str(image_id), list[Path]()
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
@@ -104,6 +107,8 @@ class ImageFinder:
             keys = [("path", name), ("direct stem", name), ("direct number", number)]
             keys += [("below stem", name), ("below number", number)]
             found = next((self._by_key[key] for key in keys if key in self._by_key), [])
+        if len(found) > 1:
+            found = [path for path in found if path.suffix.lower() == suffix.lower()] or found
         if len(found) == 1:
             found_as = found[0].relative_to(self.folder).as_posix()
             rule = "by image_id" if name.isdecimal() and not by_name else "by name"

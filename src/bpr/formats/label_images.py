@@ -52,6 +52,7 @@ def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArra
             problem = f"the mask is {(image.height, image.width)} (h, w), its image {size_of()}"
             remedy = "save it in the size of the image it was made for"
             raise FormatError(path, None, f"{problem}; {remedy}", Reason.mask_size)
+        _refuse_pages(path, image)
         array = np.asarray(image)
     if array.ndim != 2:
         values = _values_of(array)
@@ -62,6 +63,16 @@ def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArra
         )
         raise FormatError(path, None, f"{problem} VOC: save a grey or palette image")
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _refuse_pages(path: Path, image: PillowImage.Image) -> None:
+    """`FormatError` if an image has a second page of its size, as stacks have; overviews of GeoTIFFs are smaller."""
+    pages, size = getattr(image, "n_frames", 1), image.size
+    if pages > 1:
+        image.seek(1)
+        if image.size == size:
+            raise FormatError(path, None, f"has {pages} pages, of which one would be read; save each as a file")
+        image.seek(0)
 
 
 def paint_labels(before: NDArray[Any], masks: Mapping[int, Mask]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ Polygons and masks are refined. Only shapes whose mask changed are written anew;
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
 from bpr.formats.entries import Entry, masks_by_file
@@ -32,11 +32,11 @@ def read_labelme(path: Path, how: Reading) -> Content:
     The image is the one in ``how.image_sizes`` that agrees with ``imagePath``, which is relative to the file.
 
     Returns:
-        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``class_name``
-        the label, ``category_id`` its number in the order in which labels first occur, from 1 on, ``score`` 1;
-        ``label_file`` and ``shape`` are where the entry came from. Other shapes are left out, and counted in a note;
-        left out are also bad shapes, shapes of missing or damaged images, and bad files in a folder that ``how.faults``
-        keeps.
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``image_suffix``
+        that of ``imagePath``, ``class_name`` the label, ``category_id`` its number in the order in which labels first
+        occur, from 1 on, ``score`` 1; ``label_file`` and ``shape`` are where the entry came from. Other shapes are left
+        out, and counted in a note; left out are also bad shapes, shapes of missing or damaged images, and bad files in
+        a folder that ``how.faults`` keeps.
 
     Raises:
         FormatError: If a file is wrong, or belongs to no image or several.
@@ -62,7 +62,8 @@ def read_labelme(path: Path, how: Reading) -> Content:
             label = shapes[number]["label"]
             category = {"category_id": labels.setdefault(label, len(labels) + 1), "class_name": label}
             entry = {"image_id": image, **category, "score": 1.0, "segmentation": mask}
-            entries.append({**entry, "label_file": name, "shape": number})
+            named = {"image_suffix": PureWindowsPath(content["imagePath"]).suffix}
+            entries.append({**entry, **named, "label_file": name, "shape": number})
     if not files and not faults.found:
         raise FormatError(path, None, "is no labelme file, nor a folder of them; they are JSON with 'shapes'")
     counts = ", ".join(f"{count} x {kind}" for kind, count in left.items())

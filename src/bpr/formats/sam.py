@@ -7,7 +7,7 @@ all else comes back byte for byte.
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final
 
 from bpr.formats.annotations import segmentation_rle
@@ -40,9 +40,10 @@ def read_sam(path: Path, how: Reading) -> Content:
     The image is the one in ``how.image_sizes`` that agrees with its ``file_name``, which is relative to the file.
 
     Returns:
-        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``category_id`` 1,
-        ``score`` the ``predicted_iou`` or 1; ``mask_file`` and ``annotation`` are where the entry came from.
-        Bad annotations, those of missing images, and bad files in a folder, that ``how.faults`` keeps are left out.
+        Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is the name of the image, ``image_suffix``
+        that of its file, ``category_id`` 1, ``score`` the ``predicted_iou`` or 1; ``mask_file`` and ``annotation`` are
+        where the entry came from. Bad annotations, those of missing images, and bad files in a folder, that
+        ``how.faults`` keeps are left out.
 
     Raises:
         FormatError: If a file is wrong, or belongs to no image or several.
@@ -67,6 +68,7 @@ def read_sam(path: Path, how: Reading) -> Content:
         for number, mask in masks.items():
             entry = {
                 "image_id": image,
+                "image_suffix": PureWindowsPath(file_name).suffix,
                 "category_id": ANY_CLASS,
                 "score": annotations[number].get("predicted_iou", 1.0),
             }

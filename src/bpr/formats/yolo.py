@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import yaml
 
+from bpr.cli.command import counted
 from bpr.formats.entries import Entry, masks_by_file
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.files import reading, visible_files, write_bytes
-from bpr.formats.name_matching import ImageNames, strip_suffix
+from bpr.formats.name_matching import ImageNames, as_number, strip_suffix
 from bpr.formats.polygons import Losses, with_mask
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
 from bpr.formats.yolo_rows import LabelRow
@@ -63,7 +64,8 @@ def read_labels(folder: Path, how: Reading) -> Content:
             entries.append(entry | place | ({"class_name": names[row.category]} if row.category in names else {}))
     if not found:
         raise FormatError(folder, None, "has no YOLO labels, which are .txt files with a row 'CLASS X1 Y1 X2 Y2 ...'")
-    return Content(entries, (f"left as they are: {boxes} rows that are boxes",) if boxes else ())
+    left = counted(boxes, "row that is a box", "rows that are boxes")
+    return Content(entries, (f"left as they are: {left}",) if boxes else ())
 
 
 def write_labels(
@@ -127,12 +129,13 @@ def _class_names(folder: Path) -> dict[int, str]:
         raise FormatError(path, None, f"{problem}; write a line for each name")
     try:
         content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:  # of wrong tags
         raise FormatError(path, None, f"cannot be read as YAML ({' '.join(str(error).split())})") from error
     names = content.get("names") if isinstance(content, dict) else None
     pairs = names.items() if isinstance(names, dict) else enumerate(names if isinstance(names, list) else [])
     plain = str | int | float  # of nested ones, which aliases may make very long, none is a name
-    return {number: str(name) for number, name in pairs if isinstance(number, int) and isinstance(name, plain)}
+    numbered = ((as_number(number) if isinstance(number, str) else number, name) for number, name in pairs)
+    return {number: str(name) for number, name in numbered if isinstance(number, int) and isinstance(name, plain)}
 
 
 def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:

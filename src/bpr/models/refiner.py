@@ -135,12 +135,27 @@ class PatchRefiner(pl.LightningModule):
             self._start = make_start(self.segmenter, how.backend, self.device, how.cache)
         return self._start(images, coarse)
 
-    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        """The optimizer, and the scheduler with the step as its unit."""
+    def new_optimizer(self) -> Optimizer:
+        """An optimizer of all weights; `SettingError` if it refuses its settings."""
         if self._optimizer is None:
             raise ValueError("this PatchRefiner was made without an optimizer: it can predict, not train")
         try:
-            optimizer = self._optimizer(self.parameters())
+            return self._optimizer(self.parameters())
+        except (TypeError, ValueError) as error:
+            raise SettingError(f"optim: {error}") from error
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a resumed training have the settings of its own optimizer, but for what a schedule may have changed."""
+        defaults = {} if self._optimizer is None else self.new_optimizer().defaults
+        scheduled = () if self._scheduler is None else ("lr", "momentum", "betas")
+        for state in checkpoint.get("optimizer_states", ()):
+            for group in state["param_groups"]:
+                group.update({n: value for n, value in defaults.items() if n in group and n not in scheduled})
+
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        """The optimizer, and the scheduler with the step as its unit."""
+        optimizer = self.new_optimizer()
+        try:
             scheduler = None if self._scheduler is None else self._scheduler(optimizer)
         except (TypeError, ValueError) as error:
             raise error if isinstance(error, SettingError) else SettingError(f"optim: {error}") from error

@@ -42,7 +42,7 @@ def poly_with_floor(optimizer: Optimizer, total_steps: int, power: float = 0.9, 
     _check_total(total_steps)
 
     def factor_of(initial: float) -> Callable[[int], float]:
-        lowest = min(floor / initial, 1.0)
+        lowest = floor / initial if initial > floor else 1.0
         return lambda step: lowest + (1 - lowest) * max(1 - step / total_steps, 0.0) ** power
 
     return StepSchedule(optimizer, [factor_of(group["lr"]) for group in optimizer.param_groups])

@@ -80,7 +80,7 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
 
     Raises:
         CheckpointError: If the file is missing, no checkpoint of a training, or one of another network.
-        SettingError: If it has all the steps already.
+        SettingError: If it has all the steps already, or another optimizer.
     """
     load_segmenter(path)  # says what is wrong with a file that is not ours
     contents = {} if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
@@ -93,6 +93,15 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
     ours, theirs = map(_architecture, configs)
     if ours != theirs:
         raise CheckpointError(f"{path}: is of the network {theirs}, but `model` is {ours}: choose the same")
+    optimizer = refiner.new_optimizer()
+    try:
+        optimizer.load_state_dict(contents["optimizer_states"][0])
+        optimizer.step()  # of no gradients, which changes nothing
+    except (LookupError, ValueError) as error:
+        raise SettingError(
+            f"{path}: was trained by another optimizer than that of `optim` ({type(error).__name__}: {error}); choose "
+            f"the same, or start anew from its weights: model=checkpoint model.net.path={path}"
+        ) from error
     if 0 <= max_steps <= contents["global_step"]:
         raise SettingError(
             f"{path} has {contents['global_step']} steps already: set trainer.max_steps above that to prolong it "
