@@ -9,6 +9,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from bpr import PatchSpec, Refiner
+from bpr.api import hub
 from bpr.api.hub import is_hub_name
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import CheckpointError
@@ -165,6 +166,15 @@ def test_a_model_card_of_the_user_is_kept_when_weights_are_saved_again(refiner, 
     (saved / "README.md").write_text("mine")
     refiner.save_pretrained(saved)
     assert (saved / "README.md").read_text() == "mine"
+
+
+def test_an_interrupted_save_can_be_repeated(refiner, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "save_segmenter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            refiner.save_pretrained(tmp_path)
+    refiner.save_pretrained(tmp_path)
+    assert Refiner.from_pretrained(tmp_path, device="cpu").patch == refiner.patch
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])

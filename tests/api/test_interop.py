@@ -171,6 +171,11 @@ def test_arrays_in_a_torchvision_dict_stay_arrays(masks, refined):
     assert (type(rebuilt["masks"]), type(rebuilt["boxes"])) == (np.ndarray, np.ndarray)
 
 
+def test_full_masks_in_a_torchvision_dict_stay_full(masks, refined):
+    given = {"masks": torch.from_numpy(masks[:, None].astype(np.uint8) * 255)}
+    assert there_and_back(given, refined)["masks"].unique().tolist() == [0, 255]
+
+
 def test_half_precision_detections_are_understood(masks):
     given = {"masks": torch.from_numpy(masks[:, None]).to(torch.bfloat16)}
     assert np.array_equal(masks_of(given, SIZE).arrays, masks)
@@ -257,6 +262,22 @@ def test_hugging_face_maps(masks, refined):
     shared = masks_of(given, SIZE).rebuild(overlapping)["segmentation"]
     assert shared[10, 35] == 0  # the higher score keeps the pixel
     assert shared.min() == -1
+    segments[1]["score"] = None  # an unscored one loses the pixel
+    arrays = {"segmentation": ids, "segments_info": segments}
+    assert isinstance(there_and_back(arrays, refined)["segmentation"], np.ndarray)
+    maps = {"segmentation": masks, "segments_info": segments}
+    assert isinstance(there_and_back(maps, refined)["segmentation"], np.ndarray)
+
+
+def test_what_cannot_be_an_array_is_named():
+    class Instances:
+        def __iter__(self):
+            raise NotImplementedError("`Instances` object is not iterable!")
+
+        __len__ = __array__ = __iter__
+
+    with pytest.raises(TypeError, match="Instances is no array; give the masks in it, such as pred_masks"):
+        masks_of(Instances(), SIZE)
 
 
 def test_the_background_of_panoptic_maps_of_hugging_face_stays_what_it_was(masks, refined):

@@ -54,6 +54,12 @@ def test_objects_of_several_parts_are_one_object(refined):
     assert len(adapted.rebuild(refined)[0]) == 2
 
 
+def test_unchanged_parts_keep_their_own_types():
+    whole, fractions = SQUARE.tolist(), [[100.5, 100.25], [110.5, 100.25], [110.5, 110.75]]
+    adapted = from_polygons([[whole, fractions]], (200, 200))
+    assert adapted.rebuild(adapted.arrays) == [[whole, fractions]]
+
+
 def test_unchanged_objects_have_the_points_that_were_given():
     given = [SQUARE, [SQUARE, TRIANGLE], np.zeros((0, 2))]
     adapted = from_polygons(given, SIZE)

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,35 @@ def test_images_of_masks_may_have_any_name_and_come_back_together(tmp_path, scen
         package.extractall(tmp_path / "unpacked")
     for name, mask in zip(("a.png", "cat_2.png"), expected, strict=True):
         assert np.array_equal(np.asarray(Image.open(tmp_path / "unpacked" / "cat" / name)) > 0, mask)
+
+
+def test_masks_of_sam_come_with_their_scores(tmp_path, scene, refiner):
+    image, masks = scene
+    given = [saved(tmp_path, f"{n}.png", mask.astype(np.uint8) * 255) for n, mask in enumerate(masks)]
+    given.append(saved(tmp_path, "metadata.csv", "id,predicted_iou\n0,0.75\n1,0.5\n"))
+    job = job_of(tmp_path, image, *given)
+    assert [entry["score"] for entry in job.predictions.entries] == [0.75, 0.5]
+    with zipfile.ZipFile(written(job, refiner)) as package:
+        assert {Path(name).name for name in package.namelist()} >= {"0.png", "1.png", "metadata.csv"}
+
+
+@pytest.mark.parametrize("as_coco", [False, True])
+def test_an_image_with_the_name_of_a_hidden_file_is_refined(tmp_path, scene, refiner, as_coco):
+    image, masks = scene
+    hidden = Upload(image.path, ".cat.png")
+    assert len(Job.of_drawing(tmp_path / "drawn", hidden, masks, as_coco).rles) == 2
+    assert len(job_of(tmp_path, hidden, saved(tmp_path, "rough.png", masks[0])).rles) == 1
+
+
+def test_a_damaged_zip_file_is_named(tmp_path, scene):
+    image, _ = scene
+    with zipfile.ZipFile(tmp_path / "given", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("cat.txt", "0 0.1 0.2 0.6 0.2 0.6 0.7\n" * 99)
+    content = bytearray((tmp_path / "given").read_bytes())
+    content[40:46] = b"\xff" * 6
+    (tmp_path / "given").write_bytes(content)
+    with pytest.raises(FormatError, match=r"set\.zip: cannot be unpacked"):
+        job_of(tmp_path, image, Upload(tmp_path / "given", "set.zip"))
 
 
 def test_a_zip_file_of_a_folder_comes_back_as_one_and_nothing_is_unpacked_elsewhere(tmp_path, scene, refiner):

@@ -116,6 +116,23 @@ def test_so_do_those_of_groups_and_those_with_a_plus_or_dashes(schema, argument,
         prepared([argument], schema, FILES[schema])
 
 
+def test_null_is_taken_for_a_group_where_it_is_the_default_and_else_answered_with_what_there_is():
+    assert prepared(["data=null", "threads=null"], RefineConf, FILES[RefineConf]) == ["threads=null"]
+    assert prepared(["trainer.logger=null"], TrainConf, FILES[TrainConf]) == ["trainer.logger=null"]
+    with pytest.raises(SettingError, match=r"^logger must be one of csv, wandb, got null$"):
+        prepared(["logger=null"], TrainConf, FILES[TrainConf])
+    with pytest.raises(SettingError, match=r"^data must be one of cityscapes, coco, demo, got null$"):
+        prepared(["data=null"], TrainConf, FILES[TrainConf])
+
+
+def test_empty_variables_are_no_folders(composed, monkeypatch):
+    for name in ("BPR_CACHE", "BPR_DATA", "BPR_OUTPUTS"):
+        monkeypatch.setenv(name, "")
+    prepared([], TrainConf)
+    assert composed("train").paths.outputs == "outputs"
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize(
     "argument",
     [

@@ -155,6 +155,12 @@ def test_a_class_that_the_annotations_do_not_name_is_none_of_theirs():
     assert unknown not in truth.categories
 
 
+def test_names_of_classes_are_those_of_entries_or_of_the_format():
+    entries = [{**ON_LINE, "category_id": 3, "class_name": "cat"}, {**ON_LINE, "category_id": 24}]
+    names = Predictions(Path("p"), cityscapes.FORMAT, entries).class_names
+    assert (names[3], names[24]) == ("cat", "person")
+
+
 def test_a_name_that_fits_two_images_is_left_as_it_is():
     truth = annotated(3)
     truth.images[6] = AnnotatedImage("folder/a.png", (2, 3), ())

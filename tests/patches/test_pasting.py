@@ -81,6 +81,15 @@ def test_without_patches_the_mask_stays():
     assert refined.reason is not None
 
 
+def test_probabilities_do_not_outlive_the_window_they_are_of():
+    coarse = np.zeros((9, 9), bool)
+    coarse[2:5, 2:5] = True
+    placed = PlacedMask(whole(coarse), np.array([[0, 0, 9, 9]]))
+    emptied = paste_patches(placed, np.zeros((1, 9, 9), np.float32), keep_emptied=False, keep_probabilities=True)
+    assert emptied.probabilities is not None
+    assert emptied.fit(0, (9, 9)).probabilities is None
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 2), (2, 2, 2)])
 def test_patches_that_do_not_fit_their_boxes_are_refused(shape):
     with pytest.raises(ValueError, match="box"):

@@ -28,6 +28,10 @@ def test_without_ground_truth_the_page_shows_the_change_alone(finish):
     assert 'id="worse"' not in page
     assert "<bdi>class 1</bdi>" in page
     assert "<bdi>entry 2</bdi>" in page
+    found = finish(annotated=False)
+    for entry in found.run.coarse.entries:
+        entry["class_name"] = "<disc>"
+    assert "<bdi>&lt;disc&gt;</bdi>" in render(*found.arguments(), "settings: none")
     assert page.count("<img") == 3 * 3  # image, coarse and refined of three instances
 
 

@@ -67,9 +67,12 @@ def _foreground(array: NDArray[Any]) -> int:
 
 
 def to_array(given: Any) -> NDArray[Any]:
-    """The values on the CPU, bfloat16 as float32; the memory may be shared."""
+    """The values on the CPU, bfloat16 as float32; the memory may be shared. `TypeError` for what is no array."""
     if not isinstance(given, torch.Tensor):
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        except NotImplementedError as error:  # such as Detectron2's Instances
+            raise TypeError(f"{type(given).__name__} is no array; give the masks in it, such as pred_masks") from error
     values = given.detach().cpu()
     return np.asarray((values.float() if values.dtype is torch.bfloat16 else values).numpy())
 

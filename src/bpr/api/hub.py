@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bpr.formats.files import write_text
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import SUFFIXES, CheckpointError, save_segmenter
 from bpr.patches.engine import Method
@@ -56,10 +57,10 @@ def save(segmenter: PatchSegmenter, method: Method, folder: Path) -> None:
     ours = config.is_file() and '"patch"' in config.read_text(encoding="utf-8")
     if (weights.exists() or config.exists()) and not ours:
         raise FileExistsError(f"{folder}: holds another model, which is not replaced; give another folder")
-    save_segmenter(segmenter, weights)
     content = {"patch": asdict(method.spec), "rounds": method.rounds, "flip": method.flip}
     text = json.dumps(content, indent=2, sort_keys=True, default=np.generic.item)  # settings may be numbers of NumPy
-    config.write_text(f"{text}\n", encoding="utf-8")
+    write_text(config, f"{text}\n")  # first: it says whose the weights are, should this be interrupted
+    save_segmenter(segmenter, weights)
     if not card.exists():
         card.write_text(_CARD, encoding="utf-8")
 

@@ -72,11 +72,13 @@ def _from_ultralytics(given: Any) -> Masks:
 
     def rebuild(refined: MaskStack) -> Any:
         result = copy.deepcopy(given)
-        boxes = torch.as_tensor(given.boxes.data).clone()
-        boxes[:, :4] = boxes_after(refined, boxes[:, :4])
-        masks = torch.from_numpy(refined).to(data.device, data.dtype)
-        arrays = (boxes, masks) if isinstance(given.masks.data, torch.Tensor) else (boxes.numpy(), masks.numpy())
-        result.update(boxes=arrays[0], masks=arrays[1])
+        tensors = {"masks": torch.from_numpy(refined).to(data.device, data.dtype)}
+        if given.boxes is not None:
+            boxes = torch.as_tensor(given.boxes.data).clone()
+            boxes[:, :4] = boxes_after(refined, boxes[:, :4])
+            tensors["boxes"] = boxes
+        as_given = isinstance(given.masks.data, torch.Tensor)
+        result.update(**(tensors if as_given else {name: one.numpy() for name, one in tensors.items()}))
         return result
 
     return Masks(stack > 0.5, rebuild)
@@ -110,13 +112,17 @@ def _from_torchvision(given: Mapping[str, Any]) -> Masks:
             f"{tuple(getattr(soft, 'shape', ()))}; without other entries, give the masks themselves, (n, h, w)"
         )
 
+    stack, foreground = to_array(soft)[:, 0], 1
+    if stack.dtype.kind in "ui":  # no probabilities, but masks, perhaps 0 and 255
+        foreground = stack.dtype.type(stack.max(initial=0)) or 1
+
     def rebuild(refined: MaskStack) -> dict[str, Any]:
-        result = {**given, "masks": in_type_of(soft, refined[:, None])}
+        result = {**given, "masks": in_type_of(soft, refined[:, None] * foreground)}
         if boxes is not None:
             result["boxes"] = boxes_after(refined, boxes)
         return result
 
-    return Masks(to_array(soft)[:, 0] > 0.5, rebuild)
+    return Masks(stack > 0.5, rebuild)
 
 
 def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
@@ -126,22 +132,21 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
     if isinstance(segmentation, list):
         raise TypeError("'segmentation' is a list of run lengths; post-process with return_binary_maps=True instead")
     if segmentation.ndim == 3:
-        stack = segmentation.detach().cpu().numpy() > 0.5
 
         def rebuild_maps(refined: MaskStack) -> dict[str, Any]:
-            return {**given, "segmentation": torch.from_numpy(refined).to(segmentation.device, segmentation.dtype)}
+            return {**given, "segmentation": in_type_of(segmentation, refined)}
 
-        return Masks(stack, rebuild_maps)
-    ids = segmentation.detach().cpu().numpy()
+        return Masks(to_array(segmentation) > 0.5, rebuild_maps)
+    ids = to_array(segmentation)
     known = [segment["id"] for segment in segments]
     background = -1 if 0 in known or (ids == -1).any() else 0  # the latter in panoptic maps
 
     def rebuild_map(refined: MaskStack) -> dict[str, Any]:
         """One id for each pixel: where refined masks overlap, that of the higher score."""
         result = np.full_like(ids, background)
-        for number in sorted(range(len(segments)), key=lambda n: segments[n].get("score", 0.0)):
+        for number in sorted(range(len(segments)), key=lambda n: segments[n].get("score") or 0.0):
             result[refined[number]] = segments[number]["id"]
-        return {**given, "segmentation": torch.from_numpy(result).to(segmentation.device)}
+        return {**given, "segmentation": in_type_of(segmentation, result)}
 
     return Masks(np.stack([ids == one for one in known]), rebuild_map)
 

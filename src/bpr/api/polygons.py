@@ -36,9 +36,12 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
     def rebuild(refined: MaskStack) -> list[list[Any]]:
         result = []
         for one, parts, before, after in zip(given, objects, masks, refined, strict=True):
-            kept = np.array_equal(before, after)
-            traced = parts if kept else _traced(after, tolerance, whole=parts[0].dtype.kind != "f")
-            result.append([_in_form_of(one, part) for part in traced])
+            if np.array_equal(before, after):
+                each = one if _is_in_parts(one) else [one]
+                result.append([_in_form_of(part, to_array(part)) for part in each if np.size(part)])
+            else:
+                traced = _traced(after, tolerance, whole=parts[0].dtype.kind != "f")
+                result.append([_in_form_of(one, part) for part in traced])
         return result
 
     return Masks(masks, rebuild)

@@ -1,8 +1,10 @@
 """An image and its masks as a page gets them: laid out as files, and read and written as ``refine.py`` does."""
 
 import json
+import lzma
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +20,7 @@ from bpr.cli.command import counted
 from bpr.data.image_finder import SizesInFolder
 from bpr.data.image_records import refinement_records
 from bpr.data.images import read_image
+from bpr.formats import sam_metadata
 from bpr.formats.coco import refined_entry, xywh
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
@@ -48,6 +51,7 @@ class Upload(NamedTuple):
         own = PureWindowsPath(self.name).name  # neither / nor \ leads anywhere
         if not own.rsplit(".", 1)[0].strip("."):
             raise FormatError(repr(self.name), None, "is no name for a file; rename it")
+        own = own.lstrip(".")  # nothing is hidden
         if (folder / own).exists():
             raise FormatError(own, None, "is the name of two files; rename one, or put both into a zip file")
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,10 +90,10 @@ class Job:
             try:
                 with zipfile.ZipFile(masks[0].path) as package:
                     package.extractall(into)  # keeps to the folder, whatever the names
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
                 raise FormatError(masks[0].name, None, f"cannot be unpacked ({error}); pack it anew") from error
             return cls._read(folder, picture, PureWindowsPath(masks[0].name).name)
-        if all(Path(mask.name).suffix.lower() in MASK_SUFFIXES for mask in masks):
+        if all(Path(mask.name).suffix.lower() in MASK_SUFFIXES for mask in masks if mask.name != sam_metadata.NAME):
             into /= picture.stem
         for mask in masks:
             mask.copy_to(into)

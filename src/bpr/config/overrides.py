@@ -1,6 +1,7 @@
 """Arguments of the scripts, made ready for Hydra and checked in people's terms before it sees them."""
 
 import difflib
+import os
 import re
 from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -8,18 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
-from omegaconf.errors import OmegaConfBaseException
 
+from bpr.config.groups import ALIKE, GROUPS, check_added, check_in_group, check_null, is_own, part_of, unknown
 from bpr.structures import SettingError
 
 _INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
 _PATHS: Final = frozenset({"images", "predictions", "annotations", "output", "ckpt", "path", "root", "dir"})
 """Settings that are paths, by the last part of their names; those of ``paths`` are too."""
+_VARIABLES: Final = ("BPR_CACHE", "BPR_DATA", "BPR_OUTPUTS")
+"""Of ``conf/paths/default.yaml``."""
 _LIST: Final = "a list"
 _KINDS: Final = {
     "Integer": "a whole number",
@@ -29,8 +31,6 @@ _KINDS: Final = {
     "not Optional": "a value",
 }
 """What people call the kinds that OmegaConf's errors name."""
-_GROUPS: Final = frozenset({"experiment", "debug", "hydra"})
-"""What may be chosen beside the settings of a schema."""
 _FLAGS: Final = (
     "cfg",
     "config",
@@ -45,8 +45,6 @@ _FLAGS: Final = (
     "shell",
 )
 """How Hydra's own flags begin, after the dashes."""
-_ALIKE: Final = 0.8
-"""How alike two names are of which one may be another thing, and yet is taken as misspelt."""
 
 
 @contextmanager
@@ -73,7 +71,8 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
     """Arguments of a script for Hydra, which is stricter than people expect.
 
     Paths are quoted where Hydra's grammar needs it (``images=dir (1)``), and ``experiment=null`` becomes
-    ``~experiment``: Hydra takes null for a group in files, but not on the command line.
+    ``~experiment``: Hydra takes null for a group in files, but not on the command line. Variables of the environment
+    that name folders, and are empty, are unset: Hydra has no other way to take them for that.
 
     Args:
         arguments: Of the command line.
@@ -83,34 +82,52 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
     Raises:
         SettingError: If a setting is not known, naming the nearest one, or has a value of the wrong kind.
     """
+    for name in _VARIABLES:
+        if os.environ.get(name) == "":
+            del os.environ[name]
     sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
     _check_sweep(arguments, sweeps)
     result = []
     for argument, before in zip(arguments, ["", *arguments], strict=False):
-        key, equals, value = argument.partition("=")
         if not before.startswith("-"):
             _check_form(argument, schema)
-        if equals and re.fullmatch(r"[\w.]+", key):
-            _check_value(argument, _check_known(key, schema))
-            if conf is not None and _is_own(arguments):
-                _check_in_group(argument, arguments, schema, conf)
-        elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and _is_own(arguments):
-            _check_added(key.lstrip("+"), schema, conf)
-        if argument in ("experiment=null", "debug=null"):
-            result.append(f"~{key}")
-        elif _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
-            text = _INTERPOLATION.sub(r"\1\1\\${", value) if _is_literal(value) else value
-            result.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
-        else:
-            result.append(argument)
+        _check_setting(argument, arguments, schema, conf)
+        result += _for_hydra(argument, sweeps, conf)
     return result
+
+
+def _check_setting(argument: str, arguments: Sequence[str], schema: type, conf: Path | None) -> None:
+    """`SettingError` if ``NAME=VALUE`` has a name that is not known, or a value of the wrong kind."""
+    key, equals, value = argument.partition("=")
+    own = conf is not None and is_own(arguments)
+    if equals and re.fullmatch(r"[\w.]+", key):
+        _check_value(argument, _check_known(key, schema))
+        if conf is not None and own:
+            check_in_group(argument, arguments, schema, conf)
+        if conf is not None and value == "null" and key not in GROUPS:
+            check_null(key, conf)
+    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and own:
+        check_added(key.lstrip("+"), schema, conf)
+
+
+def _for_hydra(argument: str, sweeps: bool, conf: Path | None) -> list[str]:
+    """An argument as Hydra takes it, none where it is the default and Hydra would refuse it."""
+    key, equals, value = argument.partition("=")
+    if argument in ("experiment=null", "debug=null"):
+        return [f"~{key}"]
+    if value == "null" and conf is not None and re.fullmatch(r"\w+", key) and conf.with_name(key).is_dir():
+        return []
+    if _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
+        text = _INTERPOLATION.sub(r"\1\1\\${", value) if _is_literal(value) else value
+        return [f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"]
+    return [argument]
 
 
 def _check_form(argument: str, schema: type) -> None:
     """`SettingError` if a setting is given without its name, or as other programs take it: ``--output FILE``."""
     name, equals, _ = argument.removeprefix("--").partition("=")
     if argument.startswith("--") and not any(flag.startswith(name) or name.startswith(flag) for flag in _FLAGS):
-        near = difflib.get_close_matches(name.replace("-", "_"), [*OmegaConf.structured(schema)], 1, _ALIKE)
+        near = difflib.get_close_matches(name.replace("-", "_"), [*OmegaConf.structured(schema)], 1, ALIKE)
         if near:
             raise SettingError(f"{argument} is not taken: settings have no dashes, write {near[0]}=VALUE")
     if argument and not equals and not argument.startswith(("-", "~")):
@@ -153,74 +170,13 @@ def _check_known(key: str, schema: type) -> DictConfig | None:
     node: Any = OmegaConf.structured(schema)
     parts = key.split(".")
     for number, part in enumerate(parts):
-        if not isinstance(node, DictConfig) or (number == 0 and part in _GROUPS):
+        if not isinstance(node, DictConfig) or (number == 0 and part in GROUPS):
             return None
         known = [str(name) for name in node if name != "_target_"]
         if part not in known:
-            raise SettingError(_unknown(key, part, [".".join([*parts[:number], name]) for name in known]))
-        parent, node = node, _part(node, part)
+            raise SettingError(unknown(key, part, [".".join([*parts[:number], name]) for name in known]))
+        parent, node = node, part_of(node, part)
     return None if isinstance(node, DictConfig) else parent
-
-
-def _part(node: DictConfig, name: str) -> Any:
-    return None if OmegaConf.is_missing(node, name) else node[name]
-
-
-def _is_own(arguments: Sequence[str]) -> bool:
-    """Whether all of the configuration is ours: no folder of the user's takes its place or adds to it."""
-    return not any(re.match(r"--config|-c[dnp]|\+*hydra\.searchpath", argument) for argument in arguments)
-
-
-def _check_added(name: str, schema: type, conf: Path) -> None:
-    """`SettingError` if a name that is added to the settings is one of them, misspelt."""
-    known = [str(one) for one in OmegaConf.structured(schema)]
-    near = difflib.get_close_matches(name, known, 1, _ALIKE)
-    if near and name not in known and not conf.with_name(name).is_dir():
-        raise SettingError(f"{name} is not a setting: did you mean {near[0]}?")
-
-
-def _check_in_group(argument: str, arguments: Sequence[str], schema: type, conf: Path) -> None:
-    """`SettingError` if a group that has no schema lacks the setting that ``GROUP.NAME=VALUE`` changes.
-
-    The configuration is only composed where no file of the group has a setting of this name.
-    """
-    key = argument.partition("=")[0]
-    group, dot, inner = key.partition(".")
-    if not dot or group in _GROUPS or isinstance(_part(OmegaConf.structured(schema), group), DictConfig):
-        return
-    name = key.rpartition(".")[2]
-    if any(
-        re.search(rf"\b{name}:", file.read_text(encoding="utf-8")) for file in conf.with_name(group).rglob("*.yaml")
-    ):
-        return
-    others = [one for one in arguments if one != argument and not one.startswith("-")]
-    try:
-        with initialize_config_dir(str(conf.parent.resolve()), version_base="1.3"):
-            composed: Any = OmegaConf.to_container(compose(conf.stem, others))
-    except (HydraException, OmegaConfBaseException):
-        return  # Hydra says what is wrong
-    known, node = [f"{group}.{one}" for one in _dotted(composed[group])], composed[group]
-    for part in inner.split("."):
-        if not isinstance(node, dict):
-            return
-        if part not in node:
-            problem = f"{_unknown(key, name, known)}; +{argument} adds one that the configuration does not have"
-            raise SettingError(problem)
-        node = node[part]
-
-
-def _dotted(value: Any) -> list[str]:
-    """The dotted names of all that is in a part of a configuration."""
-    if not isinstance(value, dict):
-        return []
-    return [name for key, one in value.items() for name in [str(key), *(f"{key}.{inner}" for inner in _dotted(one))]]
-
-
-def _unknown(key: str, part: str, known: Sequence[str]) -> str:
-    """That a setting is not known, and the one of ``known``, all dotted, that ends most like its ``part``."""
-    ends = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(part, ends, 1)
-    return f"{key} is not a setting: {f'did you mean {ends[near[0]]}?' if near else '--cfg job prints all'}"
 
 
 def _check_value(argument: str, parent: DictConfig | None) -> None:

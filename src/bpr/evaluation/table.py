@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
+from bpr.cli.command import counted
 from bpr.evaluation.instances import MIN_IOU, SPOILT, UNCHANGED
 from bpr.evaluation.scores import Evaluation, Scores
 
@@ -52,15 +53,16 @@ def percents(before: float | None, after: float | None) -> list[str]:
 def remarks(evaluation: Evaluation) -> list[str]:
     """Lines that say what was counted, and how many of the matched instances changed for better or worse."""
     masks = "" if evaluation.before is None else " of the coarse masks"
-    predictions = f"{evaluation.images} images, {evaluation.predictions} predictions"
+    predictions = f"{counted(evaluation.images, 'image')}, {counted(evaluation.predictions, 'prediction')}"
     if evaluation.unscored:
         predictions += f" ({evaluation.unscored} of classes without an annotated object: not scored)"
-    bad = f"{evaluation.unreadable} bad predictions, without a mask or an image, are not scored, before or after"
+    bad = counted(evaluation.unreadable, "bad prediction")
+    bad += f", without a mask or an image, {'is' if evaluation.unreadable == 1 else 'are'} not scored, before or after"
     lines = [
         predictions,
         *([bad] if evaluation.unreadable else []),
         f"Boundary AP with dilation ratio {evaluation.dilation_ratio:g}",
-        f"{evaluation.matched} matched instances (IoU{masks} >= {MIN_IOU:g})",
+        f"{counted(evaluation.matched, 'matched instance')} (IoU{masks} >= {MIN_IOU:g})",
     ]
     for name, shares in (("mask IoU", evaluation.iou_shares), ("boundary F", evaluation.boundary_f_shares)):
         if shares is not None:

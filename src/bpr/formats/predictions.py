@@ -98,6 +98,12 @@ class Predictions:
         return found
 
     @property
+    def class_names(self) -> dict[int, str]:
+        """Names of classes by their ids in the entries, as far as the format or an entry has them."""
+        named = {entry["category_id"]: entry["class_name"] for entry in self.entries if "class_name" in entry}
+        return {**self.format.class_names, **named}
+
+    @property
     def content(self) -> str | None:
         """Digest of the file, where it was taken while the entries were read."""
         return self.entries.content if isinstance(self.entries, StoredEntries) else None

@@ -55,7 +55,7 @@ class MaskWindow:
         mask = np.zeros((window[3] - window[1], window[2] - window[0]), np.bool_)
         left, top = tight[0] - window[0], tight[1] - window[1]
         mask[top : top + y2 - y1, left : left + x2 - x1] = self.mask[y1:y2, x1:x2]
-        return replace(self, mask=mask, window=window)
+        return replace(self, mask=mask, window=window, probabilities=None)  # which were of the window before
 
     def leave(self, reason: str) -> Self:
         """The same mask, with why it stays as it came; an earlier refinement keeps its word."""

@@ -1,7 +1,7 @@
 """What is known of a run when its results are written."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +72,11 @@ class FinishedRun:
     annotations: Annotations | None
     summary: RefinementSummary
     elapsed: float
+
+    @property
+    def class_names(self) -> Mapping[int, str]:
+        """By category id: those of the annotations, or else of the predictions."""
+        return self.coarse.class_names if self.annotations is None else self.annotations.categories
 
 
 def format_summary(summary: RefinementSummary, elapsed: float) -> str:

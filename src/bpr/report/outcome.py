@@ -42,7 +42,7 @@ def show_outcome(
     changes = instance_changes(coarse.records, refined.records, evaluation) if pictured else []
     if contact_sheet:
         path = contact_sheet_path(output)
-        shown = write_contact_sheet(path, changes, {} if annotations is None else annotations.categories)
+        shown = write_contact_sheet(path, changes, run.class_names)
         yield f"before and after: {path}" if shown else "no mask changed: no contact sheet"
     if evaluation is not None:
         yield format_table(evaluation)

@@ -75,7 +75,7 @@ def render(
         histogram=_histogram(changes, evaluation is not None),
         settings=settings,
         place_of=run.coarse.place_within,
-        names={} if run.annotations is None else run.annotations.categories,
+        names=run.class_names,
         colours={title: "#{:02x}{:02x}{:02x}".format(*colour) for title, colour in COLOURS.items()},
     )
 

@@ -170,6 +170,21 @@ def test_a_task_that_fails_leaves_the_others_alone_and_alone_it_is_an_error_in_o
     assert answer.json()["error"][:300] == answer.reason_phrase  # what Label Studio shows
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"data": {"photo": f"/data/local-files/?d={'a' * 300}.png"}},
+        {"annotations": [{"result": [{**polygon(), "to_name": ["x"]}]}]},
+    ],
+)
+def test_any_fault_of_a_task_leaves_the_others_alone_and_no_task_commands_the_terminal(photo, capfd, bad):
+    strange = {**annotated(polygon(), id="\x1b]0;owned\x07"), **bad}
+    with backend(folder=photo) as url:
+        _, second = results(url, strange, annotated(polygon()))
+    assert second["result"] == [larger(polygon())]
+    assert "\x1b" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/../secret.png", "link.png", "%2e%2e/secret.png"])
 def test_nothing_outside_of_the_folder_of_local_files_is_read(photo, name):
     (photo.parent / "secret.png").write_bytes(png())
@@ -277,6 +292,7 @@ def test_large_files_and_images_are_not_read(photo, monkeypatch):
         (b"[]", "JSON object"),
         (b'{"tasks": 3}', "'tasks'"),
         (b'{"tasks": [3]}', "'tasks'"),
+        (b'{"tasks": 3, "params": "x"}', "'tasks'"),
         (b'{"tasks": []}', "label_config"),
         (b'{"tasks": [], "label_config": "<View>"}', "label_config"),
     ],

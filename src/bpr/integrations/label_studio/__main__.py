@@ -6,14 +6,16 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpr.api.refiner import Refiner
 from bpr.cli.command import at_least, exit_code
 from bpr.cli.signals import exit_at_signals, exit_status, raise_at_signals, say
-from bpr.integrations.label_studio.images import ImageSource
 from bpr.integrations.label_studio.regions import require_sdk
-from bpr.integrations.label_studio.server import LabelStudioBackend, make_server
 from bpr.structures import SettingError
+
+if TYPE_CHECKING:
+    from bpr.integrations.label_studio.images import ImageSource
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         require_sdk()
+        from bpr.integrations.label_studio.server import LabelStudioBackend, make_server  # which need what it needs
+
         refiner = Refiner.from_pretrained(chosen.ckpt, device=chosen.device, threads=chosen.threads)
         name = f"bpr-{version('bpr')}-{Path(chosen.ckpt).stem}"
         backend = LabelStudioBackend(refiner, _source(chosen), name, chosen.tolerance)
@@ -53,7 +57,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options.parse_args(arguments)
 
 
-def _source(chosen: argparse.Namespace) -> ImageSource:
+def _source(chosen: argparse.Namespace) -> "ImageSource":
+    from bpr.integrations.label_studio.images import ImageSource
+
     url, key = (os.environ.get(f"LABEL_STUDIO_{name}", "") for name in ("URL", "API_KEY"))
     if url and not url.startswith(("http://", "https://")):
         raise SettingError(f"LABEL_STUDIO_URL must begin with http:// or https://, got {url}")

@@ -124,7 +124,7 @@ def _fetching(reference: str) -> Iterator[None]:
         yield
     except TaskError:
         raise
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, OSError) as error:
         problem = f"could not be fetched ({error}); check LABEL_STUDIO_URL and the task"
         raise TaskError(f"{reference!r}: {problem}") from error
 

@@ -9,6 +9,7 @@ from threading import Lock
 from traceback import format_exc
 from typing import Any, Final
 
+from bpr.cli.command import printable
 from bpr.cli.signals import say
 from bpr.integrations.label_studio.errors import TaskError
 from bpr.integrations.label_studio.images import ImageSource
@@ -49,7 +50,8 @@ class LabelStudioBackend:
         Raises:
             TaskError: If the request is none, or no task of it could be refined.
         """
-        tasks, context = request.get("tasks"), (request.get("params") or {}).get("context")
+        tasks, params = request.get("tasks"), request.get("params")
+        context = params.get("context") if isinstance(params, Mapping) else None
         if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
             raise TaskError("the request must have 'tasks', a list of objects")
         fields = image_fields(request.get("label_config"))
@@ -64,14 +66,15 @@ class LabelStudioBackend:
         if errors and len(errors) == len(tasks):
             raise TaskError(errors[0])
         for line in errors:
-            say(f"error: {line}")
+            say(printable(f"error: {line}"))
         return {"results": results, "model_version": self.version, "errors": errors}
 
     def _predict(self, task: Mapping[str, Any], context: Any, fields: Mapping[str, str]) -> Any:
         given = given_result(task, context, self.version)
         refined = refine_task(task, given, fields, self.source, self.refine, self.tolerance)
         kept = "".join(f"; {count} kept, since each {reason}" for reason, count in refined.kept.items())
-        say(f"task {task.get('id')}: {refined.changed} of {len(given)} entries refined{kept}")
+        said = f"task {task.get('id')}: {refined.changed} of {len(given)} entries refined{kept}"
+        say(printable(said))
         if not given and context is None:
             return []
         return {"result": refined.result, "model_version": self.version}
@@ -133,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         except TaskError as error:
             status, content = 422, {"error": " ".join(str(error).split())}
         except Exception as error:
-            say(format_exc())
+            say(printable(format_exc()))
             status, content = 500, {"error": f"{type(error).__name__} in bpr; its log says where"}
         self._send(status, content)
 
@@ -153,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps(content).encode()
         reason = content["error"][:_LONGEST_REASON].encode("ascii", "replace").decode() if status >= 400 else None
         if status >= 400:
-            say(f"error: {content['error']}")
+            say(printable(f"error: {content['error']}"))
         self.send_response(status, reason)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

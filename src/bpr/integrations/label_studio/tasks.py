@@ -85,7 +85,7 @@ def refine_task(
     by_tag = defaultdict(list)
     for number, entry in enumerate(result):
         if has_mask(entry):
-            by_tag[entry.get("to_name")].append(number)
+            by_tag[str(entry.get("to_name"))].append(number)
     for tag, numbers in by_tag.items():
         if tag not in fields:
             refined.kept[f"is on {tag!r}, which is no image of the labelling configuration"] += len(numbers)
