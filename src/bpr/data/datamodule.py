@@ -106,7 +106,7 @@ class PatchDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Let the next training loader skip the batches that were seen."""
-        self._batches_seen, self._epoch = state_dict["batches_seen"], state_dict.get("epoch", 0)
+        self._batches_seen, self._epoch = state_dict["batches_seen"], state_dict["epoch"]
 
     def _records(self, source: Source, split: str) -> list[ImageRecord]:
         """Read and join the files of a data set, and simulate what is to be simulated."""

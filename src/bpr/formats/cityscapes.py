@@ -58,8 +58,8 @@ def read_predictions(folder: Path, how: Reading) -> Content:
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives: ``image_id`` is ``CITY_SEQUENCE_FRAME``,
         ``file_name`` the image below ``leftImg8bit/SPLIT``, ``category_id`` the label id; ``prediction_file``
-        and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) and ``line``
-        are its line and the text of that. Bad lines that ``how.faults`` keeps are left out.
+        and ``mask_file`` are where the entry came from, relative to ``folder``, ``line_number`` (from 1) is its line.
+        Bad lines that ``how.faults`` keeps are left out.
 
     Raises:
         FormatError: If a line is wrong, or a mask is missing or no mask; names file, line and remedy.
@@ -202,7 +202,6 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
         "mask_file": mask_file.as_posix(),
         "prediction_file": path.relative_to(folder).as_posix(),
         "line_number": number,
-        "line": line,
     }
 
 
