@@ -5,8 +5,8 @@ import copy
 import functools
 import gzip
 import importlib.metadata
-import importlib.util
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -39,10 +39,7 @@ def prepare(kind: str, folder: Path, made: Path, *more: str) -> Callable[..., No
 
 
 def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main.__wrapped__
+    return runpy.run_path(str(ROOT / f"{name}.py"))["main"].__wrapped__
 
 
 def composed(name: str, output: Path, *overrides: object):
