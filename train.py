@@ -5,6 +5,7 @@ if __name__ == "__main__":
 
     exit_at_signals()
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -47,8 +48,10 @@ def train(cfg: DictConfig) -> float | None:
             raise SettingError(f"{name} must be at least {lowest}, got {cfg[name]}")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
-    if chosen.get("experiment") == "demo" and chosen.get("data") != "demo":
+    hydra_cfg = HydraConfig.get() if HydraConfig.initialized() else None
+    chosen, given = ({}, []) if hydra_cfg is None else (hydra_cfg.runtime.choices, hydra_cfg.overrides.task)
+    longer = any(re.match("trainer.max_(steps|epochs)=", one) for one in given)
+    if chosen.get("experiment") == "demo" and chosen.get("data") != "demo" and not longer:
         length = f"{cfg.trainer.max_steps} steps, accelerator {cfg.trainer.accelerator}"
         rank_zero_only(print)(
             f"note: this is the recipe of the demo ({length}); experiment=hrnet18s_128 is one of the paper's"

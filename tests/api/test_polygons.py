@@ -54,6 +54,13 @@ def test_objects_of_several_parts_are_one_object(refined):
     assert len(adapted.rebuild(refined)[0]) == 2
 
 
+def test_empty_parts_of_tensors_are_left_out():
+    square, nothing = torch.from_numpy(SQUARE), torch.zeros(0, 2)
+    adapted = from_polygons([[square, nothing], nothing], SIZE)
+    (parts, empty) = adapted.rebuild(adapted.arrays)
+    assert (len(parts), torch.equal(parts[0], square), empty) == (1, True, [])
+
+
 def test_unchanged_parts_keep_their_own_types():
     whole, fractions = SQUARE.tolist(), [[100.5, 100.25], [110.5, 100.25], [110.5, 110.75]]
     adapted = from_polygons([[whole, fractions]], (200, 200))

@@ -40,6 +40,7 @@ def test_what_the_user_can_mend_ends_in_one_line(error, capsys):
     "error",
     [
         MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n2 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000000 bytes."),
     ],

@@ -125,6 +125,12 @@ def test_null_is_taken_for_a_group_where_it_is_the_default_and_else_answered_wit
         prepared(["data=null"], TrainConf, FILES[TrainConf])
 
 
+def test_null_beside_another_choice_or_for_a_configuration_of_the_user_is_left_to_hydra():
+    for arguments in (["data=coco", "data=null"], ["--config-dir=x", "logger=null"], ["-cp", "x", "data=null"]):
+        schema = TrainConf if "logger=null" in arguments else RefineConf
+        assert prepared(arguments, schema, FILES[schema]) == arguments
+
+
 def test_empty_variables_are_no_folders(composed, monkeypatch):
     for name in ("BPR_CACHE", "BPR_DATA", "BPR_OUTPUTS"):
         monkeypatch.setenv(name, "")

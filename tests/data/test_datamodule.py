@@ -91,6 +91,8 @@ def test_an_augmentation_that_changes_the_size_of_patches_is_refused(toy_coco, t
         train=[source_of(toy_coco)], cache=tmp_path, batch_size=4, patches_per_image=2, crop_size=crop_size
     )
     PatchDataModule(data, PatchSpec(64), right)
+    resized = [albumentations.RandomCrop(16, 16, p=1), albumentations.Resize(side, side)]
+    PatchDataModule(data, PatchSpec(64), PatchAugmentation(resized))
     with pytest.raises(SettingError, match=rf"^augment: RandomResizedCrop makes .*48.* they are of {side} px"):
         PatchDataModule(data, PatchSpec(64), wrong)
 

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from bpr.data.image_records import refinement_records
 from bpr.data.images import as_rgb, image_sizes, read_image
 from bpr.formats import coco
 from bpr.formats.errors import FormatError
+from bpr.formats.label_images import read_labels
 from bpr.formats.predictions import Predictions
 from bpr.structures import ExifUse
 
@@ -107,6 +109,20 @@ def test_tiffs_are_turned_once(tmp_path, pixels, orientation, turns, exif):
     size = expected.shape[:2]
     assert image_sizes(tmp_path / "a.tif") == (size, size)
     assert np.array_equal(read_image(tmp_path / "a.tif", size, exif), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16", "1"])
+def test_turned_tiffs_of_other_modes_are_those_that_pillow_gives_of_bytes(tmp_path, pixels, mode):
+    grey = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else None
+    (grey or Image.fromarray(pixels).convert(mode)).save(tmp_path / "a.tif", tiffinfo={274: 6})
+    expected = np.asarray(Image.open(io.BytesIO((tmp_path / "a.tif").read_bytes())))
+    assert expected.shape[:2] == (30, 20)
+    assert read_image(tmp_path / "a.tif", (30, 20)).shape == (30, 20, 3)
+    if mode != "RGBA":
+        assert np.array_equal(read_labels(tmp_path / "a.tif"), expected)
+    upright = tmp_path / "b.tif"
+    Image.open(io.BytesIO((tmp_path / "a.tif").read_bytes())).save(upright)
+    assert np.array_equal(read_image(tmp_path / "a.tif", (30, 20)), read_image(upright, (30, 20)))
 
 
 @pytest.mark.parametrize("exif", list(ExifUse))

@@ -58,6 +58,13 @@ def test_class_and_score_may_be_missing_or_given(tmp_path):
     assert notes == ("2 predictions have no category_id: taken as one class",)
 
 
+def test_classes_have_the_names_of_the_file(tmp_path):
+    path = save(tmp_path, {**ALL, "segmentation": POLYGON}, {**ALL, "category_id": 3, "segmentation": POLYGON})
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "categories": [{"id": 2, "name": "cat"}, {"id": 3}, 4, {"id": []}]}))
+    assert read_predictions(path).class_names == {2: "cat"}
+
+
 def test_annotations_without_a_class_are_compared_as_results_without_one_are(tmp_path):
     path = save(tmp_path, {"image_id": 4, "segmentation": POLYGON})
     found, truth = read_predictions(path), Annotations(path, {}, {5: "one", 6: "another"})

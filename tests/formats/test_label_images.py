@@ -46,3 +46,7 @@ def test_a_stack_of_pages_is_refused_and_an_overview_is_not(tmp_path):
         read_labels(tmp_path / "a.tif")
     labels.save(tmp_path / "b.tif", save_all=True, append_images=[labels.resize((4, 4))])
     assert np.array_equal(read_labels(tmp_path / "b.tif"), np.eye(8))
+    content = bytearray((tmp_path / "b.tif").read_bytes())
+    content[content.rindex((4).to_bytes(2, "little")) :] = b"\0"  # the second page
+    (tmp_path / "c.tif").write_bytes(content)
+    assert np.array_equal(read_labels(tmp_path / "c.tif"), np.eye(8))

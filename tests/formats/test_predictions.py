@@ -159,6 +159,8 @@ def test_names_of_classes_are_those_of_entries_or_of_the_format():
     entries = [{**ON_LINE, "category_id": 3, "class_name": "cat"}, {**ON_LINE, "category_id": 24}]
     names = Predictions(Path("p"), cityscapes.FORMAT, entries).class_names
     assert (names[3], names[24]) == ("cat", "person")
+    odd = [5, {"class_name": "car"}, {"category_id": [], "class_name": "a"}, {"category_id": 1, "class_name": {}}]
+    assert Predictions(Path("p"), coco.FORMAT, odd).class_names == {}
 
 
 def test_a_name_that_fits_two_images_is_left_as_it_is():

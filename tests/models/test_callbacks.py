@@ -101,9 +101,14 @@ def test_a_training_that_failed_can_be_resumed_too(capsys):
     assert capsys.readouterr().err == "stopped at step 5: python train.py ckpt=old resumes\n"
 
 
-class StopAtThree(pl.Callback):
+class StopAtEight(pl.Callback):
     def on_train_batch_end(self, trainer, *_):
-        trainer.should_stop = trainer.global_step >= 3
+        trainer.should_stop = trainer.global_step >= 8
+
+
+class StopAfterTwelve(pl.Callback):
+    def on_train_epoch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step >= 12
 
 
 @pytest.mark.parametrize("validates", [False, True])
@@ -113,8 +118,11 @@ class StopAtThree(pl.Callback):
         ({"max_steps": 7}, 7),
         ({"max_epochs": 2}, 12),
         ({"max_epochs": 2, "limit_train_batches": 4}, 8),
-        ({"max_epochs": 2, "accumulate_grad_batches": 4}, 4),
-        ({"max_epochs": 2, "callbacks": [StopAtThree()]}, 3),
+        ({"max_epochs": 5, "accumulate_grad_batches": 4}, 10),
+        ({"max_epochs": 4, "accumulate_grad_batches": 4}, 8),
+        ({"max_epochs": 9, "callbacks": [StopAtEight()]}, 8),
+        ({"max_epochs": 9, "min_epochs": 2, "callbacks": [StopAtEight()]}, 12),
+        ({"max_epochs": 9, "callbacks": [StopAfterTwelve()]}, 12),
     ],
 )
 def test_the_last_step_is_saved_however_a_training_ends(tmp_path, options, last, validates):

@@ -96,9 +96,20 @@ def test_a_resumed_training_has_the_settings_of_its_optimizer_but_for_scheduled_
     module = PatchRefiner(PatchSegmenter("hrnet_w18_small", 32), partial(torch.optim.SGD, **changed), scheduler)
     state = torch.load(checkpoint, weights_only=True)
     before = state["optimizer_states"][0]["param_groups"][0]
-    expected = {**before, **(changed if scheduler is None else {"weight_decay": 0.25})}
+    expected = {**before, "weight_decay": 0.25, **({"lr": 0.5} if scheduler is None else {})}
     module.on_load_checkpoint(state)
     assert state["optimizer_states"][0]["param_groups"] == [expected]
+
+
+def test_groups_of_weights_keep_settings_of_their_own(tmp_path, batch):
+    def grouped(parameters, decay):
+        first, *others = parameters
+        return torch.optim.AdamW([{"params": [first], "weight_decay": 0.0}, {"params": others}], weight_decay=decay)
+
+    module = PatchRefiner(PatchSegmenter("hrnet_w18_small", 32), partial(grouped, decay=0.5))
+    state = torch.load(fit(module, batch, tmp_path), weights_only=True)
+    PatchRefiner(PatchSegmenter("hrnet_w18_small", 32), partial(grouped, decay=0.25)).on_load_checkpoint(state)
+    assert [group["weight_decay"] for group in state["optimizer_states"][0]["param_groups"]] == [0.0, 0.25]
 
 
 def test_weights_alone_are_refused_with_how_to_start_from_them(tmp_path):

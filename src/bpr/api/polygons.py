@@ -37,8 +37,8 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
         result = []
         for one, parts, before, after in zip(given, objects, masks, refined, strict=True):
             if np.array_equal(before, after):
-                each = one if _is_in_parts(one) else [one]
-                result.append([_in_form_of(part, to_array(part)) for part in each if np.size(part)])
+                each = [(part, to_array(part)) for part in (one if _is_in_parts(one) else [one])]
+                result.append([_in_form_of(part, array) for part, array in each if array.size])
             else:
                 traced = _traced(after, tolerance, whole=parts[0].dtype.kind != "f")
                 result.append([_in_form_of(one, part) for part in traced])

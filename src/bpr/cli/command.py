@@ -20,6 +20,8 @@ _ELSEWHERE: Final = (
 """More errors that users can mend. They are looked up in `sys.modules`: the module of an error has been imported."""
 
 
+_NO_MEMORY: Final = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+"""In errors of torch, of the processor, CUDA and cuDNN."""
 _PEER_ENDED: Final = ("closed by peer", "reset by peer", "remote process exited")
 """What torch says where one of several processes has ended."""
 
@@ -108,7 +110,7 @@ def user_problem(error: BaseException) -> str | None:
         return _one_line(error)
     if is_out_of_memory(error):
         remedy = "give a smaller patches_per_forward or images_per_batch (refine.py), or data.batch_size (train.py)"
-        return f"memory ran out ({_one_line(error)[:200]}); {remedy}"
+        return f"memory ran out ({_one_line(error)[:200] or 'of this machine'}); {remedy}"
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _PEER_ENDED):  # of gloo and NCCL
         return f"another process of this run has ended; perhaps memory ran out ({_one_line(error)})"
     if type(error).__name__ == "InstantiationException":  # Hydra's, around what a constructor raised
@@ -120,8 +122,8 @@ def user_problem(error: BaseException) -> str | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error, perhaps of torch, says that memory ran out."""
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+    of_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return of_torch or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def printable(text: str) -> str:

@@ -29,6 +29,11 @@ def is_own(arguments: Sequence[str]) -> bool:
     return not any(re.match(r"--config|-c[dnp]|\+*hydra\.searchpath", argument) for argument in arguments)
 
 
+def is_group(name: str, conf: Path) -> bool:
+    """Whether the configuration has a group of this name."""
+    return bool(re.fullmatch(r"\w+", name)) and conf.with_name(name).is_dir()
+
+
 def check_added(name: str, schema: type, conf: Path) -> None:
     """`SettingError` if a name that is added to the settings is one of them, misspelt."""
     known = [str(one) for one in OmegaConf.structured(schema)]

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, Quote
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
 
-from bpr.config.groups import ALIKE, GROUPS, check_added, check_in_group, check_null, is_own, part_of, unknown
+from bpr.config.groups import ALIKE, GROUPS, check_added, check_in_group, check_null, is_group, is_own, part_of, unknown
 from bpr.structures import SettingError
 
 _INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
@@ -92,7 +92,8 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
         if not before.startswith("-"):
             _check_form(argument, schema)
         _check_setting(argument, arguments, schema, conf)
-        result += _for_hydra(argument, sweeps, conf)
+        if not (conf is not None and is_own(arguments) and _is_default(argument, arguments, conf)):
+            result.append(_for_hydra(argument, sweeps))
     return result
 
 
@@ -104,23 +105,28 @@ def _check_setting(argument: str, arguments: Sequence[str], schema: type, conf: 
         _check_value(argument, _check_known(key, schema))
         if conf is not None and own:
             check_in_group(argument, arguments, schema, conf)
-        if conf is not None and value == "null" and key not in GROUPS:
+        if conf is not None and own and value == "null" and key not in GROUPS:
             check_null(key, conf)
     elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and own:
         check_added(key.lstrip("+"), schema, conf)
 
 
-def _for_hydra(argument: str, sweeps: bool, conf: Path | None) -> list[str]:
-    """An argument as Hydra takes it, none where it is the default and Hydra would refuse it."""
+def _is_default(argument: str, arguments: Sequence[str], conf: Path) -> bool:
+    """Whether ``GROUP=null`` alone says what is the case without it; Hydra takes null in files only."""
+    group, _, value = argument.partition("=")
+    others = any(one.startswith(f"{group}=") for one in arguments if one != argument)
+    return value == "null" and group not in GROUPS and not others and is_group(group, conf)
+
+
+def _for_hydra(argument: str, sweeps: bool) -> str:
+    """An argument as Hydra takes it."""
     key, equals, value = argument.partition("=")
     if argument in ("experiment=null", "debug=null"):
-        return [f"~{key}"]
-    if value == "null" and conf is not None and re.fullmatch(r"\w+", key) and conf.with_name(key).is_dir():
-        return []
+        return f"~{key}"
     if _is_path(key) and equals and _needs_quotes(argument, Path(value), sweeps):
         text = _INTERPOLATION.sub(r"\1\1\\${", value) if _is_literal(value) else value
-        return [f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"]
-    return [argument]
+        return f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}"
+    return argument
 
 
 def _check_form(argument: str, schema: type) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,13 @@ class PatchAugmentation:
         self._compose = A.Compose(list(transforms))
 
     def check_side(self, side: int) -> None:
-        """`SettingError` if a transform makes patches of another side than ``side``, px."""
-        for transform in self._compose.transforms:
-            made = getattr(transform, "size", None) or [getattr(transform, name, side) for name in ("height", "width")]
-            if [*made] != [side, side]:
-                name = type(transform).__name__
-                raise SettingError(
-                    f"augment: {name} makes patches of {[*made]} px (h, w), but they are of {side} px "
-                    "(data.crop_size, or else patch.size): augment=strong_resized follows data.crop_size"
-                )
+        """`SettingError` if patches have another side than ``side``, px, after the last transform that sets it."""
+        sized = [one for one in self._compose.transforms if one.p and _size_after(one, side) is not None]
+        if sized and (made := _size_after(sized[-1], side)) != (side, side):
+            raise SettingError(
+                f"augment: {type(sized[-1]).__name__} makes patches of {made} px (h, w), but they are of {side} px "
+                "(data.crop_size, or else patch.size): augment=strong_resized follows data.crop_size"
+            )
 
     def seed(self, seed: tuple[int, ...]) -> None:
         """Make the next calls a function of ``seed``."""
@@ -53,3 +51,12 @@ class PatchAugmentation:
         """
         transformed = self._compose(image=image, masks=masks.view(np.uint8))
         return transformed["image"], np.asarray(transformed["masks"]).astype(np.bool_)
+
+
+def _size_after(transform: Any, side: int) -> tuple[int, ...] | None:
+    """(h, w) that a transform of albumentations gives patches of ``side``, px; None if it says none."""
+    if isinstance(size := getattr(transform, "size", None), list | tuple):
+        return tuple(size)
+    if hasattr(transform, "height") or hasattr(transform, "width"):
+        return getattr(transform, "height", side), getattr(transform, "width", side)
+    return None

@@ -215,7 +215,7 @@ class _FoundImages:
             path = self.finder.named(name, self.predictions.named_place(number, entry))
         else:
             image_id, names = self.predictions.image_id(entry), self.predictions.format.names_images
-            suffix = entry.get("image_suffix", "")
+            suffix = entry.get("image_suffix", "") if names else ""  # of other formats a field of the user's
             path = self.finder.by_id(image_id, *self.predictions.place(number, entry), names, suffix)
         return path, _size_of(path, entry, self.exif)
 

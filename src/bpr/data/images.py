@@ -49,7 +49,10 @@ def read_image(path: Path, size: Size, exif: ExifUse = ExifUse.auto) -> Image:
             raise FormatError(path, None, problem, Reason.image_size)
         if turn and _orientation(file) != _UPRIGHT:
             ImageOps.exif_transpose(file, in_place=True)  # without it, a copy even of what needs no turn
-        return _pixels(file)
+        pixels = _pixels(file)
+    if pixels.shape[:2] != tuple(size):
+        raise FormatError(path, None, f"was decoded as {pixels.shape[:2]} (h, w), but said to be {found}: save it anew")
+    return pixels
 
 
 def image_sizes(path: Path) -> tuple[Size, Size]:

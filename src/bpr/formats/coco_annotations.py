@@ -53,6 +53,9 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
             image = listed.images[image_id]
             mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
             entries += [] if mask is None else [_entry(number, checked, image_id, image, mask)]
+            name = listed.categories.get(checked.get("category_id", -1))
+            if mask is not None and name is not None:
+                entries[-1]["class_name"] = name
     left = [f"{counted(left_crowds, 'crowd region')} ({_CROWDS})"] * bool(left_crowds)
     left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
     notes = [f"left as they are: {' and '.join(left)}"] if left else []
@@ -129,7 +132,14 @@ def _read_lists(path: Path) -> tuple[Annotations, list[dict[str, Any]]]:
         if isinstance(annotation, dict) and "segments_info" in annotation:
             problem = f"is of a panoptic file, whose PNGs must be in a folder {path.with_suffix('').name} beside it"
             raise FormatError(path, place_of(number), f"{problem}; put them there")
-    return Annotations(path, listed_images(path, content["images"]), {}), annotations
+    return Annotations(path, listed_images(path, content["images"]), _names_of(content.get("categories"))), annotations
+
+
+def _names_of(categories: Any) -> dict[int, str]:
+    """The names of classes, as far as they are there: only people need them."""
+    known = [one for one in categories if isinstance(one, dict)] if isinstance(categories, list) else []
+    pairs = ((one.get("id"), one.get("name")) for one in known)
+    return {number: name for number, name in pairs if isinstance(number, int) and isinstance(name, str)}
 
 
 def _check_fields(path: Path, number: int, annotation: object, listed: Annotations) -> dict[str, Any]:

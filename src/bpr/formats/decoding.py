@@ -75,6 +75,9 @@ def _open(path: Path) -> PillowImage.Image:
             PillowImage.init()
             formats = [name for name in _FORMATS if name in PillowImage.OPEN]  # Pillow may lack some
             # Of a `Path`, Pillow 10 follows links, and a circle is a RuntimeError.
-            return PillowImage.open(str(path), formats=formats)
+            image = PillowImage.open(str(path), formats=formats)
+            if image.format == "TIFF":  # of one that is turned, Pillow 13 maps the file in the wrong size
+                image.filename = ""
+            return image
         finally:
             PillowImage.MAX_IMAGE_PIXELS = limit

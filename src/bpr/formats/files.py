@@ -59,28 +59,26 @@ def visible_files(folder: Path) -> list[Path]:
     """Files at any depth below a folder, in the order of their paths; none if there is no such folder.
 
     What starts with a dot is left out, as are files in folders that do: macOS' ``._NAME``, for one, has the suffix of
-    an image but is none. Links to folders are followed, but not to those that are read without them, or hold the link.
+    an image but is none. Links to folders are not followed, since what is written to the output must not lie
+    elsewhere too; `linked_folders` names them.
 
     Raises:
         FormatError: If a folder cannot be read, so that nothing in it would be missed in silence.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
-        visible = (name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in visible if not _leads_back(Path(parent, name), folder)]
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
 
 
-def _leads_back(folder: Path, top: Path) -> bool:
-    """Whether a folder below ``top`` is a link to one that is read without it, or that it is in itself."""
-    if not os.path.islink(folder):
-        return False
-    target, real_top = folder.resolve(), top.resolve()
-    if target.is_relative_to(real_top):
-        return not any(part.startswith(".") for part in target.relative_to(real_top).parts)
-    above = (parent for parent in folder.parents if parent.is_relative_to(top))
-    return any(parent.resolve().is_relative_to(target) for parent in above)
+def linked_folders(folder: Path) -> list[str]:
+    """The folders at any depth below a folder that are links, by their relative names; not hidden ones."""
+    found: list[Path] = []
+    for parent, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for path in (Path(parent, name) for name in folders) if path.is_symlink()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _refuse_unreadable(error: OSError) -> None:

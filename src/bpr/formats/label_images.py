@@ -52,7 +52,8 @@ def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArra
             problem = f"the mask is {(image.height, image.width)} (h, w), its image {size_of()}"
             remedy = "save it in the size of the image it was made for"
             raise FormatError(path, None, f"{problem}; {remedy}", Reason.mask_size)
-        _refuse_pages(path, image)
+        if image.format == "TIFF":
+            _refuse_pages(path, image.size)
         array = np.asarray(image)
     if array.ndim != 2:
         values = _values_of(array)
@@ -65,14 +66,16 @@ def read_labels(path: Path, size_of: Callable[[], Size] | None = None) -> NDArra
     return array.astype(np.uint8) if array.dtype == np.bool_ else array
 
 
-def _refuse_pages(path: Path, image: PillowImage.Image) -> None:
-    """`FormatError` if an image has a second page of its size, as stacks have; overviews of GeoTIFFs are smaller."""
-    pages, size = getattr(image, "n_frames", 1), image.size
-    if pages > 1:
-        image.seek(1)
-        if image.size == size:
-            raise FormatError(path, None, f"has {pages} pages, of which one would be read; save each as a file")
-        image.seek(0)
+def _refuse_pages(path: Path, size: tuple[int, int]) -> None:
+    """`FormatError` if a TIFF has a second page of its size, as stacks have: no overview, mask or damaged one."""
+    try:
+        with opened_image(path) as image:
+            image.seek(1)
+            pages, kind, same = getattr(image, "n_frames", 1), getattr(image, "tag_v2", {}).get(254), image.size == size
+    except FormatError:
+        return
+    if same and not kind:
+        raise FormatError(path, None, f"has {pages} pages, of which one would be read; save each as a file")
 
 
 def paint_labels(before: NDArray[Any], masks: Mapping[int, Mask]) -> NDArray[Any]:

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bpr.cli.command import counted
 from bpr.formats import cityscapes, coco_annotations, mask_images
 from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import ANY_CLASS, Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
-from bpr.formats.files import visible_files
+from bpr.formats.files import linked_folders, visible_files
 from bpr.formats.format_detection import FORMATS, prediction_format
 from bpr.formats.name_matching import ImageNames, strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat, Reading
@@ -100,7 +101,8 @@ class Predictions:
     @property
     def class_names(self) -> dict[int, str]:
         """Names of classes by their ids in the entries, as far as the format or an entry has them."""
-        named = {entry["category_id"]: entry["class_name"] for entry in self.entries if "class_name" in entry}
+        pairs = ((e.get("category_id"), e.get("class_name")) for e in self.entries if isinstance(e, Mapping))
+        named = {category: name for category, name in pairs if isinstance(category, int) and isinstance(name, str)}
         return {**self.format.class_names, **named}
 
     @property
@@ -210,6 +212,11 @@ def read_predictions(
             problem = f"has format {found.name}, which knows no polygon_tolerance"
             raise FormatError(path, None, f"{problem}; it is for {having}")
         found = replace(found, write=partial(found.write, tolerance=polygon_tolerance))
+    if linked := linked_folders(path):
+        some = ", ".join(linked[:3]) + (", ..." if len(linked) > 3 else "")
+        note = f"{counted(len(linked), 'link')} to folders passed over ({some})"
+        note += "; put the folders there, or refine them apart"
+        content = content._replace(notes=[*content.notes, note])
     return Predictions(path, found, *content)
 
 

@@ -38,6 +38,11 @@ class StepCheckpoint(ModelCheckpoint):
         if not trainer.sanity_checking:
             self._save_where_due(trainer, pl_module)
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save where a callback stops the training now."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self._save_at_end(trainer)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -57,6 +62,9 @@ class StepCheckpoint(ModelCheckpoint):
 
     def _save_where_due(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_batch_end(trainer, pl_module, None, None, 0)
+        self._save_at_end(trainer)
+
+    def _save_at_end(self, trainer: pl.Trainer) -> None:
         if _ends(trainer) and self._last_global_step_saved != trainer.global_step:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 

@@ -145,12 +145,14 @@ class PatchRefiner(pl.LightningModule):
             raise SettingError(f"optim: {error}") from error
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a resumed training have the settings of its own optimizer, but for what a schedule may have changed."""
-        defaults = {} if self._optimizer is None else self.new_optimizer().defaults
-        scheduled = () if self._scheduler is None else ("lr", "momentum", "betas")
+        """Let a resumed training have its own optimizer's settings, but those that need a state, or are scheduled."""
+        if self._optimizer is None:
+            return
+        kept = {"params", "amsgrad", "centered", "momentum"} | ({"lr", "betas"} if self._scheduler else set())
+        own = self.new_optimizer().param_groups
         for state in checkpoint.get("optimizer_states", ()):
-            for group in state["param_groups"]:
-                group.update({n: value for n, value in defaults.items() if n in group and n not in scheduled})
+            for saved, new in zip(state["param_groups"], own, strict=False):
+                saved.update({name: value for name, value in new.items() if name in saved.keys() - kept})
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
         """The optimizer, and the scheduler with the step as its unit."""

@@ -97,6 +97,8 @@ def check_resumable(path: Path, refiner: PatchRefiner, max_steps: int) -> None:
     try:
         optimizer.load_state_dict(contents["optimizer_states"][0])
         optimizer.step()  # of no gradients, which changes nothing
+    except TypeError:
+        pass  # one that needs a closure
     except (LookupError, ValueError) as error:
         raise SettingError(
             f"{path}: was trained by another optimizer than that of `optim` ({type(error).__name__}: {error}); choose "

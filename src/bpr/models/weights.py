@@ -76,7 +76,12 @@ def bundled_weights() -> dict[str, Path]:
     return {file.stem: file for file in sorted(_SHIPPED.glob("*.safetensors"))}
 
 
-def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool | None = None) -> PatchSegmenter:
+def load_segmenter(
+    path: str | Path,
+    input_size: int | None = None,
+    trust: bool | None = None,
+    pretrained: bool = False,  # noqa: ARG001 (as of `PatchSegmenter`)
+) -> PatchSegmenter:
     """Return the network in ``path``, in eval mode, float32, on the CPU.
 
     Three kinds of files are understood: Lightning checkpoints of this project (``state_dict`` with the prefix
@@ -89,6 +94,8 @@ def load_segmenter(path: str | Path, input_size: int | None = None, trust: bool 
         input_size: Network input size in pixels; None takes the one in the file (for a released file, which
             does not say: 128 for HRNet-18s and 256 for HRNet-48).
         trust: True gives the network a trust output also where the file has none, to train it; False leaves it out.
+        pretrained: Has no effect, since all weights are those of the file: configurations such as ``debug=fast`` say it
+            of any network.
 
     Raises:
         ValueError: If ``input_size`` is no positive multiple of 32.

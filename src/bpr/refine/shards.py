@@ -18,7 +18,7 @@ from bpr.formats.faults import Fault
 from bpr.formats.files import room_for
 from bpr.structures import Rle
 
-LAYOUT: Final = "bpr-shard-5"
+LAYOUT: Final = "bpr-shard-6"
 _NAME: Final = re.compile(r"rank\d+-\d+\.jsonl")
 
 
