@@ -63,7 +63,7 @@ def make_masks(folder, names):
         labels = rectangle(number) * np.uint8(9)
         labels[15:, 20:] = 200
         save(folder / "p" / "labels" / f"{name}.png", labels, PALETTE)
-        save(folder / "p" / "one" / name / "0.png", rectangle(number))
+        save(folder / "p" / "one" / name / "7.png", rectangle(number))
     return folder / "p"
 
 
