@@ -2,6 +2,7 @@ import json
 
 import albumentations
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 
@@ -9,6 +10,7 @@ from bpr.data.augmentation import PatchAugmentation
 from bpr.data.datamodule import PatchDataModule
 from bpr.data.settings import Source, TrainingData
 from bpr.formats.errors import FormatError
+from bpr.models.callbacks import StepCheckpoint
 from bpr.structures import PatchSpec, SettingError
 
 SPEC = PatchSpec(32, 0.25)
@@ -152,3 +154,42 @@ def test_a_training_that_goes_on_draws_from_its_epoch_before_lightning_says_whic
     whole = module.train_dataloader().sampler
     whole.set_epoch(2)
     assert [group.seed for group in resumed] == [group.seed for group in whole]
+
+
+class Sums(pl.LightningModule):
+    """Notes what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown, self.line = [], torch.nn.Linear(1, 1)
+
+    def training_step(self, batch, _):
+        self.shown.append(int(batch.images.sum()))
+        return self.line(torch.ones(1, 1)).sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class StopAfterAnEpoch(pl.Callback):
+    def on_train_epoch_end(self, trainer, *_):
+        trainer.should_stop = True
+
+
+def test_a_training_that_a_callback_ended_with_an_epoch_goes_on_with_the_next(toy_coco, tmp_path):
+    def shown(folder, *callbacks, resumed=None):
+        saving = StepCheckpoint(folder, "step{step}", every_n_train_steps=2, save_top_k=1, save_last=True)
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer, module = pl.Trainer(max_epochs=2, callbacks=[*callbacks, saving], **quiet), Sums()
+        trainer.fit(
+            module,
+            datamodule=datamodule(toy_coco, tmp_path, val=[], num_workers=1),
+            ckpt_path=resumed,
+            weights_only=True,
+        )
+        return module.shown
+
+    whole = shown(tmp_path / "whole")
+    first = shown(tmp_path / "first", StopAfterAnEpoch())
+    assert whole == first + shown(tmp_path / "second", resumed=tmp_path / "first" / "last.ckpt")
+    assert len(first) % 2 == 1  # so that it was saved for its end alone

@@ -86,13 +86,14 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
         if os.environ.get(name) == "":
             del os.environ[name]
     sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
+    conf = conf if is_own(arguments) else None
     _check_sweep(arguments, sweeps)
     result = []
     for argument, before in zip(arguments, ["", *arguments], strict=False):
         if not before.startswith("-"):
             _check_form(argument, schema)
         _check_setting(argument, arguments, schema, conf)
-        if not (conf is not None and is_own(arguments) and _is_default(argument, arguments, conf)):
+        if conf is None or not _is_default(argument, arguments, conf):
             result.append(_for_hydra(argument, sweeps))
     return result
 
@@ -100,14 +101,13 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
 def _check_setting(argument: str, arguments: Sequence[str], schema: type, conf: Path | None) -> None:
     """`SettingError` if ``NAME=VALUE`` has a name that is not known, or a value of the wrong kind."""
     key, equals, value = argument.partition("=")
-    own = conf is not None and is_own(arguments)
     if equals and re.fullmatch(r"[\w.]+", key):
         _check_value(argument, _check_known(key, schema))
-        if conf is not None and own:
+        if conf is not None:
             check_in_group(argument, arguments, schema, conf)
-        if conf is not None and own and value == "null" and key not in GROUPS:
+        if conf is not None and value == "null" and key not in GROUPS:
             check_null(key, conf)
-    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and own:
+    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None:
         check_added(key.lstrip("+"), schema, conf)
 
 

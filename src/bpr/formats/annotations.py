@@ -173,11 +173,11 @@ def _read_coco(path: Path) -> Annotations:
 
 
 def _objects(
-    path: Path, annotations: Sequence[object], images: Mapping[int | str, AnnotatedImage]
+    path: Path, annotations: Sequence[object], images: dict[int | str, AnnotatedImage]
 ) -> dict[int | str, list[TrueInstance]]:
     """The objects of each image that has some; annotations without a polygon, which are boxes, are none, and logged."""
     objects: dict[int | str, list[TrueInstance]] = defaultdict(list)
-    listed, boxes = Annotations(path, dict(images), {}), 0
+    listed, boxes = Annotations(path, images, {}), 0
     for number, annotation in enumerate(annotations):
         where = f"annotations[{number}]"
         given = get_id(path, where, annotation, "image_id")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bpr import rle as rle_codec
 from bpr.cli.command import counted
-from bpr.formats.annotations import AnnotatedImage, Annotations, is_crowd, listed_images, segmentation_rle
+from bpr.formats.annotations import Annotations, is_crowd, listed_images, segmentation_rle
 from bpr.formats.coco import notes_on_missing, refined_entry
 from bpr.formats.entries import Entry
 from bpr.formats.errors import FormatError, Reason
@@ -29,9 +29,9 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives, the masks as compressed RLE; ``file_name`` is that of the
-        image and ``annotation`` the place in ``annotations``. ``score`` is 1 where there is none; ``category_id`` is
-        None, with a note. Crowd regions and annotations without a mask are left out, and counted in a note; left out
-        are also bad annotations that ``how.faults`` keeps.
+        image, ``class_name`` that of the class if it has one, and ``annotation`` the place in ``annotations``.
+        ``score`` is 1 where there is none; ``category_id`` is None, with a note. Crowd regions and annotations without
+        a mask are left out, and counted in a note; left out are also bad annotations that ``how.faults`` keeps.
 
     Raises:
         FormatError: If the file is wrong; names file, entry and remedy.
@@ -50,12 +50,9 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
             boxes += 1
         else:
             image_id = listed.id_of(checked["image_id"])
-            image = listed.images[image_id]
-            mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, image.size), Reason.mask)
-            entries += [] if mask is None else [_entry(number, checked, image_id, image, mask)]
-            name = listed.categories.get(checked.get("category_id", -1))
-            if mask is not None and name is not None:
-                entries[-1]["class_name"] = name
+            size = listed.images[image_id].size
+            mask = faults.attempt(partial(segmentation_rle, path, place_of(number), checked, size), Reason.mask)
+            entries += [] if mask is None else [_entry(number, checked, image_id, listed, mask)]
     left = [f"{counted(left_crowds, 'crowd region')} ({_CROWDS})"] * bool(left_crowds)
     left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
     notes = [f"left as they are: {' and '.join(left)}"] if left else []
@@ -121,7 +118,7 @@ def place_of(number: int) -> str:
 
 
 def _read_lists(path: Path) -> tuple[Annotations, list[dict[str, Any]]]:
-    """The images, without objects, and annotations as they are."""
+    """The images, without objects, with the names of classes, and annotations as they are."""
     content = read_json(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(n), list) for n in ("images", "annotations")):
         problem = "expected a COCO annotation file, an object with lists 'images' and 'annotations'"
@@ -158,15 +155,17 @@ def _check_fields(path: Path, number: int, annotation: object, listed: Annotatio
     return annotation
 
 
-def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, image: AnnotatedImage, mask: Rle) -> Entry:
-    score = annotation.get("score")
+def _entry(number: int, annotation: Mapping[str, Any], image_id: int | str, listed: Annotations, mask: Rle) -> Entry:
+    category, score = annotation.get("category_id"), annotation.get("score")
+    name = None if category is None else listed.categories.get(category)
     return {
         "image_id": image_id,
-        "category_id": annotation.get("category_id"),
+        "category_id": category,
         "score": 1.0 if score is None else score,
         "segmentation": mask,
-        "file_name": image.file_name,
+        "file_name": listed.images[image_id].file_name,
         "annotation": number,
+        **({} if name is None else {"class_name": name}),
     }
 
 
