@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
                 return
             finished = run.finish()
             print(format_summary(finished.summary, finished.elapsed))
-            for note in (*run.given.notes, *finished.summary.notes):
+            for note in (*settings.notes, *run.given.notes, *finished.summary.notes):
                 print(printable(f"note: {note}"))
             print(printable(run.network))
             print(printable(f"refined masks: {finished.refined.path}"))

@@ -140,7 +140,7 @@ def test_bad_entries_and_images_come_back_as_they_are(toy_coco, spoilt, refine, 
     last = printed[printed.index("WARNING: NOT refined: 10 masks;") :]
     assert "refined masks" not in last, "something comes after the warning"
     assert "10 masks were not refined" in page
-    unscored = "11 predictions\n1 bad prediction, without a mask or an image, is not scored"
+    unscored = "11 predictions\n1 bad prediction is not scored"
     assert unscored in printed
     assert unscored.split("\n")[1] in page
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 from bpr import rle
 from bpr.data.inputs import read_input
+from bpr.evaluation.__main__ import main as evaluation
+from bpr.evaluation.bounds import main as bounds
 from bpr.evaluation.official_cityscapes import format_official, official_scores
 from bpr.evaluation.scores import evaluate
 from bpr.formats.errors import FormatError
@@ -57,11 +59,19 @@ def test_a_cityscapes_folder_comes_back_as_one(tree, tmp_path, refine, capsys):
     images, coarse = tree / "leftImg8bit" / "val", tree / "results"
     options = [f"images={images}", f"predictions={coarse}", f"output={output}", "data=cityscapes"]
     refine(*options, f"annotations={tree / 'gtFine' / 'val'}")
-    assert "Boundary AP with dilation ratio 0.005" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Boundary AP with dilation ratio 0.005" in said
+    assert "note: data=NAME is not used, as images and predictions are given" in said
     before, after = read_predictions(coarse).entries, read_predictions(output).entries
     assert [{**e, "segmentation": 0} for e in before] == [{**e, "segmentation": 0} for e in after]
     assert any(b["segmentation"] != a["segmentation"] for b, a in zip(before, after, strict=True))
     assert official_scores(output, tree / "gtFine" / "val")["mean"][0] >= 0
+    capsys.readouterr()
+    assert evaluation([str(output), str(tree / "gtFine" / "val"), "--against", str(coarse)]) == 0
+    assert re.findall(r"^\|.*", capsys.readouterr().out, re.M) == re.findall(r"^\|.*", said, re.M)
+    assert bounds([str(coarse), str(tree / "gtFine" / "val"), "--distance", "--erode"]) == 0
+    (boundary,) = re.findall(r"^\| Boundary AP  .*?([\d.]+)", said, re.M)
+    assert re.search(rf"^\| as predicted .* {boundary} \|$", capsys.readouterr().out, re.M)
     with pytest.raises(SystemExit, match="is not empty; give another `output`, or overwrite=true"):
         refine(*options)
     refine(*options, "overwrite=true")

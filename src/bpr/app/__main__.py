@@ -1,6 +1,5 @@
 """``bpr app``: a page in the browser, served by this machine, that refines masks."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -9,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from bpr.cli.command import at_least, exit_code
+from bpr.cli.command import at_least, command_parser, exit_code
 from bpr.cli.signals import exit_at_signals, exit_status, raise_at_signals
 from bpr.structures import SettingError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve the page until Ctrl-C (exit status 130) or SIGTERM (143); 2 if it cannot be served."""
-    parser = argparse.ArgumentParser(prog="bpr app", description="A page that refines masks, drawn or from files.")
+    parser = command_parser("bpr app", "A page that refines masks, drawn or from files.")
     parser.add_argument("--ckpt", default="hrnet18s", help="weights, as of refine.py; default: those that ship")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; default: of this machine alone")
     parser.add_argument("--port", type=at_least(1, at_most=65_535), help="default: the first free one from 7860 on")

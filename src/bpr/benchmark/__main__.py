@@ -21,7 +21,7 @@ from bpr.benchmark.measure import (
     start_up,
 )
 from bpr.benchmark.workload import SCENES, Workload, first_images, generate
-from bpr.cli.command import add_overwrite, at_least, exit_code
+from bpr.cli.command import add_overwrite, at_least, command_parser, exit_code
 from bpr.formats.files import write_text
 from bpr.formats.predictions import files_of
 from bpr.formats.protection import Inputs
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    options = argparse.ArgumentParser(prog="python -m bpr.benchmark", description=__doc__)
+    options = command_parser("python -m bpr.benchmark", __doc__)
     add_network_options(options)
     options.add_argument("--images", type=Path, metavar="DIR", help="images to measure on; generated ones by default")
     options.add_argument("--predictions", type=Path, metavar="FILE", help="their coarse masks")

@@ -171,7 +171,8 @@ def add_network_options(options: argparse.ArgumentParser) -> None:
     """Add what says which network runs and how."""
     options.add_argument("--ckpt", default="hrnet18s", help="weights (default: hrnet18s)")
     options.add_argument("--backend", choices=list(Backend), default=Backend.eager.value, help="how the network runs")
-    options.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    options.add_argument("--device", choices=["cpu", "cuda"], default=best, help="default: a GPU if there is one")
     options.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads of torch")
 
 

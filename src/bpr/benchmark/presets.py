@@ -22,7 +22,7 @@ from bpr.benchmark.classical import grab_cut, guided_filter
 from bpr.benchmark.measure import add_network_options, load_network, refine_workload
 from bpr.benchmark.plots import check_plot, new_figure, write_figure
 from bpr.benchmark.workload import Workload
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, command_parser, exit_code
 from bpr.data.images import read_image
 from bpr.data.inputs import read_input
 from bpr.evaluation.scores import evaluate
@@ -63,7 +63,7 @@ _HEAD: Final = f"{'':16}  patches/image  s/image     AP  Boundary AP"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0, or 2 if a file cannot be used."""
-    options = argparse.ArgumentParser(prog="python -m bpr.benchmark.presets", description=__doc__)
+    options = command_parser("python -m bpr.benchmark.presets", __doc__)
     add_network_options(options)
     options.add_argument("--images", type=Path, metavar="DIR", help="by default generated ones of 2048 x 1024 px")
     options.add_argument("--predictions", type=Path, metavar="FILE", help="COCO results")

@@ -28,7 +28,7 @@ from bpr.benchmark.stress_scores import (
     format_scores,
     score_inputs,
 )
-from bpr.cli.command import add_overwrite, at_least, counted, exit_code
+from bpr.cli.command import add_overwrite, at_least, command_parser, counted, exit_code
 from bpr.data.image_finder import ImageFinder
 from bpr.data.images import read_image
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
@@ -240,8 +240,8 @@ def _content(chosen: argparse.Namespace, path: Path, choice: Choice, scores: Seq
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    options = argparse.ArgumentParser(prog="bpr stress", description=__doc__)
-    options.add_argument("--images", type=Path, required=True, metavar="DIR")
+    options = command_parser("bpr stress", __doc__)
+    options.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     options.add_argument(
         "--annotations",
         type=Path,

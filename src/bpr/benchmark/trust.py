@@ -4,7 +4,6 @@ Makes coarse masks of known quality from ground truth, as ``bpr stress`` does, r
 `bpr.patches.trust` to which of them got worse.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from tqdm import tqdm
 
 from bpr.benchmark.measure import add_network_options, load_network
 from bpr.benchmark.stress import Choice, choose_objects, inputs_of
-from bpr.cli.command import at_least, exit_code
+from bpr.cli.command import at_least, command_parser, exit_code
 from bpr.data.images import read_image
 from bpr.formats.annotations import read_annotations
 from bpr.models.backends import as_network
@@ -47,8 +46,8 @@ class Case(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit and print; 0, or 2 if a file or setting cannot be used."""
-    options = argparse.ArgumentParser(prog="python -m bpr.benchmark.trust", description=__doc__)
-    options.add_argument("--images", type=Path, required=True, metavar="DIR")
+    options = command_parser("python -m bpr.benchmark.trust", __doc__)
+    options.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
     options.add_argument("--annotations", type=Path, nargs="+", required=True, metavar="FILE", help="ground truth")
     options.add_argument("--objects", type=at_least(1), default=20, metavar="N", help="of each file (default: 20)")
     options.add_argument("--seed", type=at_least(0), default=0, help="of the draw and the simulated masks (default: 0)")

@@ -26,16 +26,21 @@ _PEER_ENDED: Final = ("closed by peer", "reset by peer", "remote process exited"
 """What torch says where one of several processes has ended."""
 
 
+def command_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of a command line, described by the docstring of its module, without the marks of reStructuredText."""
+    return argparse.ArgumentParser(prog=prog, description=(description or "").replace("``", "").replace("`", ""))
+
+
 def parser(module: str, description: str) -> argparse.ArgumentParser:
     """A parser of ``RESULTS ANNOTATIONS [--dilation-ratio R]`` for ``python -m module``."""
-    arguments = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    results = "predictions: COCO results, JSON Lines, Cityscapes or mask folder"
+    arguments = command_parser(f"python -m {module}", description)
+    results = "predictions, in any format of refine.py"
     arguments.add_argument("results", metavar="RESULTS", type=Path, help=results)
     annotations = "ground truth: COCO annotation file or gtFine folder"
     arguments.add_argument("annotations", metavar="ANNOTATIONS", type=Path, help=annotations)
     width = "boundary width of Boundary AP, as a share of the image diagonal"
-    ratio = f"{width}: 0.02 for COCO (default), 0.005 for Cityscapes"
-    arguments.add_argument("--dilation-ratio", type=_ratio, default=0.02, metavar="R", help=ratio)
+    ratio = f"{width}; default: 0.005 for Cityscapes' folders, else 0.02"
+    arguments.add_argument("--dilation-ratio", type=_ratio, metavar="R", help=ratio)
     return arguments
 
 

@@ -108,6 +108,7 @@ def refine_values(cfg: DictConfig) -> dict[str, Any]:
 
     Without ``trainer``, which `bpr.models.trainer.build_trainer` takes. ``data`` is the first validation set of the
     data set that was chosen, built only where images or predictions are not given; the rest of it is for training.
+    ``notes`` are for people, a line each.
     """
     known = [*OmegaConf.structured(RefineConf)]
     added = [str(name) for name in cfg if name not in known]  # by +NAME=VALUE, to be named in others
@@ -116,8 +117,12 @@ def refine_values(cfg: DictConfig) -> dict[str, Any]:
     used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
     if used and not cfg.data.get("val"):
         raise SettingError("data=NAME has no data.val, of which the first is refined: give images and predictions")
+    passed_over = (
+        "data=NAME is not used, as images and predictions are given; annotations=FILE gives their ground truth"
+    )
     return {str(name): value for name, value in values.items()} | {
-        "data": Source.of(build(cfg.data.val[0])) if used else None
+        "data": Source.of(build(cfg.data.val[0])) if used else None,
+        "notes": () if cfg.data is None or used else (passed_over,),
     }
 
 

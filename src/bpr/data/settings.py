@@ -151,8 +151,8 @@ class TrainingData:
             raise SettingError(f"data.rounds must name a round, and none twice, got {list(self.rounds)}")
         if self.rounds != (Round.boundary,) and self.crop_size is None:
             raise SettingError(
-                f"data.rounds={list(self.rounds)} needs data.crop_size, the side (px) to which patches of all sides "
-                "are brought: that of the network's input, such as 128"
+                f"data.rounds=[{','.join(self.rounds)}] needs data.crop_size, the side (px) to which patches of all "
+                "sides are brought: that of the network's input, such as data.crop_size=128"
             )
 
     def _check_ranges(self) -> None:

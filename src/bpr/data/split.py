@@ -1,6 +1,5 @@
 """``python -m bpr.data.split``: keep some annotated images, and their predictions, out of a training."""
 
-import argparse
 import hashlib
 import json
 import re
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, command_parser, counted, exit_code
 from bpr.formats import coco
 from bpr.formats.annotations import Annotations, read_annotations
 from bpr.formats.errors import FormatError
@@ -116,7 +115,7 @@ def split(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bpr.data.split", description=__doc__)
+    parser = command_parser("python -m bpr.data.split", __doc__)
     parser.add_argument("annotations", type=Path, help="COCO annotation file")
     parser.add_argument("predictions", type=Path, nargs="*", help="COCO results files of the same images")
     how_many = parser.add_mutually_exclusive_group(required=True)
@@ -125,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name_help = "with --share: regular expression of the part of a name by which a photograph goes in several files"
     parser.add_argument("--photograph", metavar="REGEX", help=name_help)
     parser.add_argument("--output", type=Path, required=True, help="folder for train/ and holdout/")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     add_overwrite(parser)
     options = parser.parse_args(arguments)
 
@@ -137,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         kept = split(options.annotations, options.predictions, options.output, choose, options.overwrite)
-        print(f"{options.output}: {kept} images in holdout/, the others in train/")
+        print(f"{options.output}: {counted(kept, 'image')} in holdout/, the others in train/")
 
     return exit_code(work, ValueError)
 

@@ -18,6 +18,7 @@ from bpr.cli.command import at_least, exit_code, parser
 from bpr.evaluation.annotated_predictions import read_annotated_predictions
 from bpr.evaluation.average_precision import average_precision, boundary_average_precision
 from bpr.evaluation.table import percent
+from bpr.formats.format_detection import prediction_format
 from bpr.matching import best_truths
 from bpr.patches.boundary import boundary_band
 from bpr.patches.windows import working_window
@@ -87,13 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         images = read_annotated_predictions(chosen.results, chosen.annotations)
+        ratio = chosen.dilation_ratio or prediction_format(chosen.results).dilation_ratio
         print("| masks                  |    AP |  AP50 |  AP75 | Boundary AP |")
         print("| ---------------------- | ----: | ----: | ----: | ----------: |")
         rows = [("as predicted", images)]
         rows += [(f"to beat: eroded {pixels} px", eroded_masks(images, pixels)) for pixels in chosen.erode]
         rows += [(f"to reach: oracle {pixels} px", oracle_masks(images, pixels)) for pixels in chosen.distance]
         for name, masks in rows:
-            ap, boundary = average_precision(masks), boundary_average_precision(masks, chosen.dilation_ratio)
+            ap, boundary = average_precision(masks), boundary_average_precision(masks, ratio)
             cells = [percent(score) for score in (ap.ap, ap.ap50, ap.ap75, boundary.ap)]
             print(f"| {name:<22} | {cells[0]:>5} | {cells[1]:>5} | {cells[2]:>5} | {cells[3]:>11} |", flush=True)
 

@@ -88,7 +88,10 @@ class Evaluation:
 
 
 def evaluate(
-    results: str | Path, annotations: str | Path, against: str | Path | None = None, dilation_ratio: float = 0.02
+    results: str | Path,
+    annotations: str | Path,
+    against: str | Path | None = None,
+    dilation_ratio: float | None = None,
 ) -> Evaluation:
     """Score predictions in any format over all images of a COCO annotation file or Cityscapes ground truth.
 
@@ -100,7 +103,7 @@ def evaluate(
         results: The masks to judge.
         annotations: Ground truth.
         against: The coarse masks that ``results`` were made from, entry by entry.
-        dilation_ratio: Of Boundary AP: 0.02 for COCO, 0.005 for Cityscapes; in (0, 1).
+        dilation_ratio: Of Boundary AP, in (0, 1); None: 0.005 for results in the form of Cityscapes, else 0.02.
 
     Raises:
         FormatError: If a file is wrong, or they do not belong together; names file, entry and remedy.
@@ -110,7 +113,8 @@ def evaluate(
     read = [read_aligned(path, truth) for path in (results, against) if path is not None]
     truth = read[0].comparable(truth)
     refined, *coarse = (predicted_images(predictions, truth) for predictions in read)
-    return evaluate_images(refined, truth, coarse[0] if coarse else None, dilation_ratio)
+    ratio = read[0].format.dilation_ratio if dilation_ratio is None else dilation_ratio
+    return evaluate_images(refined, truth, coarse[0] if coarse else None, ratio)
 
 
 def evaluate_images(

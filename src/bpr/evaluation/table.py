@@ -57,7 +57,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
     if evaluation.unscored:
         predictions += f" ({evaluation.unscored} of classes without an annotated object: not scored)"
     bad = counted(evaluation.unreadable, "bad prediction")
-    bad += f", without a mask or an image, {'is' if evaluation.unreadable == 1 else 'are'} not scored, before or after"
+    bad += f" {'is' if evaluation.unreadable == 1 else 'are'} not scored, before or after"
     lines = [
         predictions,
         *([bad] if evaluation.unreadable else []),

@@ -1,13 +1,12 @@
 """``python -m bpr.models.averaging A B OUTPUT``: the mean of the weights of networks of one training lineage."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, command_parser, exit_code
 from bpr.formats.protection import Inputs
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import load_segmenter, save_segmenter
@@ -38,7 +37,7 @@ def average(segmenters: Sequence[PatchSegmenter]) -> PatchSegmenter:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Average as the command line says; 0, or 2 if a file cannot be used."""
-    options = argparse.ArgumentParser(prog="python -m bpr.models.averaging", description=__doc__)
+    options = command_parser("python -m bpr.models.averaging", __doc__)
     options.add_argument("checkpoints", nargs="+", help="checkpoints of networks of the same config")
     options.add_argument("output", type=Path, help="file to write, .safetensors")
     options.add_argument("--half", action="store_true", help="store filters as float16")

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, command_parser, exit_code
 from bpr.data.inputs import read_input
 from bpr.formats.files import copy_file, replacing
 from bpr.formats.protection import Inputs
@@ -30,12 +30,12 @@ _PACKAGES: Final = ("onnx", "onnxscript")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export as the command line says; 0, or 2 if a file or a package is missing, or the output cannot be written."""
-    options = argparse.ArgumentParser(prog="python -m bpr.models.export", description=__doc__)
+    options = command_parser("python -m bpr.models.export", __doc__)
     options.add_argument("ckpt", help="checkpoint, or the name of bundled weights (hrnet18s)")
     options.add_argument("output", type=Path, help="file to write: .onnx; with --int8 .xml, and .bin beside it")
-    options.add_argument("--input-size", type=int, metavar="PX", help="what the network resizes them to")
+    options.add_argument("--input-size", type=int, metavar="PX", help="side to which the network resizes patches")
     options.add_argument("--int8", action="store_true", help="quantise it, for this file and backend=openvino_int8")
-    options.add_argument("--calibrate", type=Path, metavar="DIR", help="with images of yours, not with the demo's")
+    options.add_argument("--calibrate", type=Path, metavar="DIR", help="calibrate with these images, not the demo's")
     options.add_argument("--predictions", type=Path, metavar="FILE", help="coarse masks of these, as of refine.py")
     names = f"operations to leave in float32, by regular expressions; default: {' '.join(KEPT)}"
     options.add_argument("--keep", nargs="*", default=KEPT, metavar="REGEX", help=names)

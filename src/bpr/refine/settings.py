@@ -30,6 +30,7 @@ class RefineSettings:
         folder: Of the run; the output goes there by default.
         cache: For what backends keep.
         patch: As the preset has it, where it is not given.
+        notes: What of the settings has no effect, for people, a line each.
     """
 
     images: Path | None
@@ -63,6 +64,7 @@ class RefineSettings:
     report: bool
     report_min_score: float
     contact_sheet: bool
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", self.preset.patches(self.patch))

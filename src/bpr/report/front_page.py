@@ -3,7 +3,6 @@
 ``python -m bpr.report.front_page FILE.png`` draws it with the weights that ship and default settings.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from bpr.api.refiner import Refiner
-from bpr.cli.command import add_overwrite, exit_code
+from bpr.cli.command import add_overwrite, command_parser, exit_code
 from bpr.drawing import COLOURS, outline, write_png
 from bpr.formats.protection import Inputs
 from bpr.structures import Image, Mask, SettingError, Window
@@ -43,7 +42,7 @@ class Compared(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Refine and draw; 0, or 2 if the file cannot be written or there are no such weights."""
-    parser = argparse.ArgumentParser(prog="python -m bpr.report.front_page", description=__doc__)
+    parser = command_parser("python -m bpr.report.front_page", __doc__)
     parser.add_argument("picture", metavar="FILE.png", type=Path, help="replaced if it is a picture of ours")
     parser.add_argument("--ckpt", default="hrnet18s", help="as of refine.py; default: the weights that ship")
     add_overwrite(parser)

@@ -3,7 +3,6 @@
 They become what hasty clicks would have given, so that refining them can be measured against the file itself.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 
 from bpr import rle
-from bpr.cli.command import add_overwrite, at_least, exit_code
+from bpr.cli.command import add_overwrite, at_least, command_parser, exit_code
 from bpr.formats.coco import refined_entry
 from bpr.formats.coco_annotations import read_coco_annotations
 from bpr.formats.entries import Entry
@@ -87,7 +86,7 @@ def write_rough_labels(labels: Path, rough: Path, tolerance: float, shake: float
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bpr.synthetic.rough_labels", description=__doc__)
+    parser = command_parser("python -m bpr.synthetic.rough_labels", __doc__)
     parser.add_argument("labels", metavar="LABELS", type=Path, help="COCO annotation file")
     parser.add_argument("rough", metavar="ROUGH", type=Path, help="the same, rough")
     share = "as a share of the square root of an object's area"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpr.api.refiner import Refiner
-from bpr.cli.command import at_least, exit_code
+from bpr.cli.command import at_least, command_parser, exit_code
 from bpr.cli.signals import exit_at_signals, exit_status, raise_at_signals, say
 from bpr.integrations.label_studio.regions import require_sdk
 from bpr.structures import SettingError
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    options = argparse.ArgumentParser(prog="bpr label-studio", description=__doc__)
+    options = command_parser("bpr label-studio", __doc__)
     options.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     options.add_argument("--port", type=at_least(0, at_most=65_535), default=9090, help="0: a free one (default: 9090)")
     options.add_argument("--ckpt", default="hrnet18s", help="checkpoint, or the name of bundled weights (hrnet18s)")
