@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bpr.api.arrays import boxes_of, from_array
 
@@ -26,6 +27,15 @@ def test_masks_come_back_with_their_type_shape_and_values(stack, kind, shape, dt
     rebuilt = adapted.rebuild(~masks)
     assert (type(rebuilt), rebuilt.dtype, tuple(rebuilt.shape)) == (type(given), given.dtype, shape)
     assert np.array_equal(np.asarray(rebuilt), np.where(~masks, foreground, 0).reshape(shape))
+
+
+@pytest.mark.parametrize("of", [list, np.stack, lambda masks: torch.from_numpy(np.stack(masks))])
+def test_truths_of_other_bytes_are_those_of_bytes_of_one(stack, of):
+    """Pillow makes them of images of mode 1; the patches of such masks lay elsewhere."""
+    given = [np.asarray(Image.fromarray(mask)) for mask in stack]
+    assert given[0].view(np.uint8).max() == 255
+    arrays = from_array(np.stack(given)).arrays if of is list else from_array(of(given)).arrays
+    assert np.array_equal(arrays.view(np.uint8), stack.view(np.uint8))
 
 
 def test_bfloat16_comes_back(stack):

@@ -109,6 +109,40 @@ def test_images_beside_labels_come_before_those_of_another_data_set(tmp_path):
     assert list(read_input(None, path).records.paths) == [tmp_path / "labels" / "a.jpg"]
 
 
+def labelme(path, image):
+    shape = {"label": "x", "points": [[2, 2], [20, 2], [20, 15]], "shape_type": "polygon"}
+    return write(path, {"shapes": [shape], "imagePath": image, "imageHeight": 20, "imageWidth": 30})
+
+
+def sa1b(path, image):
+    mask = {"segmentation": {"size": [20, 30], "counts": [0, 100, 500]}, "predicted_iou": 0.9}
+    return write(path, {"image": {"file_name": image, "height": 20, "width": 30}, "annotations": [mask]})
+
+
+@pytest.mark.parametrize("make", [labelme, sa1b])
+@pytest.mark.parametrize("below", ["", "day1"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_images_are_where_labelme_and_sam_say(tmp_path, make, below, beside):
+    root, other = tmp_path / "labels", tmp_path / ("labels" if beside else "photos")
+    save(tmp_path / "images" / below / "a.png")  # another one, of the same name
+    save(tmp_path / "images" / "labels" / below / "a.png")
+    save(other / below / "a.png")
+    up = "" if beside else "../" * (2 if below else 1) + f"photos/{below}/"
+    make(root / below / "a.json", f"{up}a.png")
+    assert list(read_input(None, root).records.paths) == [other / below / "a.png"]
+    one = make(root / below / "b.json", f"{up}a.png".replace("/", "\\"))
+    assert list(read_input(None, one).records.paths) == [other / below / "a.png"]
+
+
+@pytest.mark.parametrize("outside", ["../../../outside/a.png", "ABSOLUTE/outside/a.png", "missing.png"])
+def test_other_names_of_labelme_do_not_say_where_images_are(tmp_path, outside):
+    folder = tmp_path / "sets" / "set"
+    save(tmp_path / "outside" / "a.png")
+    save(folder / "images" / "a.png")
+    labelme(folder / "labels" / "a.json", outside.replace("ABSOLUTE", str(tmp_path)))
+    assert find_layout(None, folder / "labels", None, None).images == folder / "images"
+
+
 def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path):
     save(tmp_path / "a.png")
     shape = {"label": "x", "points": [[2, 2], [20, 2], [20, 15]], "shape_type": "polygon"}

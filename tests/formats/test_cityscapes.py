@@ -56,6 +56,15 @@ def test_what_was_read_is_written_under_the_same_names(folder, tmp_path):
     assert np.asarray(Image.open(tmp_path / "out" / "masks" / "0.png")).max() == 255
 
 
+@pytest.mark.parametrize("changed", [0, 1])
+def test_of_two_lines_with_one_mask_file_the_one_that_changed_it_decides(folder, tmp_path, changed):
+    (folder / f"{NAME}_leftImg8bit_pred.txt").write_text("masks/0.png 26 0.75\nmasks/0.png 24 0.5\n")
+    entries, grown = read_entries(folder), rle.encode(np.ones(SIZE, bool))
+    entries[changed] = {**entries[changed], "segmentation": grown}
+    write_predictions(tmp_path / "out", entries, folder)
+    assert [entry["segmentation"] for entry in read_entries(tmp_path / "out")] == [grown, grown]
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_line(folder):
     expected = read_entries(folder)
     path = folder / f"{NAME}_leftImg8bit_pred.txt"

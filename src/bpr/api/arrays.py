@@ -21,7 +21,7 @@ class Masks:
     """The masks of one image, and the way back.
 
     Attributes:
-        arrays: (n, h, w) bool.
+        arrays: (n, h, w) bool. The bytes of its truths are made 1: those of Pillow's images of mode 1 are 255.
         rebuild: Gives an object such as the masks came in, from (n, h, w) bool refined masks; the object that
             was given is not changed.
         shape: Of an array or tensor of masks, in which probabilities come back too; None: (n, h, w).
@@ -30,6 +30,9 @@ class Masks:
     arrays: MaskStack
     rebuild: Callable[[MaskStack], Any]
     shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arrays", np.ascontiguousarray(self.arrays).view(np.uint8) != 0)
 
 
 def from_array(given: Any) -> Masks:

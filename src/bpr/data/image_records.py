@@ -190,7 +190,7 @@ class _FoundImages:
             located = self.faults.attempt(partial(self._locate, number, entry), Reason.image, masks=0)
             path, size = located or (None, None)
         else:
-            named = partial(known.image, image_id, *self.predictions.place(number, entry))
+            named = partial(self.predictions.annotated_image, number, entry, image_id, known)
             annotated = self.faults.attempt(named, Reason.image_id, masks=0)
             if annotated is not None:
                 needed_by, size = self.predictions.named_place(number, entry), annotated.size

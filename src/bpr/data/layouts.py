@@ -1,7 +1,8 @@
 """Where images and masks are in the folders that data sets and tools make of them."""
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path, PureWindowsPath
 from typing import Final, NamedTuple
 
 from bpr.data.image_finder import IMAGE_SUFFIXES
@@ -29,8 +30,8 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
     """What is meant where ``images`` is None, or ``predictions`` a whole PASCAL VOC (``VOCdevkit/VOC2012``).
 
     Of VOC, ``SegmentationObject`` and, unless another folder is given, ``JPEGImages`` are taken, and 255 is void. Else,
-    images are in a folder ``images`` in or beside the predictions or their folder, or beside the file itself; or, of
-    folders, in ``JPEGImages`` as in DAVIS and YouTube-VOS.
+    images are where the files of labelme and SAM say; in a folder ``images`` in or beside the predictions or their
+    folder, or beside the file itself; or, of folders, in ``JPEGImages`` as in DAVIS and YouTube-VOS.
 
     Raises:
         FormatError: If images are not given, and there are none in these places, or no predictions.
@@ -55,15 +56,31 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
 
 def _places(predictions: Path, form: str | None) -> Iterator[Path]:
     folder = predictions if predictions.is_dir() else predictions.parent
-    parent = folder.resolve().parent
+    parent, found = folder.resolve().parent, prediction_format(predictions, form)
+    if found.image_of is not None:
+        yield from _named_folders(predictions, folder, found.image_of)
     yield folder / "images"
     yield parent / "images"
     if predictions.is_dir():
         yield parent.parent / "images"
-    if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
+    if not predictions.is_dir() or found.name in _WITH_IMAGES:
         yield folder
     if predictions.is_dir():
         yield folder / _VOC_IMAGES
         yield parent / _VOC_IMAGES
         yield parent.parent / _VOC_IMAGES / folder.name  # of several resolutions
         yield parent.parent / _VOC_IMAGES
+
+
+def _named_folders(predictions: Path, folder: Path, image_of: Callable[[Path], str | None]) -> Iterator[Path]:
+    """The folder of the first image that is where its file says, up to two folders above that of the predictions.
+
+    Where files are in folders below ``folder``, and their images in such of the same names, it is that above these.
+    """
+    for file in visible_files(folder) if predictions.is_dir() else [predictions]:
+        name = image_of(file) if file.suffix.lower() == ".json" else None
+        image = Path(os.path.normpath(file.parent / PureWindowsPath(name).as_posix())) if name else folder
+        if image.is_file() and image.resolve().is_relative_to(folder.resolve().parent.parent):
+            below, named = file.parent.relative_to(folder).parts, image.parent
+            yield named.parents[len(below) - 1] if below and named.parts[-len(below) :] == below else named
+            return

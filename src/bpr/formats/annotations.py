@@ -66,12 +66,22 @@ class Annotations:
         text = str(image_id)
         if image_id in self.images or text in self._by_text or not isinstance(image_id, str):
             return image_id if image_id in self.images else self._by_text.get(text, image_id)
-        for name in (text, strip_suffix(text)):
-            found = [one for agreeing in self._names.find(name) for one in self._by_name[agreeing]]
-            if len(found) == 1:
-                return found[0]
+        if len(found := self.ids_named(text)) == 1:
+            return found[0]
         number = as_number(strip_suffix(text).rpartition("/")[2])
         return self._by_text.get(str(number), image_id) if isinstance(number, int) else image_id
+
+    def ids_named(self, file_name: str) -> list[int | str]:
+        """Ids of the images whose name agrees with this one (`ImageNames.find`): with its suffix, else without."""
+        for name in (file_name, strip_suffix(file_name)):
+            if found := [one for agreeing in self._names.find(name) for one in self._by_name[agreeing]]:
+                return found
+        return []
+
+    @property
+    def only_class(self) -> int | None:
+        """The id of the class, if there is just one."""
+        return next(iter(self.categories)) if len(self.categories) == 1 else None
 
     @cached_property
     def _by_text(self) -> dict[str, int | str]:

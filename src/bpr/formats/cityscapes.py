@@ -25,7 +25,7 @@ from bpr.formats.faults import Faults
 from bpr.formats.files import copy_file, read_text, replacing, resolve_inside, visible_files, write_text
 from bpr.formats.label_images import read_labels
 from bpr.formats.prediction_format import Content, PredictionFormat, Reading
-from bpr.structures import OnError, TrueInstance
+from bpr.structures import OnError, Rle, TrueInstance
 
 _THINGS: Final = "person rider car truck bus caravan trailer train motorcycle bicycle"
 LABELS: Final = dict(enumerate(_THINGS.split(), start=24))
@@ -98,12 +98,16 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
 
     Each file is written under another name and then renamed. Masks are 8-bit PNGs, 0 and 255. Text files of ``source``,
     the folder that was read, come with all their lines, also without any: the official script wants one for every
-    image. Of lines that are no entry, the masks are copied where they can be found.
+    image. Of lines that are no entry, the masks are copied where they can be found. Of several lines with one mask
+    file, one that changed the mask decides.
     """
     folder, source = Path(folder), Path(source)
     written = set[Path]()
     for entry in entries:
-        written.add(Path(entry["mask_file"]))
+        mask_file = Path(entry["mask_file"])
+        if mask_file in written and rle_codec.is_same(_read_mask(source / mask_file), entry["segmentation"]):
+            continue  # such as one of a line whose score is below `min_score`
+        written.add(mask_file)
         with replacing(folder / entry["mask_file"]) as unfinished:
             mask = rle_codec.decode(entry["segmentation"])
             PillowImage.fromarray(mask.astype(np.uint8) * 255).save(unfinished, format="PNG")
@@ -112,9 +116,9 @@ def write_predictions(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
         lines = _lines(path)
         write_text(folder / path.relative_to(source), "".join(line + "\n" for line in lines.values()))
         for number, line in lines.items():
-            mask_file = bad.attempt(partial(_mask_file, source, path, number, line.split()[0]), Reason.no_mask)
-            if mask_file is not None and mask_file not in written:
-                copy_file(source / mask_file, folder / mask_file)
+            named = bad.attempt(partial(_mask_file, source, path, number, line.split()[0]), Reason.no_mask)
+            if named is not None and named not in written:
+                copy_file(source / named, folder / named)
 
 
 def read_ground_truth(folder: str | Path) -> Annotations:
@@ -190,19 +194,23 @@ def _read_line(folder: Path, path: Path, number: int, line: str, name: str) -> E
         raise FormatError(path, where, f"the confidence must be finite, got {parts[2]}")
     mask_file = _mask_file(folder, path, number, parts[0])
     try:
-        mask = read_labels(folder / mask_file)
+        mask = _read_mask(folder / mask_file)
     except FormatError as error:
         raise FormatError(path, where, str(error), Reason.mask) from error
     return {
         "image_id": name,
         "category_id": int(label),
         "score": score,
-        "segmentation": rle_codec.encode(mask != 0),
+        "segmentation": mask,
         "file_name": image_file(name),
         "mask_file": mask_file.as_posix(),
         "prediction_file": path.relative_to(folder).as_posix(),
         "line_number": number,
     }
+
+
+def _read_mask(path: Path) -> Rle:
+    return rle_codec.encode(read_labels(path) != 0)
 
 
 def _mask_file(folder: Path, path: Path, number: int, name: str) -> Path:

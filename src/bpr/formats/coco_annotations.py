@@ -83,7 +83,8 @@ def write_coco_annotations(
     changed: dict[int, Entry] = {}
     for entry in entries:
         number = entry["annotation"]
-        annotation, size = annotations[number], listed.images[entry["image_id"]].size
+        annotation = annotations[number]
+        size = listed.images[listed.id_of(annotation["image_id"])].size
         before = segmentation_rle(source, place_of(number), annotation, size)
         new = rewritten(annotation, before, entry["segmentation"], place_of(number), losses, tolerance)
         if new is not None:
@@ -181,4 +182,5 @@ FORMAT: Final = PredictionFormat(
     _place,
     masks_checked=True,
     has_polygons=True,
+    lists_images=True,
 )

@@ -5,6 +5,7 @@ Polygons and masks are refined. Only shapes whose mask changed are written anew;
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
@@ -97,6 +98,13 @@ def _read_content(file: Path) -> dict[str, Any]:
     return {**content, "shapes": get_list(file, content, "shapes")}
 
 
+def _image_of(file: Path) -> str | None:
+    """What a file names; None if it is none of labelme."""
+    with suppress(FormatError):
+        return str(_read_content(file)["imagePath"])
+    return None
+
+
 def _checked(file: Path, number: int, shape: Any) -> dict[str, Any]:
     """A shape in which all fields that are used here but points and mask are right."""
     get_field(file, place_of(number), shape, "label", (str,))
@@ -126,5 +134,13 @@ def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 FORMAT: Final = PredictionFormat(
-    "labelme", "", read_labelme, write_labelme, _place, masks_checked=True, has_polygons=True, names_images=True
+    "labelme",
+    "",
+    read_labelme,
+    write_labelme,
+    _place,
+    masks_checked=True,
+    has_polygons=True,
+    names_images=True,
+    image_of=_image_of,
 )

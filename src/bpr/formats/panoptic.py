@@ -49,14 +49,14 @@ def read_panoptic(path: Path, how: Reading) -> Content:
 
     Returns:
         Entries such as `bpr.formats.coco.open_results` gives; ``score`` is that of the segment, or 1. ``segment`` is
-        its id and ``png_file`` its file. Crowd segments are left out, and what ``how.faults`` keeps: PNGs that cannot
-        be read, and segments without a pixel.
+        its id and ``png_file`` its file; ``class_name`` is that of its category, if it has one. Crowd segments are left
+        out, and what ``how.faults`` keeps: PNGs that cannot be read, and segments without a pixel.
 
     Raises:
         FormatError: If the file or a PNG is wrong; names file, entry and remedy.
     """
     content, faults = _read_checked(path), how.faults
-    things = {category["id"] for category in content["categories"] if category["isthing"]}
+    things = {category["id"]: category.get("name") for category in content["categories"] if category["isthing"]}
     names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
     entries: list[Entry] = []
     for number, annotation in enumerate(content["annotations"]):
@@ -81,6 +81,8 @@ def read_panoptic(path: Path, how: Reading) -> Content:
             }
             if annotation["image_id"] in names:
                 entry["file_name"] = names[annotation["image_id"]]
+            if isinstance(name := things[segment["category_id"]], str):
+                entry["class_name"] = name
             entries.append(entry)
     return Content(entries)
 
@@ -227,5 +229,12 @@ def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 FORMAT: Final = PredictionFormat(
-    "panoptic", ".json", read_panoptic, write_panoptic, _place, png_folder=_png_folder, masks_checked=True
+    "panoptic",
+    ".json",
+    read_panoptic,
+    write_panoptic,
+    _place,
+    png_folder=_png_folder,
+    masks_checked=True,
+    lists_images=True,
 )

@@ -49,6 +49,9 @@ class PredictionFormat:
         has_classes: Whether predictions have a class.
         has_polygons: Whether polygons are written, for which there is a ``polygon_tolerance``.
         names_images: Whether images are known by name and not by the ids of an annotation file.
+        lists_images: Whether the file lists images and classes by ids of its own, perhaps with their names, which
+            entries have as ``file_name`` and ``class_name``.
+        image_of: Of formats of a file an image: the name of the image, relative to the file; None if it has none.
         class_names: Of formats with classes of their own, by the ids in the entries; where these depend on the files,
             entries have a ``class_name``.
     """
@@ -64,4 +67,6 @@ class PredictionFormat:
     has_classes: bool = True
     has_polygons: bool = False
     names_images: bool = False
+    lists_images: bool = False
+    image_of: Callable[[Path], str | None] | None = None
     class_names: Mapping[int, str] = field(default_factory=dict)

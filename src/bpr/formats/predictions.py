@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bpr.cli.command import counted
-from bpr.formats import cityscapes, coco_annotations, mask_images
-from bpr.formats.annotations import Annotations, segmentation_rle
+from bpr.formats import coco_annotations, mask_images
+from bpr.formats.alignment import align_listed, align_named
+from bpr.formats.annotations import AnnotatedImage, Annotations, segmentation_rle
 from bpr.formats.entries import ANY_CLASS, Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
 from bpr.formats.files import linked_folders, visible_files
 from bpr.formats.format_detection import FORMATS, prediction_format
-from bpr.formats.name_matching import ImageNames, strip_suffix
+from bpr.formats.name_matching import strip_suffix
 from bpr.formats.prediction_format import ImageSizes, PredictionFormat, Reading
 from bpr.structures import Prediction, Rle, Size
 
@@ -76,6 +76,24 @@ class Predictions:
             return annotations.id_of(given)
         return int(given) if isinstance(given, float) else given
 
+    def annotated_image(
+        self, number: int, entry: Mapping[str, Any], image_id: int | str, annotations: Annotations
+    ) -> AnnotatedImage:
+        """The image that entry ``number`` is of, as it is annotated.
+
+        `FormatError` if it is not, or if the ``file_name`` of a result is that of another image in the annotations.
+        """
+        path, where = self.place(number, entry)
+        image = annotations.image(image_id, path, where)
+        name = None if self.format.names_images else entry.get("file_name")
+        if isinstance(name, str) and (named := annotations.ids_named(name)) and image_id not in named:
+            problem = (
+                f"image_id {entry['image_id']!r} is {image.file_name} in {annotations.path}, but file_name is {name}"
+            )
+            remedy = "give the annotations that the predictions were made for, or leave file_name out"
+            raise FormatError(path, where, f"{problem}; {remedy}", Reason.image_id)
+        return image
+
     def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> Prediction:
         """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`.
 
@@ -94,7 +112,7 @@ class Predictions:
         found: dict[int | str, list[Prediction]] = {}
         for number, entry in enumerate(self.entries):
             image_id = self.image_id(entry, annotations)
-            image = annotations.image(image_id, *self.place(number, entry))
+            image = self.annotated_image(number, entry, image_id, annotations)
             found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
 
@@ -122,37 +140,19 @@ class Predictions:
         return self.format.write(output, entries, self.path) or ()
 
     def aligned(self, annotations: Annotations) -> "Predictions":
-        """The same with the image and class ids of ``annotations``, if the format or an entry has none of its own.
+        """The same with the image and class ids of ``annotations``, as far as entries have ids or names of their own.
 
-        An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
-        Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
-        A class that they do not name gets an id that they do not use. An image that cannot be found, or fits several,
-        is left as it is, for `bpr.data.image_records.refinement_records` to report.
+        See `align_named` and `align_listed`. Of other formats, results, ids are those of the annotations;
+        predictions without a class get that of the annotations if there is only one.
         """
-        only = next(iter(annotations.categories)) if len(annotations.categories) == 1 else None
-        if not self.format.names_images:
-            return self if only is None else replace(self, assumed_class=only)
-        by_name: dict[str, list[int | str]] = defaultdict(list)
-        for image_id, image in annotations.images.items():
-            by_name[_image_name(image.file_name)].append(image_id)
-        names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
-        free = max(ids.values(), default=-1) + 1
-        if self.format.has_classes and len({entry["category_id"] for entry in self.entries}) != 1:
-            only = None
-        entries = []
-        for entry in self.entries:
-            image_id, category = entry["image_id"], entry["category_id"]
-            agreeing = [] if image_id in annotations.images else names.find(image_id)
-            found = [one for name in agreeing for one in by_name[name]]
-            if len(found) == 1:
-                image_id = found[0]
-            name = entry.get("class_name", self.format.class_names.get(category))
-            if name is not None:
-                category = ids.get(name, free + category)
-            elif only is not None:
-                category = only
-            entries.append({**entry, "image_id": image_id, "category_id": category})
-        return replace(self, entries=entries)
+        if self.format.names_images:
+            return replace(self, entries=align_named(self.entries, self.format, annotations))
+        only = annotations.only_class
+        assumed = self if only is None else replace(self, assumed_class=only)
+        if not self.format.lists_images:
+            return assumed
+        entries, notes = align_listed(self.entries, annotations)
+        return replace(assumed, entries=entries, notes=[*self.notes, *notes])
 
     def comparable(self, annotations: Annotations) -> Annotations:
         """The annotations with all classes merged into one if the predictions have no class."""
@@ -235,7 +235,3 @@ def files_of(path: Path) -> list[Path]:
         return [path, *Predictions(path, prediction_format(path), ()).files()]
     except FormatError:
         return [path]  # whoever reads it says what is wrong
-
-
-def _image_name(file_name: str) -> str:
-    return strip_suffix(file_name).removesuffix(cityscapes.IMAGE_SUFFIX.removesuffix(".png"))

@@ -6,6 +6,7 @@ all else comes back byte for byte.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any, Final
@@ -109,6 +110,14 @@ def _read_content(file: Path) -> tuple[str, Size | None, list[Any]]:
     return file_name, size, get_list(file, content, "annotations")
 
 
+def _image_of(file: Path) -> str | None:
+    """What a file as of SA-1B names; None if it is another one."""
+    with suppress(FormatError):
+        file_name, size, _ = _read_content(file)
+        return file_name if size else None
+    return None
+
+
 def _mask_of(file: Path, number: int, annotation: Any, size: Size | None) -> Rle:
     """The mask of an annotation, of which all fields that are used here are checked; without ``size``, of its own."""
     where = place_of(number)
@@ -132,5 +141,13 @@ def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 FORMAT: Final = PredictionFormat(
-    "sam", "", read_sam, write_sam, _place, masks_checked=True, has_classes=False, names_images=True
+    "sam",
+    "",
+    read_sam,
+    write_sam,
+    _place,
+    masks_checked=True,
+    has_classes=False,
+    names_images=True,
+    image_of=_image_of,
 )
