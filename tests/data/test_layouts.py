@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,40 @@ def test_other_names_of_labelme_do_not_say_where_images_are(tmp_path, outside):
     save(folder / "images" / "a.png")
     labelme(folder / "labels" / "a.json", outside.replace("ABSOLUTE", str(tmp_path)))
     assert find_layout(None, folder / "labels", None, None).images == folder / "images"
+
+
+@pytest.mark.parametrize(
+    ("files", "others", "expected"),
+    [
+        ({"day1/a": "images/a.png", "day2/b": "images/b.png"}, [], "."),
+        ({"day1/labels/a": "../images/a.png", "day2/labels/b": "../images/b.png"}, [], "."),
+        ({"a": "day1/a.png", "b": "day2/b.png"}, [], "."),
+        ({"a": "../images/train/a.png", "b": "../images/val/b.png"}, [], "../images"),
+        ({"a": "a.png", "b": "../images/b.png"}, ["../images/a.png"], "../images"),
+        ({"a": "../photos/x/a.png", "b": "../photos/y/b.png"}, ["../images/c.png"], "../photos"),
+        ({"a": "../x/a.png", "b": "../y/b.png"}, ["../images/a.png", "../images/b.png"], "../images"),
+    ],
+)
+def test_the_images_of_several_files_are_in_one_folder(tmp_path, files, others, expected):
+    root = tmp_path / "set" / "labels"
+    for name, image in files.items():
+        path = labelme(root / f"{name}.json", image)
+        save(Path(os.path.normpath(path.parent / image)))
+    for image in others:
+        save(Path(os.path.normpath(root / image)))
+    found = read_input(None, root)
+    assert found.images == Path(os.path.normpath(root / expected))
+    assert {path.stem for path in found.records.paths} == {"a", "b"}
+
+
+def test_links_to_images_and_names_that_no_file_can_have_are_taken_for_what_they_are(tmp_path):
+    save(tmp_path / "elsewhere" / "raw.png")
+    save(tmp_path / "x" / "y" / "images" / "a.png")
+    path = labelme(tmp_path / "x" / "y" / "a.json", "a.png")
+    (path.parent / "a.png").symlink_to(tmp_path / "elsewhere" / "raw.png")
+    assert find_layout(None, path, None, None).images == path.parent
+    labelme(path, "a" * 300 + ".png")
+    assert find_layout(None, path, None, None).images == path.parent / "images"
 
 
 def test_images_beside_labelme_files_are_found_but_masks_are_no_images(tmp_path):

@@ -1,6 +1,7 @@
 """Files that number images and classes otherwise than the annotations do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from bpr.formats import coco, coco_annotations, panoptic
 from bpr.formats.alignment import align_listed
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
 from bpr.formats.errors import FormatError
+from bpr.formats.faults import Faults
 from bpr.formats.predictions import Predictions, read_predictions
+from bpr.structures import OnError
 
 CODE = rle.encode(np.ones((2, 3), bool))
 NAMES = {1: "train/a.jpg", 2: "train/b.jpg", 3: "val/b.jpg"}
@@ -24,50 +27,93 @@ def annotations(names=NAMES, classes=("cat", "dog")):
     return Annotations(Path("truth.json"), images, dict(enumerate(classes, 1)))
 
 
-def entry(image_id, file_name=None, category=1, class_name=None):
-    named = {} if class_name is None else {"class_name": class_name}
+def entry(image_id, file_name=None, category=1):
     of_image = {} if file_name is None else {"file_name": file_name}
-    return {"image_id": image_id, "category_id": category, "score": 1.0, "segmentation": CODE, **of_image, **named}
+    return {"image_id": image_id, "category_id": category, "score": 1.0, "segmentation": CODE, **of_image}
 
 
-def aligned(*entries, **given):
-    found, notes = align_listed(entries, annotations(**given))
-    return [(one["image_id"], one["category_id"]) for one in found], notes
+def images(*listed, names=NAMES):
+    """The ids that images, listed by id and name, get."""
+    entries = [entry(*image) for image in listed]
+    found, notes = align_listed(entries, {}, Path("some/labels.json"), annotations(names))
+    return [one["image_id"] for one in found], notes
+
+
+def classes(listed, theirs=("cat", "dog")):
+    """The ids that classes, listed by id and name, get."""
+    entries = [entry(1, category=number) for number in listed]
+    found, notes = align_listed(entries, listed, Path("labels.json"), annotations(classes=theirs))
+    return [one["category_id"] for one in found], notes
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "train/a.jpg", r"C:\data\train\a.jpg", "a.png", "a"])
 def test_an_image_has_the_id_of_the_one_that_its_name_fits(name):
-    assert aligned(entry(2, name)) == ([(1, 1)], [])
+    assert images((2, name)) == ([1], [])
 
 
-def test_a_name_that_fits_two_images_leaves_the_id(tmp_path):
-    assert aligned(entry(3, "b.jpg"), entry(3, "train/b.jpg")) == ([(3, 1), (2, 1)], [])
+def test_of_two_images_that_a_name_fits_that_of_the_id_is_it_or_the_one_of_just_this_name():
+    assert images((3, "b.jpg")) == ([3], [])
+    assert images((1, "b.jpg"), names={1: "train/b.jpg", 2: "b.jpg"}) == ([2], [])
 
 
 def test_an_id_of_another_type_is_that_of_the_annotations():
-    assert aligned(entry("2"), entry("2", "train/b.jpg")) == ([(2, 1), (2, 1)], [])
+    assert images(("2", None), ("2", "train/b.jpg")) == ([2, 2], [])
 
 
 def test_where_no_name_fits_the_id_counts_and_a_remark_says_so():
-    found, notes = aligned(entry(1, "x.jpg"), entry(2, "y.jpg"), entry(9, "z.jpg"))
-    assert found == [(1, 1), (2, 1), (9, 1)]
+    ids, notes = images((1, "x.jpg"), (2, "y.jpg"), (9, "z.jpg"), (3, None))
+    assert ids == [1, 2, 9, 3]
     assert notes == ["2 images of other names in the annotations, taken by id (such as x.jpg, there train/a.jpg)"]
 
 
+def test_once_a_name_shows_that_ids_are_others_an_id_alone_is_of_no_image():
+    ids = images((1, "x.jpg"), (2, "train/a.jpg"), (3, None), (9, "b.jpg"))
+    assert ids == (["1 of labels.json", 1, "3 of labels.json", "9 of labels.json"], [])
+
+
+def test_two_images_do_not_become_one():
+    one = {7: "0.png"}
+    assert images((1, "train/0.png"), (2, "val/0.png"), names=one)[0] == ["1 of labels.json", "2 of labels.json"]
+    assert images((1, "0.png"), (2, "val/0.png"), names=one)[0] == [7, "2 of labels.json"]
+    assert images((1, "train/a.jpg"), (1, "train/a.jpg"), (5, "train/a.jpg")) == ([1, 1, 1], [])
+
+
+def test_an_image_that_is_none_of_the_annotations_is_refused():
+    given = Predictions(Path("l.json"), coco_annotations.FORMAT, [entry(1, "train/b.jpg"), entry(2, "x.jpg")])
+    given = replace(given, entries=[{**one, "annotation": n} for n, one in enumerate(given.entries)])
+    with pytest.raises(FormatError, match=r"image_id '2 of l\.json' is not among the 3 images of truth\.json"):
+        given.aligned(annotations()).by_image(annotations())
+
+
 def test_a_class_has_the_id_of_the_one_with_its_name():
-    swapped = [entry(1, category=1, class_name="dog"), entry(1, category=2, class_name="cat")]
-    assert aligned(*swapped)[0] == [(1, 2), (1, 1)]
+    assert classes({1: "dog", 2: "cat", 3: "Dog "}) == ([2, 1, 2], [])
+    assert classes({5: "dog", 9: "bird"}) == ([2, 9], [])
 
 
-def test_a_class_of_another_name_alone_keeps_its_id():
-    assert aligned(entry(1, category=2, class_name="hound"), entry(1, category=2))[0] == [(1, 2), (1, 2)]
+def test_case_counts_where_annotations_have_a_name_in_two():
+    assert classes({7: "CAT", 8: "cat"}, theirs=("cat", "CAT")) == ([2, 1], [])
+    assert classes({1: "CAT", 2: "cat"}, theirs=("cat", "CAT")) == ([2, 1], [])
+    assert classes({2: "cat", 5: "cat"}, theirs=("dog", "cat")) == ([2, 2], [])
+    assert classes({1: "cat", 2: "cat"}, theirs=("cat", "cat")) == ([1, 2], [])  # as Roboflow has them
+    assert classes({1: "Cat", 2: "cat"}, theirs=("cat", "bird")) == ([1, 1], [])
+
+
+def test_a_class_of_another_name_alone_keeps_its_id_and_a_remark_says_so():
+    note = "1 class of other names in the annotations, taken by id (such as hound, there dog)"
+    assert classes({1: "cat", 2: "hound"}) == ([1, 2], [note])
 
 
 def test_a_class_whose_id_is_there_that_of_another_class_of_the_file_gets_a_free_one():
-    ours = [entry(1, category=1, class_name="bird"), entry(1, category=7, class_name="cat")]
-    (bird, cat), _ = aligned(*ours)
-    assert cat == (1, 1)
-    assert bird[1] not in (1, 2)
+    listed = {1: "bird", 7: "cat"}
+    (bird, cat), notes = classes(listed)
+    assert (cat, notes) == (1, [])
+    assert bird not in (1, 2, 7)
+    alone, _ = align_listed([entry(1, category=1)], listed, Path("labels.json"), annotations())
+    assert alone[0]["category_id"] == bird  # also where no cat was predicted
+
+
+def test_classes_without_a_name_in_the_annotations_are_taken_by_id():
+    assert classes({1: "0", 2: "1"}, theirs=("1", "2")) == ([1, 2], [])
 
 
 def renumbered(toy, tmp_path):
@@ -107,9 +153,20 @@ def test_an_annotation_file_with_other_ids_is_refined_and_scored_as_with_those_o
 
 @pytest.mark.parametrize("form", [coco_annotations.FORMAT, panoptic.FORMAT], ids=lambda form: form.name)
 def test_formats_that_list_images_are_aligned_by_names(form):
-    given = Predictions(Path("p.json"), form, [entry(2, "a.jpg", 1, "dog")])
-    (found,) = given.aligned(annotations()).entries
-    assert (found["image_id"], found["category_id"]) == (1, 2)
+    listed = {1: "dog", 2: "cat"}
+    given = Predictions(Path("p.json"), form, [entry(2, "a.jpg", 1)], ("read",), listed_classes=listed)
+    found = given.aligned(annotations())
+    assert (found.entries[0]["image_id"], found.entries[0]["category_id"]) == (1, 2)
+    assert found.notes == ["read"]
+
+
+def test_remarks_are_logged_by_evaluations_and_trainings(toy_coco, tmp_path, caplog):
+    rough = json.loads(toy_coco.annotations.read_text())
+    for number, image in enumerate(rough["images"]):
+        image["file_name"] = f"renamed {number}.jpg"
+    (tmp_path / "rough.json").write_text(json.dumps(rough))
+    assert evaluate(tmp_path / "rough.json", toy_coco.annotations).scores.mask.ap == pytest.approx(1)
+    assert "images of other names in the annotations, taken by id (such as renamed 0.jpg" in caplog.text
 
 
 def test_a_result_whose_file_name_is_that_of_another_image_is_refused(toy_coco):
@@ -122,9 +179,13 @@ def test_a_result_whose_file_name_is_that_of_another_image_is_refused(toy_coco):
         refinement_records(toy_coco.images, predictions, truth)
     with pytest.raises(FormatError, match=message):
         predictions.by_image(truth)
-    right = [
-        {**wrong[0], "file_name": f"some/folder/{truth.images[one].file_name}"},
-        {**wrong[0], "file_name": "x.jpg"},
-    ]
-    fine = Predictions(toy_coco.predictions, coco.FORMAT, right)
-    assert len(refinement_records(toy_coco.images, fine, truth)) == 1
+    right = {**wrong[0], "file_name": f"some/folder/{truth.images[one].file_name}"}
+    fine = [right, {**right, "file_name": "x.jpg"}]
+    assert len(refinement_records(toy_coco.images, Predictions(toy_coco.predictions, coco.FORMAT, fine), truth)) == 1
+    both = Predictions(toy_coco.predictions, coco.FORMAT, [*wrong, right])
+    faults = Faults(OnError.keep)
+    (record,) = refinement_records(toy_coco.images, both, truth, faults=faults)
+    assert [instance.position for instance in record.instances] == [1]
+    assert [fault.position for fault in faults.found] == [0]
+    with pytest.raises(FormatError, match="entry 1: image_id"):
+        refinement_records(toy_coco.images, Predictions(toy_coco.predictions, coco.FORMAT, [right, *wrong]), truth)

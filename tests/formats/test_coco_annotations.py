@@ -44,7 +44,7 @@ def rewrite(path, *masks, **options):
 
 
 def test_masks_are_read_with_what_refinement_needs(tmp_path):
-    entries, notes = read_coco_annotations(save(tmp_path, {**ALL, "segmentation": POLYGON}), Reading())
+    entries, notes, _ = read_coco_annotations(save(tmp_path, {**ALL, "segmentation": POLYGON}), Reading())
     expected = {"image_id": 4, "category_id": 2, "score": 1.0, "segmentation": BEFORE, "file_name": "a.jpg"}
     assert list(entries) == [{**expected, "annotation": 0}]
     assert notes == ()
@@ -53,7 +53,7 @@ def test_masks_are_read_with_what_refinement_needs(tmp_path):
 def test_class_and_score_may_be_missing_or_given(tmp_path):
     bare = {"image_id": 4, "segmentation": POLYGON}
     given = [bare, {**bare, "category_id": None, "score": 0.25}, {**bare, "category_id": 3, "score": None}]
-    entries, notes = read_coco_annotations(save(tmp_path, *given), Reading())
+    entries, notes, _ = read_coco_annotations(save(tmp_path, *given), Reading())
     assert [(entry["category_id"], entry["score"]) for entry in entries] == [(None, 1.0), (None, 0.25), (3, 1.0)]
     assert notes == ("2 predictions have no category_id: taken as one class",)
 

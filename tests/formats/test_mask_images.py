@@ -127,7 +127,7 @@ def test_a_soft_mask_is_thresholded_at_half_and_said(tmp_path, name, dtype, high
     ramp = soft(dtype, highest)
     save(tmp_path / "masks" / name, ramp)
     save(tmp_path / "masks" / "c_1.png", one_mask())
-    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
+    entries, notes, _ = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert np.array_equal(rle.decode(entries[0]["segmentation"]), ramp >= half)
     assert notes == (f"1 soft mask was thresholded at half of the range, such as {name}",)
 
@@ -137,7 +137,7 @@ def test_a_mask_of_two_values_is_all_that_is_not_0(tmp_path, values):
     mask = np.full((20, 30), values[0], np.uint8)
     mask[:5] = values[1]
     save(tmp_path / "masks" / "a_1.png", mask)
-    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
+    entries, notes, _ = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert np.array_equal(rle.decode(entries[0]["segmentation"]), mask > 0)
     assert not notes
 
@@ -167,7 +167,7 @@ def void_image():
 def test_void_is_no_instance_and_is_written_back(tmp_path):
     (tmp_path / "masks").mkdir()
     void_image().save(tmp_path / "masks" / "a.png")
-    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES, 255))
+    entries, notes, _ = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES, 255))
     assert [entry["value"] for entry in entries] == [1, 2]
     assert not notes
     everywhere = rle.encode(np.ones((20, 30), bool))
@@ -180,7 +180,7 @@ def test_void_is_no_instance_and_is_written_back(tmp_path):
 def test_what_looks_like_void_is_said(tmp_path):
     (tmp_path / "masks").mkdir()
     void_image().save(tmp_path / "masks" / "a.png")
-    entries, notes = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
+    entries, notes, _ = read_mask_images(tmp_path / "masks", Reading(lambda: NAMES))
     assert [entry["value"] for entry in entries] == [1, 2, 255]
     assert notes[0].startswith("1 label image has the value 255 beside small ones, such as a.png")
     assert "ignore_label=255" in notes[0]

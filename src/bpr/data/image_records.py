@@ -171,6 +171,10 @@ class _FoundImages:
     def check(self, number: int, entry: Entry) -> int:
         """The place of the image of an entry, whose mask is checked; `_NO_IMAGE` if it is in no record."""
         image_id = self.predictions.image_id(entry, self.annotations)
+        if self.annotations is not None and entry.get("file_name") is not None:
+            checked = partial(self._check_name, number, entry, image_id, self.annotations)
+            if not self.faults.attempt(checked, Reason.image_id, number):
+                return _NO_IMAGE
         if image_id not in self.numbers:
             self._find(number, entry, image_id)
         image = self.numbers[image_id]
@@ -182,6 +186,10 @@ class _FoundImages:
             self.faults_of[image_id].masks += 1
         return image
 
+    def _check_name(self, number: int, entry: Entry, image_id: int | str, annotations: Annotations) -> bool:
+        self.predictions.check_name(number, entry, image_id, annotations)
+        return True
+
     def _find(self, number: int, entry: Entry, image_id: int | str) -> None:
         known, before = self.annotations, len(self.faults.found)
         path: Path | None = None
@@ -190,7 +198,7 @@ class _FoundImages:
             located = self.faults.attempt(partial(self._locate, number, entry), Reason.image, masks=0)
             path, size = located or (None, None)
         else:
-            named = partial(self.predictions.annotated_image, number, entry, image_id, known)
+            named = partial(known.image, image_id, *self.predictions.place(number, entry))
             annotated = self.faults.attempt(named, Reason.image_id, masks=0)
             if annotated is not None:
                 needed_by, size = self.predictions.named_place(number, entry), annotated.size

@@ -15,6 +15,8 @@ _VOC_IMAGES: Final = "JPEGImages"
 _VOC_MASKS: Final = "SegmentationObject"
 _WITH_IMAGES: Final = frozenset({"yolo", "labelme", "sam"})
 """Formats whose folders may hold the images too; in others, images are masks."""
+_LOOKED_AT: Final = 20
+"""Files of labelme or SAM that are asked where their images are."""
 
 
 class Layout(NamedTuple):
@@ -47,23 +49,21 @@ def find_layout(images: Path | None, predictions: Path, form: str | None, ignore
     if not predictions.exists():
         raise FormatError(predictions, None, "cannot be read (no such file or folder); check the path")
     places = list(dict.fromkeys(_places(predictions, form)))
-    for place in places:
-        if of_kind(visible_files(place), *IMAGE_SUFFIXES):
-            return Layout(place, predictions, ignore_label, (f"images are taken from {place}",))
+    holding = (place for place in places if of_kind(visible_files(place), *IMAGE_SUFFIXES))
+    if (place := next(_holding_named(predictions, form, holding), None)) is not None:
+        return Layout(place, predictions, ignore_label, (f"images are taken from {place}",))
     looked = ", ".join(map(str, places))
     raise FormatError(predictions, None, f"no images were found in {looked}; give images=DIR")
 
 
 def _places(predictions: Path, form: str | None) -> Iterator[Path]:
-    folder = predictions if predictions.is_dir() else predictions.parent
-    parent, found = folder.resolve().parent, prediction_format(predictions, form)
-    if found.image_of is not None:
-        yield from _named_folders(predictions, folder, found.image_of)
+    folder = _folder_of(predictions)
+    parent = folder.resolve().parent
     yield folder / "images"
     yield parent / "images"
     if predictions.is_dir():
         yield parent.parent / "images"
-    if not predictions.is_dir() or found.name in _WITH_IMAGES:
+    if not predictions.is_dir() or prediction_format(predictions, form).name in _WITH_IMAGES:
         yield folder
     if predictions.is_dir():
         yield folder / _VOC_IMAGES
@@ -72,15 +72,35 @@ def _places(predictions: Path, form: str | None) -> Iterator[Path]:
         yield parent.parent / _VOC_IMAGES
 
 
-def _named_folders(predictions: Path, folder: Path, image_of: Callable[[Path], str | None]) -> Iterator[Path]:
-    """The folder of the first image that is where its file says, up to two folders above that of the predictions.
+def _holding_named(predictions: Path, form: str | None, places: Iterator[Path]) -> Iterator[Path]:
+    """The places that hold images, those first that hold all that the files of labelme or SAM name.
 
-    Where files are in folders below ``folder``, and their images in such of the same names, it is that above these.
+    Of the files, the first few are read; of what they name counts what is there, up to two folders above that of the
+    predictions. If none of the places holds it all, the folder that does is one more, unless it is above them.
     """
-    for file in visible_files(folder) if predictions.is_dir() else [predictions]:
-        name = image_of(file) if file.suffix.lower() == ".json" else None
-        image = Path(os.path.normpath(file.parent / PureWindowsPath(name).as_posix())) if name else folder
-        if image.is_file() and image.resolve().is_relative_to(folder.resolve().parent.parent):
-            below, named = file.parent.relative_to(folder).parts, image.parent
-            yield named.parents[len(below) - 1] if below and named.parts[-len(below) :] == below else named
-            return
+    folder, image_of = _folder_of(predictions), prediction_format(predictions, form).image_of
+    if image_of is not None and (named := _named_folders(predictions, image_of)):
+        places = iter(holding := list(places))
+        yield from (place for place in holding if all(_is_in(one, place) for one in named))
+        if not _is_in(folder, common := Path(os.path.commonpath(named))):
+            yield common
+    yield from places
+
+
+def _named_folders(predictions: Path, image_of: Callable[[Path], str | None]) -> list[Path]:
+    folder, found = _folder_of(predictions), list[Path]()
+    files = visible_files(folder) if predictions.is_dir() else [predictions]
+    for file in of_kind(files, ".json")[:_LOOKED_AT]:
+        name = image_of(file)
+        image = Path(os.path.normpath(file.parent / PureWindowsPath(name or "").as_posix()))
+        if name and os.path.isfile(image) and _is_in(image.parent, folder.resolve().parent.parent):
+            found.append(image.parent)
+    return found
+
+
+def _folder_of(predictions: Path) -> Path:
+    return predictions if predictions.is_dir() else predictions.parent
+
+
+def _is_in(folder: Path, place: Path) -> bool:
+    return folder.resolve().is_relative_to(place.resolve())

@@ -72,16 +72,23 @@ class Annotations:
         return self._by_text.get(str(number), image_id) if isinstance(number, int) else image_id
 
     def ids_named(self, file_name: str) -> list[int | str]:
-        """Ids of the images whose name agrees with this one (`ImageNames.find`): with its suffix, else without."""
-        for name in (file_name, strip_suffix(file_name)):
-            if found := [one for agreeing in self._names.find(name) for one in self._by_name[agreeing]]:
-                return found
-        return []
+        """Ids of the images of this name, with its suffix or without; else of those that agree (`ImageNames.find`)."""
+        if file_name not in self._found:
+            names = file_name, strip_suffix(file_name)
+            looks = (look(name) for look in (self._names.same, self._names.find) for name in names)
+            agreeing = next(filter(None, looks), [])
+            self._found[file_name] = [one for name in agreeing for one in self._by_name[name]]
+        return self._found[file_name]
 
     @property
     def only_class(self) -> int | None:
         """The id of the class, if there is just one."""
         return next(iter(self.categories)) if len(self.categories) == 1 else None
+
+    @cached_property
+    def _found(self) -> dict[str, list[int | str]]:
+        """What `ids_named` has found, by names."""
+        return {}
 
     @cached_property
     def _by_text(self) -> dict[str, int | str]:

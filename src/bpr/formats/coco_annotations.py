@@ -57,7 +57,7 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
     left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
     notes = [f"left as they are: {' and '.join(left)}"] if left else []
     missing = Counter(category_id=sum(entry["category_id"] is None for entry in entries))
-    return Content(entries, (*notes, *notes_on_missing(missing)))
+    return Content(entries, (*notes, *notes_on_missing(missing)), listed.categories)
 
 
 def write_coco_annotations(

@@ -101,7 +101,7 @@ def _read_content(file: Path) -> dict[str, Any]:
 def _image_of(file: Path) -> str | None:
     """What a file names; None if it is none of labelme."""
     with suppress(FormatError):
-        return str(_read_content(file)["imagePath"])
+        return str(_read_content(file)["imagePath"]) if is_labelme_file(file) else None
     return None
 
 

@@ -16,25 +16,37 @@ class ImageNames:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._alike: dict[str, list[str]] = defaultdict(list)
+        self._count = 0
+        self._whole: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        self._ending: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for name in names:
-            self._alike[_path(name).name].append(name)
+            parts = _parts(name)
+            self._count += 1
+            self._whole[parts].append(name)
+            for first in range(len(parts)):
+                self._ending[parts[first:]].append(name)
 
     def __len__(self) -> int:
-        return sum(len(names) for names in self._alike.values())
+        return self._count
 
     def alike(self, name: str) -> list[str]:
         """All names that end in the same last part, whatever their folders."""
-        return self._alike.get(_path(name).name, [])
+        return self._ending.get(_parts(name)[-1:], [])
+
+    def same(self, name: str) -> list[str]:
+        """The names that have the same last part and the same folders."""
+        return self._whole.get(_parts(name), [])
 
     def find(self, name: str) -> list[str]:
         """The names that agree with a name in its last part and in all folders that both have.
 
         Of these, those that share most folders: one, several if the name is ambiguous, or none.
         """
-        shared = {other: _shared_folders(name, other) for other in self.alike(name)}
-        most = max((count for count in shared.values() if count is not None), default=None)
-        return [] if most is None else [other for other, count in shared.items() if count == most]
+        parts = _parts(name)
+        if parts in self._ending:  # which have all of its folders, and perhaps more
+            return self._ending[parts]
+        ends = (parts[first:] for first in range(1, len(parts)))
+        return next((self._whole[end] for end in ends if end in self._whole), [])
 
     def only(self, name: str, path: Path, where: str | None = None) -> str:
         """The one that `find` gives; else `FormatError`, which says in which file, and ``where`` there, the name is."""
@@ -77,16 +89,10 @@ def beginnings(stem: str) -> Iterator[str]:
             yield stem[:end]
 
 
-def _shared_folders(one: str, other: str) -> int | None:
-    """How many folders two paths share before their last part; None if they disagree in one that both have."""
-    pairs = list(zip(reversed(_folders(one)), reversed(_folders(other)), strict=False))
-    return len(pairs) if all(mine == theirs for mine, theirs in pairs) else None
-
-
-def _folders(name: str) -> tuple[str, ...]:
-    return tuple(
-        part for part in PurePosixPath(os.path.normpath(_path(name))).parent.parts if part not in ("/", "//", "..")
-    )
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders of a path, but those that lead up, and its last part."""
+    folders = PurePosixPath(os.path.normpath(_path(name))).parent.parts
+    return (*(part for part in folders if part not in ("/", "//", "..")), _path(name).name)
 
 
 def _path(name: str) -> PurePosixPath:

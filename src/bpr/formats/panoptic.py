@@ -84,7 +84,7 @@ def read_panoptic(path: Path, how: Reading) -> Content:
             if isinstance(name := things[segment["category_id"]], str):
                 entry["class_name"] = name
             entries.append(entry)
-    return Content(entries)
+    return Content(entries, classes={number: name for number, name in things.items() if isinstance(name, str)})
 
 
 def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:

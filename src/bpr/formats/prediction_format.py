@@ -11,10 +11,14 @@ from bpr.structures import Size
 
 
 class Content(NamedTuple):
-    """An entry for each prediction, and remarks for the user, a line each; all are there once the entries were read."""
+    """An entry for each prediction, and remarks for the user, a line each; all are there once the entries were read.
+
+    ``classes`` are the names of classes by their ids in the entries, where the file lists them.
+    """
 
     entries: Sequence[Entry]
     notes: Sequence[str] = ()
+    classes: Mapping[int, str] = {}
 
 
 ImageSizes = Mapping[str, Size]

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from bpr.cli.command import counted
 from bpr.formats import coco_annotations, mask_images
 from bpr.formats.alignment import align_listed, align_named
-from bpr.formats.annotations import AnnotatedImage, Annotations, segmentation_rle
+from bpr.formats.annotations import Annotations, segmentation_rle
 from bpr.formats.entries import ANY_CLASS, Entry, StoredEntries
 from bpr.formats.errors import FormatError, Reason
 from bpr.formats.faults import Faults
@@ -34,6 +34,7 @@ class Predictions:
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
         notes: Remarks on what was read, a line each; all are there once the entries were read.
         assumed_class: Category id of entries without one.
+        listed_classes: Names of classes by their ids in the entries, where the file lists them.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Predictions:
     entries: Sequence[Entry]
     notes: Sequence[str] = ()
     assumed_class: int = ANY_CLASS
+    listed_classes: Mapping[int, str] = field(default_factory=dict)
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
         """The file that holds entry ``number``, and where in it, as `bpr.formats.errors.FormatError` takes them."""
@@ -76,23 +78,16 @@ class Predictions:
             return annotations.id_of(given)
         return int(given) if isinstance(given, float) else given
 
-    def annotated_image(
-        self, number: int, entry: Mapping[str, Any], image_id: int | str, annotations: Annotations
-    ) -> AnnotatedImage:
-        """The image that entry ``number`` is of, as it is annotated.
-
-        `FormatError` if it is not, or if the ``file_name`` of a result is that of another image in the annotations.
-        """
-        path, where = self.place(number, entry)
-        image = annotations.image(image_id, path, where)
-        name = None if self.format.names_images else entry.get("file_name")
-        if isinstance(name, str) and (named := annotations.ids_named(name)) and image_id not in named:
-            problem = (
-                f"image_id {entry['image_id']!r} is {image.file_name} in {annotations.path}, but file_name is {name}"
-            )
+    def check_name(self, number: int, entry: Mapping[str, Any], image_id: int | str, annotations: Annotations) -> None:
+        """`FormatError` if the ``file_name`` of a result is that of another image in the annotations."""
+        name = entry.get("file_name")
+        if not isinstance(name, str) or self.format.names_images or self.format.lists_images:
+            return
+        if image_id in annotations.images and (named := annotations.ids_named(name)) and image_id not in named:
+            there = f"is {annotations.images[image_id].file_name} in {annotations.path}"
+            problem = f"image_id {entry['image_id']!r} {there}, but file_name is {name}"
             remedy = "give the annotations that the predictions were made for, or leave file_name out"
-            raise FormatError(path, where, f"{problem}; {remedy}", Reason.image_id)
-        return image
+            raise FormatError(*self.place(number, entry), f"{problem}; {remedy}", Reason.image_id)
 
     def instance(self, number: int, entry: Mapping[str, Any], size: Size) -> Prediction:
         """Entry ``number``, in an image of ``size`` (h, w); `FormatError` as of `rle`.
@@ -112,7 +107,8 @@ class Predictions:
         found: dict[int | str, list[Prediction]] = {}
         for number, entry in enumerate(self.entries):
             image_id = self.image_id(entry, annotations)
-            image = self.annotated_image(number, entry, image_id, annotations)
+            image = annotations.image(image_id, *self.place(number, entry))
+            self.check_name(number, entry, image_id, annotations)
             found.setdefault(image_id, []).append(self.instance(number, entry, image.size))
         return found
 
@@ -151,7 +147,7 @@ class Predictions:
         assumed = self if only is None else replace(self, assumed_class=only)
         if not self.format.lists_images:
             return assumed
-        entries, notes = align_listed(self.entries, annotations)
+        entries, notes = align_listed(self.entries, self.listed_classes, self.path, annotations)
         return replace(assumed, entries=entries, notes=[*self.notes, *notes])
 
     def comparable(self, annotations: Annotations) -> Annotations:
@@ -217,16 +213,16 @@ def read_predictions(
         note = f"{counted(len(linked), 'link')} to folders passed over ({some})"
         note += "; put the folders there, or refine them apart"
         content = content._replace(notes=[*content.notes, note])
-    return Predictions(path, found, *content)
+    return Predictions(path, found, content.entries, content.notes, listed_classes=content.classes)
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
     """`read_predictions` in any format, with the ids of ``annotations``; remarks on what was read are logged."""
     sizes = {strip_suffix(image.file_name): image.size for image in annotations.images.values()}
-    found = read_predictions(path, image_sizes=lambda: sizes)
+    found = read_predictions(path, image_sizes=lambda: sizes).aligned(annotations)
     for note in found.notes:
         _log.warning("%s: %s", path, note)
-    return found.aligned(annotations)
+    return found
 
 
 def files_of(path: Path) -> list[Path]:

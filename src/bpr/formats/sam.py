@@ -113,8 +113,7 @@ def _read_content(file: Path) -> tuple[str, Size | None, list[Any]]:
 def _image_of(file: Path) -> str | None:
     """What a file as of SA-1B names; None if it is another one."""
     with suppress(FormatError):
-        file_name, size, _ = _read_content(file)
-        return file_name if size else None
+        return None if first_member(file, "image", "annotations") is None else _read_content(file)[0]
     return None
 
 
