@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from bpr.api.arrays import boxes_of, from_array
+from bpr.api.interop import masks_of
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_truths_of_other_bytes_are_those_of_bytes_of_one(stack, of):
     """Pillow makes them of images of mode 1; the patches of such masks lay elsewhere."""
     given = [np.asarray(Image.fromarray(mask)) for mask in stack]
     assert given[0].view(np.uint8).max() == 255
-    arrays = from_array(np.stack(given)).arrays if of is list else from_array(of(given)).arrays
+    arrays = masks_of(of(given), (6, 8)).arrays
     assert np.array_equal(arrays.view(np.uint8), stack.view(np.uint8))
 
 
