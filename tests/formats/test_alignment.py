@@ -1,7 +1,6 @@
 """Files that number images and classes otherwise than the annotations do."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from bpr.formats.alignment import align_listed
 from bpr.formats.annotations import AnnotatedImage, Annotations, read_annotations
 from bpr.formats.errors import FormatError
 from bpr.formats.faults import Faults
+from bpr.formats.prediction_format import Listed
 from bpr.formats.predictions import Predictions, read_predictions
 from bpr.structures import OnError
 
@@ -32,17 +32,18 @@ def entry(image_id, file_name=None, category=1):
     return {"image_id": image_id, "category_id": category, "score": 1.0, "segmentation": CODE, **of_image}
 
 
-def images(*listed, names=NAMES):
+def images(*listed, names=NAMES, without_masks=()):
     """The ids that images, listed by id and name, get."""
     entries = [entry(*image) for image in listed]
-    found, notes = align_listed(entries, {}, Path("some/labels.json"), annotations(names))
+    of_file = Listed({number: name for number, name in (*listed, *without_masks) if name is not None})
+    found, notes = align_listed(entries, of_file, Path("some/labels.json"), annotations(names))
     return [one["image_id"] for one in found], notes
 
 
-def classes(listed, theirs=("cat", "dog")):
-    """The ids that classes, listed by id and name, get."""
-    entries = [entry(1, category=number) for number in listed]
-    found, notes = align_listed(entries, listed, Path("labels.json"), annotations(classes=theirs))
+def classes(listed, theirs=("cat", "dog"), used=None):
+    """The ids that classes, listed by id and name, get; None: as they are ``used``."""
+    entries = [entry(1, category=number) for number in used or listed]
+    found, notes = align_listed(entries, Listed({}, listed), Path("labels.json"), annotations(classes=theirs))
     return [one["category_id"] for one in found], notes
 
 
@@ -57,7 +58,7 @@ def test_of_two_images_that_a_name_fits_that_of_the_id_is_it_or_the_one_of_just_
 
 
 def test_an_id_of_another_type_is_that_of_the_annotations():
-    assert images(("2", None), ("2", "train/b.jpg")) == ([2, 2], [])
+    assert images(("2", "train/b.jpg"), ("3", None)) == ([2, 3], [])
 
 
 def test_where_no_name_fits_the_id_counts_and_a_remark_says_so():
@@ -67,21 +68,39 @@ def test_where_no_name_fits_the_id_counts_and_a_remark_says_so():
 
 
 def test_once_a_name_shows_that_ids_are_others_an_id_alone_is_of_no_image():
-    ids = images((1, "x.jpg"), (2, "train/a.jpg"), (3, None), (9, "b.jpg"))
-    assert ids == (["1 of labels.json", 1, "3 of labels.json", "9 of labels.json"], [])
+    ids = images((1, "some/x.jpg"), (2, "train/a.jpg"), (3, None), (9, "b.jpg"))
+    assert ids == (["1 (x.jpg) of labels.json", 1, "3 of labels.json", "9 (b.jpg) of labels.json"], [])
+    ids = images((1, "x.jpg"), without_masks=[(2, "train/a.jpg")])
+    assert ids == (["1 (x.jpg) of labels.json"], [])
 
 
-def test_two_images_do_not_become_one():
-    one = {7: "0.png"}
-    assert images((1, "train/0.png"), (2, "val/0.png"), names=one)[0] == ["1 of labels.json", "2 of labels.json"]
-    assert images((1, "0.png"), (2, "val/0.png"), names=one)[0] == [7, "2 of labels.json"]
-    assert images((1, "train/a.jpg"), (1, "train/a.jpg"), (5, "train/a.jpg")) == ([1, 1, 1], [])
+@pytest.mark.parametrize(
+    ("names", "listed", "expected"),
+    [
+        ({7: "0.png"}, [(1, "train/0.png"), (2, "val/0.png")], ["1 (0.png)", "2 (0.png)"]),
+        ({1: "0.png"}, [(1, "train/0.png"), (2, "val/0.png")], [1, "2 (0.png)"]),
+        ({1: "v1/0.png"}, [(1, "0.png"), (2, "0.png")], [1, "2 (0.png)"]),
+        ({1: "0.png", 2: "b.png"}, [(1, "0.png"), (2, "0.png")], [1, "2 (0.png)"]),
+        ({9: "v1/0.png"}, [(1, "0.png"), (2, "0.png")], ["1 (0.png)", "2 (0.png)"]),
+    ],
+)
+def test_two_images_do_not_become_one(names, listed, expected):
+    assert images(*listed, names=names)[0] == [n if isinstance(n, int) else f"{n} of labels.json" for n in expected]
+
+
+def test_what_begins_with_a_digit_is_no_suffix():
+    names = {1: "shot_12.30", 2: "x.png", 3: "IM.0001"}
+    assert images((2, "shot_12.45"), names=names)[0] == [2]
+    assert images((3, "IM.0002"), names=names)[0] == [3]
+    assert images((2, "IM.0001"), names=names)[0] == [3]
 
 
 def test_an_image_that_is_none_of_the_annotations_is_refused():
-    given = Predictions(Path("l.json"), coco_annotations.FORMAT, [entry(1, "train/b.jpg"), entry(2, "x.jpg")])
-    given = replace(given, entries=[{**one, "annotation": n} for n, one in enumerate(given.entries)])
-    with pytest.raises(FormatError, match=r"image_id '2 of l\.json' is not among the 3 images of truth\.json"):
+    entries = [{**entry(1, "train/b.jpg"), "annotation": 0}, {**entry(2, "x.jpg"), "annotation": 1}]
+    listed = Listed({1: "train/b.jpg", 2: "x.jpg"})
+    given = Predictions(Path("l.json"), coco_annotations.FORMAT, entries, listed=listed)
+    message = r"annotations\[1\]: image_id '2 \(x\.jpg\) of l\.json' is not among the 3 images of truth\.json"
+    with pytest.raises(FormatError, match=message):
         given.aligned(annotations()).by_image(annotations())
 
 
@@ -108,12 +127,19 @@ def test_a_class_whose_id_is_there_that_of_another_class_of_the_file_gets_a_free
     (bird, cat), notes = classes(listed)
     assert (cat, notes) == (1, [])
     assert bird not in (1, 2, 7)
-    alone, _ = align_listed([entry(1, category=1)], listed, Path("labels.json"), annotations())
-    assert alone[0]["category_id"] == bird  # also where no cat was predicted
+    assert classes(listed, used=[1]) == ([bird], [])  # also where no cat was predicted
+
+
+def test_a_class_that_the_file_does_not_name_is_none_that_it_does():
+    (one, other), _ = classes({1: "cat"}, theirs=("dog", "cat"), used=[1, 2])
+    assert one == 2
+    assert other not in (1, 2)
+    assert classes({1: "dog"}, theirs=("dog", "cat"), used=[1, 2]) == ([1, 2], [])
 
 
 def test_classes_without_a_name_in_the_annotations_are_taken_by_id():
     assert classes({1: "0", 2: "1"}, theirs=("1", "2")) == ([1, 2], [])
+    assert classes({1: "0", 2: "1", 3: "2"}, theirs=("1", "2", "0")) == ([3, 1, 2], [])  # which are names
 
 
 def renumbered(toy, tmp_path):
@@ -153,8 +179,8 @@ def test_an_annotation_file_with_other_ids_is_refined_and_scored_as_with_those_o
 
 @pytest.mark.parametrize("form", [coco_annotations.FORMAT, panoptic.FORMAT], ids=lambda form: form.name)
 def test_formats_that_list_images_are_aligned_by_names(form):
-    listed = {1: "dog", 2: "cat"}
-    given = Predictions(Path("p.json"), form, [entry(2, "a.jpg", 1)], ("read",), listed_classes=listed)
+    listed = Listed({2: "a.jpg"}, {1: "dog", 2: "cat"})
+    given = Predictions(Path("p.json"), form, [entry(2, "a.jpg", 1)], ("read",), listed=listed)
     found = given.aligned(annotations())
     assert (found.entries[0]["image_id"], found.entries[0]["category_id"]) == (1, 2)
     assert found.notes == ["read"]

@@ -46,6 +46,16 @@ def test_things_are_read(panoptic):
     assert [rle.bounding_box(e["segmentation"]) for e in entries] == [(5, 5, 15, 15), (15, 5, 25, 15)]
 
 
+def test_images_are_listed_by_the_ids_of_annotations_of_whichever_type(panoptic):
+    content = json.loads(panoptic.read_text())
+    content["annotations"][0]["image_id"] = "4"
+    content["images"].append({"id": 5, "file_name": "b.jpg"})
+    panoptic.write_text(json.dumps(content))
+    found = read_panoptic(panoptic, Reading())
+    assert {entry["file_name"] for entry in found.entries} == {"a.jpg"}
+    assert found.listed == ({"4": "a.jpg", 5: "b.jpg"}, {PERSON: "person"})
+
+
 def test_a_results_file_beside_a_folder_is_none(panoptic):
     panoptic.write_text("[]")
     assert not is_panoptic(panoptic)

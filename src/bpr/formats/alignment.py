@@ -1,18 +1,15 @@
 """Predictions with the image and class ids of annotations, which are found by names."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path, PureWindowsPath
 
 from bpr.cli.command import counted
 from bpr.formats import cityscapes
 from bpr.formats.annotations import Annotations
 from bpr.formats.entries import Entry
 from bpr.formats.name_matching import ImageNames, strip_suffix
-from bpr.formats.prediction_format import PredictionFormat
-
-_Listed = tuple[int | str, str | None]
-"""Id and name of an image in a file that lists images."""
+from bpr.formats.prediction_format import Listed, PredictionFormat
 
 
 def align_named(entries: Sequence[Entry], form: PredictionFormat, annotations: Annotations) -> list[Entry]:
@@ -48,91 +45,99 @@ def align_named(entries: Sequence[Entry], form: PredictionFormat, annotations: A
 
 
 def align_listed(
-    entries: Sequence[Entry], classes: Mapping[int, str], path: Path, annotations: Annotations
+    entries: Sequence[Entry], listed: Listed, path: Path, annotations: Annotations
 ) -> tuple[list[Entry], list[str]]:
     """The entries of a file that lists images and classes by ids of its own (`PredictionFormat.lists_images`).
 
     Two such files may give the same image, or class, other ids. So names decide, as far as both files have them: an
-    image gets the id of the one that its ``file_name`` fits, a class that of the one with its name. An id alone is
-    taken for that of the annotations where no name fits: of images, as long as no name shows that the ids are others
-    there; of classes, unless it is there that of another class of this file, so that it gets an id of its own.
+    image gets the id of the one that its name fits, a class that of the one with its name, else with its name in
+    another case. An id alone is taken for that of the annotations where no name fits: of images, as long as no name
+    shows that the ids are others there; of classes, unless it is there that of another class of this file, so that it
+    gets an id of its own. Of several images that one image of the annotations fits, only that with its id is it.
 
     Args:
         entries: All of the file.
-        classes: Names of its classes by their ids, of all that it lists.
-        path: Of the file, in the ids of images that are none of the annotations: ``3 of labels.json``.
+        listed: Names of its images and classes, of all that it lists.
+        path: Of the file, in the ids of images that are none of the annotations: ``3 (a.jpg) of labels.json``.
         annotations: The ids that entries get.
 
     Returns:
         The entries, and remarks, a line each, on images and classes that have other names in the annotations.
     """
-    images, notes = _aligned_images({(e["image_id"], e.get("file_name")): None for e in entries}, path, annotations)
-    ids, renamed = _aligned_classes(classes, annotations)
+    without_name: dict[int | str, str | None] = {entry["image_id"]: None for entry in entries}
+    images, notes = _aligned_images({**without_name, **listed.images}, path, annotations)
+    used = {entry["category_id"] for entry in entries if entry["category_id"] is not None}
+    ids, renamed = _aligned_classes(listed.classes, used.difference(listed.classes), annotations)
     aligned = [
-        {
-            **entry,
-            "image_id": images[entry["image_id"], entry.get("file_name")],
-            "category_id": ids.get(entry["category_id"], entry["category_id"]),
-        }
-        for entry in entries
+        {**e, "image_id": images[e["image_id"]], "category_id": ids.get(e["category_id"], e["category_id"])}
+        for e in entries
     ]
     return aligned, notes + renamed
 
 
 def _aligned_images(
-    named: Iterable[_Listed], path: Path, annotations: Annotations
-) -> tuple[dict[_Listed, int | str], list[str]]:
-    """The ids of images that are listed by id and name."""
-    found: dict[_Listed, int | str] = {}
-    claims: dict[int | str, set[str]] = defaultdict(set)
-    foreign = False
-    rest, renamed = list[_Listed](), dict[str, str]()
-    for image in named:
-        own, name = annotations.id_of(image[0]), image[1]
-        fitting = [] if name is None else annotations.ids_named(name)
-        if name is not None and (len(fitting) == 1 or own in fitting):
-            found[image] = own if own in fitting else fitting[0]
-            claims[found[image]].add(name)
-            foreign |= found[image] != own
+    listed: Mapping[int | str, str | None], path: Path, annotations: Annotations
+) -> tuple[dict[int | str, int | str], list[str]]:
+    """The ids of images, by their ids in the file, which has names of them or None."""
+    own = {number: annotations.id_of(number) for number in listed}
+    fitting = {number: annotations.ids_named(name) for number, name in listed.items() if name is not None}
+    found: dict[int | str, int | str] = {}
+    claims: dict[int | str, list[int | str]] = defaultdict(list)
+    for number, fit in fitting.items():
+        if own[number] in fit or len(fit) == 1:
+            found[number] = own[number] if own[number] in fit else fit[0]
+            claims[found[number]].append(number)
+    foreign = any(image_id != own[number] for number, image_id in found.items())
+    renamed: dict[str, str] = {}
+    for number, name in listed.items():
+        if number in found:
+            refused = len(claims[found[number]]) > 1 and found[number] != own[number]
         else:
-            rest.append(image)
-    for image, image_id in found.items():
-        if len(claims[image_id]) > 1 and image[1] != annotations.images[image_id].file_name:
-            found[image] = f"{image[0]} of {path.name}"
-    for image in rest:
-        own, name = annotations.id_of(image[0]), image[1]
-        ambiguous = name is not None and bool(annotations.ids_named(name))
-        found[image] = f"{image[0]} of {path.name}" if foreign or ambiguous else own
-        if name is not None and found[image] in annotations.images:
-            renamed[name] = annotations.images[own].file_name
+            refused = foreign or bool(fitting.get(number))
+            found[number] = own[number]
+            if name is not None and not refused and own[number] in annotations.images:
+                renamed[name] = annotations.images[own[number]].file_name
+        if refused:
+            shown = "" if name is None else f" ({PureWindowsPath(name).name})"
+            found[number] = f"{number}{shown} of {path.name}"
     return found, _remark("image", renamed)
 
 
-def _aligned_classes(classes: Mapping[int, str], annotations: Annotations) -> tuple[dict[int, int], list[str]]:
-    """The ids of classes that are listed by id and name."""
-    # one without a name has its id for it
-    theirs = {number: name for number, name in annotations.categories.items() if name != str(number)}
+def _aligned_classes(
+    classes: Mapping[int, str], unnamed: Set[int], annotations: Annotations
+) -> tuple[dict[int, int], list[str]]:
+    """The ids of classes, by their ids in the file, which has names of some."""
+    theirs = annotations.categories
+    if all(name == str(number) for number, name in theirs.items()):
+        theirs = {}  # the ids stand for names that are missing
     exact = {name: number for number, name in theirs.items()}
     folded = {_folded(name): number for number, name in theirs.items()}
     ours = {_folded(name) for name in classes.values()}
-    free = max([*classes, *annotations.categories], default=-1) + 1
+    free = 1 + max(abs(number) for number in {0, *classes, *unnamed, *annotations.categories})
     found: dict[int, int] = {}
     renamed = dict[str, str]()
-    for number, name in classes.items():
-        there = theirs.get(number)
-        if there == name:
-            continue  # also where annotations have the name twice
-        if name in exact:
-            found[number] = exact[name]
-        elif there is not None and _folded(there) == _folded(name):
-            continue
-        elif _folded(name) in folded:
-            found[number] = folded[_folded(name)]
+    for number in (*classes, *unnamed):
+        name, there = classes.get(number), theirs.get(number)
+        same = None if name is None else _class_named(number, name, theirs, exact, folded)
+        if same is not None:
+            found[number] = same
         elif there is not None and _folded(there) in ours:
-            found[number] = free + number
-        elif there is not None:
+            found[number] = free + abs(number)
+        elif there is not None and name is not None:
             renamed[name] = there
     return found, _remark("class", renamed, "classes")
+
+
+def _class_named(
+    number: int, name: str, theirs: Mapping[int, str], exact: Mapping[str, int], folded: Mapping[str, int]
+) -> int | None:
+    """The id of the class with a name, which annotations may have twice: ``number`` first; else in another case."""
+    there = theirs.get(number)
+    if name == there:
+        return number
+    if name in exact:
+        return exact[name]
+    return number if there is not None and _folded(there) == _folded(name) else folded.get(_folded(name))
 
 
 def _folded(name: str) -> str:

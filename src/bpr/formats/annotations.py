@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from bpr import rle as rle_codec
@@ -73,8 +73,10 @@ class Annotations:
 
     def ids_named(self, file_name: str) -> list[int | str]:
         """Ids of the images of this name, with its suffix or without; else of those that agree (`ImageNames.find`)."""
+        if file_name in self._by_name:
+            return self._by_name[file_name]
         if file_name not in self._found:
-            names = file_name, strip_suffix(file_name)
+            names = file_name, _stem(file_name)
             looks = (look(name) for look in (self._names.same, self._names.find) for name in names)
             agreeing = next(filter(None, looks), [])
             self._found[file_name] = [one for name in agreeing for one in self._by_name[name]]
@@ -99,7 +101,7 @@ class Annotations:
         """Ids by names with and without suffix; without, ``a.jpg`` and ``a.png`` are alike."""
         found: dict[str, list[int | str]] = defaultdict(list)
         for image_id, image in self.images.items():
-            for name in {image.file_name, strip_suffix(image.file_name)}:
+            for name in {image.file_name, _stem(image.file_name)}:
                 found[name].append(image_id)
         return found
 
@@ -115,6 +117,11 @@ class Annotations:
             problem = f"image_id {image_id!r} is not among {known}; {remedy}"
             raise FormatError(path, where, problem, Reason.image_id)
         return self.images[image_id]
+
+
+def _stem(file_name: str) -> str:
+    """The name without its suffix, if that begins with a letter: ``IM.0002`` has none."""
+    return strip_suffix(file_name) if PureWindowsPath(file_name).suffix[1:2].isalpha() else file_name
 
 
 def read_annotations(path: str | Path) -> Annotations:
@@ -181,7 +188,7 @@ def _read_coco(path: Path) -> Annotations:
     images = listed_images(path, content["images"])
     objects = _objects(path, get_list(path, content, "annotations"), images)
     categories = {
-        get_id(path, f"categories[{number}]", category, "id", (int,)): str(category.get("name", category["id"]))
+        get_id(path, f"categories[{number}]", category, "id", (int,)): _name_of(category)
         for number, category in enumerate(get_list(path, content, "categories"))
     }
     for image_id, found in objects.items():
@@ -212,6 +219,11 @@ def _objects(
         found = counted(boxes, "annotation has", "annotations have")
         _log.warning("%s: %s no mask; they count as no objects", path, found)
     return objects
+
+
+def _name_of(category: Mapping[str, Any]) -> str:
+    name = category.get("name")
+    return str(category["id"] if name is None else name)
 
 
 def _file_name(path: Path, where: str, image: dict[str, Any]) -> str:

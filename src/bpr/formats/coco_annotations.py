@@ -18,7 +18,7 @@ from bpr.formats.errors import FormatError, Reason
 from bpr.formats.json_arrays import rewrite_items
 from bpr.formats.json_fields import get_id, get_score, read_json, refuse_utf16
 from bpr.formats.polygons import Losses, trace
-from bpr.formats.prediction_format import Content, PredictionFormat, Reading
+from bpr.formats.prediction_format import Content, Listed, PredictionFormat, Reading
 from bpr.structures import Rle
 
 _CROWDS: Final = "iscrowd=1; CVAT, datumaro and supervision write masks so: crowds=true refines them"
@@ -57,7 +57,8 @@ def read_coco_annotations(path: Path, how: Reading) -> Content:
     left += [f"{counted(boxes, 'annotation')} without a mask"] * bool(boxes)
     notes = [f"left as they are: {' and '.join(left)}"] if left else []
     missing = Counter(category_id=sum(entry["category_id"] is None for entry in entries))
-    return Content(entries, (*notes, *notes_on_missing(missing)), listed.categories)
+    names = {image_id: image.file_name for image_id, image in listed.images.items()}
+    return Content(entries, (*notes, *notes_on_missing(missing)), Listed(names, listed.categories))
 
 
 def write_coco_annotations(

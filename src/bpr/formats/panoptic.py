@@ -24,7 +24,7 @@ from bpr.formats.files import copy_file, replacing, resolve_inside, write_text
 from bpr.formats.json_arrays import first_item
 from bpr.formats.json_fields import get_field, get_list, get_score, holds_object, read_json
 from bpr.formats.label_images import coded
-from bpr.formats.prediction_format import Content, PredictionFormat, Reading
+from bpr.formats.prediction_format import Content, Listed, PredictionFormat, Reading
 
 VOID: Final = 0
 """Segment id of pixels that belong to nothing."""
@@ -57,7 +57,7 @@ def read_panoptic(path: Path, how: Reading) -> Content:
     """
     content, faults = _read_checked(path), how.faults
     things = {category["id"]: category.get("name") for category in content["categories"] if category["isthing"]}
-    names = {image["id"]: image["file_name"] for image in content.get("images", []) if "file_name" in image}
+    names = _names_of_images(content)
     entries: list[Entry] = []
     for number, annotation in enumerate(content["annotations"]):
         chosen = [s for s in annotation["segments_info"] if s["category_id"] in things and not s.get("iscrowd", 0)]
@@ -84,7 +84,15 @@ def read_panoptic(path: Path, how: Reading) -> Content:
             if isinstance(name := things[segment["category_id"]], str):
                 entry["class_name"] = name
             entries.append(entry)
-    return Content(entries, classes={number: name for number, name in things.items() if isinstance(name, str)})
+    classes = {number: name for number, name in things.items() if isinstance(name, str)}
+    return Content(entries, (), Listed(names, classes))
+
+
+def _names_of_images(content: Mapping[str, Any]) -> dict[int | str, str]:
+    """Names of images by the ids that annotations have, of which either may be text."""
+    ids = {str(annotation["image_id"]): annotation["image_id"] for annotation in content["annotations"]}
+    named = (image for image in content.get("images", []) if "file_name" in image)
+    return {ids.get(str(image["id"]), image["id"]): image["file_name"] for image in named}
 
 
 def write_panoptic(path: str | Path, entries: Iterable[Mapping[str, Any]], source: str | Path) -> None:

@@ -3,22 +3,32 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bpr.formats.entries import Entry
 from bpr.formats.faults import Faults
 from bpr.structures import Size
 
 
+class Listed(NamedTuple):
+    """Names of images and of classes by their ids in the entries, of all in a file that have one."""
+
+    images: Mapping[int | str, str] = {}
+    classes: Mapping[int, str] = {}
+
+
+NOTHING_LISTED: Final = Listed()
+
+
 class Content(NamedTuple):
     """An entry for each prediction, and remarks for the user, a line each; all are there once the entries were read.
 
-    ``classes`` are the names of classes by their ids in the entries, where the file lists them.
+    ``listed`` has names, where the file lists images and classes by ids of its own.
     """
 
     entries: Sequence[Entry]
     notes: Sequence[str] = ()
-    classes: Mapping[int, str] = {}
+    listed: Listed = NOTHING_LISTED
 
 
 ImageSizes = Mapping[str, Size]

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bpr.formats.faults import Faults
 from bpr.formats.files import linked_folders, visible_files
 from bpr.formats.format_detection import FORMATS, prediction_format
 from bpr.formats.name_matching import strip_suffix
-from bpr.formats.prediction_format import ImageSizes, PredictionFormat, Reading
+from bpr.formats.prediction_format import NOTHING_LISTED, ImageSizes, Listed, PredictionFormat, Reading
 from bpr.structures import Prediction, Rle, Size
 
 _log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Predictions:
         entries: One for each prediction; perhaps not in memory, then parsed at each access.
         notes: Remarks on what was read, a line each; all are there once the entries were read.
         assumed_class: Category id of entries without one.
-        listed_classes: Names of classes by their ids in the entries, where the file lists them.
+        listed: Names of images and classes, where the file lists them by ids of its own.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Predictions:
     entries: Sequence[Entry]
     notes: Sequence[str] = ()
     assumed_class: int = ANY_CLASS
-    listed_classes: Mapping[int, str] = field(default_factory=dict)
+    listed: Listed = NOTHING_LISTED
 
     def place(self, number: int, entry: Mapping[str, Any] | None = None) -> tuple[Path, str | None]:
         """The file that holds entry ``number``, and where in it, as `bpr.formats.errors.FormatError` takes them."""
@@ -147,7 +147,7 @@ class Predictions:
         assumed = self if only is None else replace(self, assumed_class=only)
         if not self.format.lists_images:
             return assumed
-        entries, notes = align_listed(self.entries, self.listed_classes, self.path, annotations)
+        entries, notes = align_listed(self.entries, self.listed, self.path, annotations)
         return replace(assumed, entries=entries, notes=[*self.notes, *notes])
 
     def comparable(self, annotations: Annotations) -> Annotations:
@@ -213,7 +213,7 @@ def read_predictions(
         note = f"{counted(len(linked), 'link')} to folders passed over ({some})"
         note += "; put the folders there, or refine them apart"
         content = content._replace(notes=[*content.notes, note])
-    return Predictions(path, found, content.entries, content.notes, listed_classes=content.classes)
+    return Predictions(path, found, content.entries, content.notes, listed=content.listed)
 
 
 def read_aligned(path: str | Path, annotations: Annotations) -> Predictions:
