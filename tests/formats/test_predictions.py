@@ -145,6 +145,14 @@ def test_cityscapes_classes_and_images_are_found_by_name():
     assert (found["image_id"], found["category_id"]) == (5, 8)
 
 
+def test_a_class_in_another_case_is_that_of_its_name_unless_there_is_one_in_this_case():
+    truth = annotated(1, 2, 3)
+    truth.categories.update({1: "Cat", 2: "cat", 3: "dog"})
+    entries = [{**ON_LINE, "image_id": "x", "class_name": name, "category_id": 7} for name in ("Cat", "cat", "Dog ")]
+    aligned = Predictions(Path("p"), cityscapes.FORMAT, entries).aligned(truth)
+    assert [entry["category_id"] for entry in aligned.entries] == [1, 2, 3]
+
+
 def test_a_class_that_the_annotations_do_not_name_is_none_of_theirs():
     truth = annotated(1, 2)
     names = enumerate(["class 2", "cat", "class 1"])

@@ -15,16 +15,17 @@ from bpr.formats.prediction_format import Listed, PredictionFormat
 def align_named(entries: Sequence[Entry], form: PredictionFormat, annotations: Annotations) -> list[Entry]:
     """The entries of a format that has no ids of its own (`PredictionFormat.names_images`) with those of annotations.
 
-    An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name.
-    Predictions without classes, or of one class without a name, get that of the annotations if there is only one.
-    A class that they do not name gets an id that they do not use. An image that cannot be found, or fits several,
-    is left as it is, for `bpr.data.image_records.refinement_records` to report.
+    An image is found by its name (`ImageNames`), for Cityscapes also without ``_leftImg8bit``, a class by its name,
+    else in another case. Predictions without classes, or of one class without a name, get that of the annotations if
+    there is only one. A class that they do not name gets an id that they do not use. An image that cannot be found, or
+    fits several, is left as it is, for `bpr.data.image_records.refinement_records` to report.
     """
     only = annotations.only_class
     by_name: dict[str, list[int | str]] = defaultdict(list)
     for image_id, image in annotations.images.items():
         by_name[_image_name(image.file_name)].append(image_id)
     names, ids = ImageNames(by_name), {name: category for category, name in annotations.categories.items()}
+    folded = {_folded(name): category for name, category in ids.items()}
     free = max(ids.values(), default=-1) + 1
     if form.has_classes and len({entry["category_id"] for entry in entries}) != 1:
         only = None
@@ -37,7 +38,7 @@ def align_named(entries: Sequence[Entry], form: PredictionFormat, annotations: A
             image_id = found[0]
         name = entry.get("class_name", form.class_names.get(category))
         if name is not None:
-            category = ids.get(name, free + category)
+            category = ids.get(name, folded.get(_folded(name), free + category))
         elif only is not None:
             category = only
         aligned.append({**entry, "image_id": image_id, "category_id": category})
