@@ -30,6 +30,8 @@ def train(toy_coco, monkeypatch):
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
         monkeypatch.setenv(name, "0")  # set by seed_everything; the environment is restored after the test
     main = runpy.run_path(str(ROOT / "train.py"))["train"]  # which leaves no bytecode there, as an import does
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
+    monkeypatch.chdir(ROOT)
     register_schemas()
     interrupt = signal.getsignal(signal.SIGINT)  # Lightning ignores the signal once it was interrupted
 
@@ -204,7 +206,15 @@ def test_a_sweep_runs_a_job_for_every_pair_of_values(toy_coco, tmp_path):
     assert settings == {(32, 0.25), (32, 0.55), (64, 0.25), (64, 0.55)}
 
 
-@pytest.mark.parametrize(("chosen", "said"), [([], True), (["experiment=hrnet18s_128"], False)])
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ([], True),
+        (["trainer.max_epochs=50"], True),  # of the 90 steps, which come first
+        (["experiment=hrnet18s_128"], False),
+        (["trainer.max_steps=900"], False),
+    ],
+)
 def test_data_of_ones_own_in_the_recipe_of_the_demo_is_remarked_on(train, tmp_path, capsys, chosen, said):
     start = ["data=coco", f"paths.data={tmp_path}", f"paths.cache={tmp_path}", "model=shipped", *chosen]
     with pytest.raises(FormatError, match="cannot be read"):

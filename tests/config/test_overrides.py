@@ -125,8 +125,14 @@ def test_null_is_taken_for_a_group_where_it_is_the_default_and_else_answered_wit
         prepared(["data=null"], TrainConf, FILES[TrainConf])
 
 
+def test_null_is_answered_beside_a_folder_of_the_user_too():
+    assert prepared(["--config-dir=x", "data=null"], RefineConf, FILES[RefineConf]) == ["--config-dir=x"]
+    with pytest.raises(SettingError, match=r"^logger must be one of csv, wandb, got null$"):
+        prepared(["-cd", "x", "logger=null"], TrainConf, FILES[TrainConf])
+
+
 def test_null_beside_another_choice_or_for_a_configuration_of_the_user_is_left_to_hydra():
-    for arguments in (["data=coco", "data=null"], ["--config-dir=x", "logger=null"], ["-cp", "x", "data=null"]):
+    for arguments in (["data=coco", "data=null"], ["--config-name=x", "logger=null"], ["-cp", "x", "data=null"]):
         schema = TrainConf if "logger=null" in arguments else RefineConf
         assert prepared(arguments, schema, FILES[schema]) == arguments
 

@@ -96,6 +96,14 @@ def test_sources_share_an_epoch_of_the_same_length():
     assert requested(sampler, 1) == requested(PatchGroupSampler(INDEX, 4, shares=HALVES), 1)
 
 
+def test_a_source_of_a_small_weight_has_its_share_over_many_epochs():
+    sampler = PatchGroupSampler(INDEX, 4, shares=SourceShares(HALVES.source, np.array([0.98, 0.02])))
+    epochs = [by_source(requested(sampler, epoch)) for epoch in range(50)]
+    assert {len(large) + len(small) for large, small in epochs} == {len(sampler)}
+    assert len(sampler) * 0.02 < 0.5  # of one epoch, rounding would leave nothing
+    assert sum(len(small) for _, small in epochs) == len(sampler)
+
+
 def test_a_large_source_shows_another_part_in_each_epoch_and_a_small_one_comes_again_differently():
     sampler = PatchGroupSampler(INDEX, 4, shares=HALVES)
     shown = [{p for patches in by_source(requested(sampler, epoch))[0] for p in patches} for epoch in range(30)]

@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -52,7 +53,15 @@ def test_a_check_of_some_batches_is_no_validation_but_one_of_all_is(capsys):
 def test_the_checkpoint_and_the_command_that_uses_it_are_printed(capsys, in_folder):
     summary = TrainingSummary()
     summary.on_fit_end(trainer_at(5, 0.3, checkpoint_callback=SimpleNamespace(last_model_path="a/last.ckpt")), None)
-    assert capsys.readouterr().out.splitlines()[0] == "checkpoint: a/last.ckpt"
+    refine = "refine with it: bpr refine ckpt=a/last.ckpt [images=DIR predictions=FILE]"
+    assert capsys.readouterr().out.splitlines() == ["checkpoint: a/last.ckpt", refine]
+
+
+def test_the_side_of_the_patches_is_told_where_refinement_would_take_another(capsys, in_folder):
+    for side in (64, 96):
+        saved = SimpleNamespace(last_model_path="a/last.ckpt")
+        TrainingSummary(side).on_fit_end(trainer_at(5, 0.3, checkpoint_callback=saved), None)
+    assert ["patch.size" in line for line in capsys.readouterr().out.splitlines()] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("missing", [{"is_global_zero": False}, {"callback_metrics": {}}])
@@ -72,15 +81,15 @@ def test_a_single_validation_is_one_row():
     [
         (
             {"checkpoint_callback": SimpleNamespace(last_model_path="a b/last.ckpt")},
-            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 'ckpt=a b/last.ckpt' resumes\n",
+            "interrupted at step 5: bpr train 'data.train=[{a: b}]' seed=1 'ckpt=a b/last.ckpt' resumes\n",
         ),
         (
             {"checkpoint_callback": SimpleNamespace(last_model_path="not/yet.ckpt", best_model_path="a/step3.ckpt")},
-            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 ckpt=a/step3.ckpt resumes\n",
+            "interrupted at step 5: bpr train 'data.train=[{a: b}]' seed=1 ckpt=a/step3.ckpt resumes\n",
         ),
         (
             {"ckpt_path": "old"},
-            "interrupted at step 5: python train.py 'data.train=[{a: b}]' seed=1 ckpt=old resumes\n",
+            "interrupted at step 5: bpr train 'data.train=[{a: b}]' seed=1 ckpt=old resumes\n",
         ),
         ({}, "interrupted at step 5: no checkpoint was saved yet; lower callbacks.checkpoint.every_n_train_steps\n"),
         ({"is_global_zero": False}, ""),
@@ -90,15 +99,19 @@ def test_a_single_validation_is_one_row():
 def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(
     capsys, monkeypatch, in_folder, attributes, said
 ):
-    given = OmegaConf.create({"hydra": {"overrides": {"task": ["data.train=[{a: b}]", "ckpt=old", "seed=1"]}}})
+    of_run = {"overrides": {"hydra": [], "task": ["data.train=[{a: b}]", "ckpt=old", "seed=1"]}}
+    of_run |= {"runtime": {"config_sources": [{"provider": "main", "path": "/script/conf"}]}}
+    given = OmegaConf.create({"hydra": {**of_run, "job": {"config_name": "train"}}})
     monkeypatch.setattr(HydraConfig.instance(), "cfg", given)
+    monkeypatch.setattr(sys, "argv", ["/script/train.py"])  # not where the command is to be given
     TrainingSummary().on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_training_that_failed_can_be_resumed_too(capsys):
+def test_a_training_that_failed_can_be_resumed_too(capsys, monkeypatch):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as it is without Hydra
     TrainingSummary().on_exception(trainer_at(5, 0.3, ckpt_path="old"), None, RuntimeError("out of memory"))
-    assert capsys.readouterr().err == "stopped at step 5: python train.py ckpt=old resumes\n"
+    assert capsys.readouterr().err == "stopped at step 5: bpr train ckpt=old resumes\n"
 
 
 class StopAtEight(pl.Callback):

@@ -97,7 +97,16 @@ def test_a_data_set_fills_in_what_is_not_given(settings, monkeypatch):
     assert str(whole.annotations) == "/data/coco/annotations/instances_val2017.json"
     mine = settings("data=coco", "predictions=mine.json")
     assert (str(mine.images), str(mine.predictions), mine.annotations) == ("/data/coco/val2017", "mine.json", None)
+    assert whole.notes == mine.notes == ()
     monkeypatch.undo()
+
+
+def test_what_of_a_data_set_is_not_refined_is_counted(settings):
+    source = "{images: i, annotations: a, predictions: [a.json, b.json, c.json]}"
+    (note,) = settings("data=coco", f"data.val=[{source}, {source}]").notes
+    assert "1 more set of images and 2 more results of the first, not refined here" in note
+    (note,) = settings("data=coco", f"data.val=[{source}, {source}]", "predictions=d.json").notes
+    assert "1 more set of images, not refined here" in note
 
 
 @pytest.mark.parametrize("override", [[], ["data=demo"]], ids=["nothing given", "data=demo"])

@@ -29,6 +29,11 @@ def is_own(arguments: Sequence[str]) -> bool:
     return not any(re.match(r"--config|-c[dnp]|\+*hydra\.searchpath", argument) for argument in arguments)
 
 
+def has_own_defaults(arguments: Sequence[str]) -> bool:
+    """Whether ours is the configuration that is composed, to which a folder of the user's may add choices."""
+    return not any(re.match(r"--config-[np]|-c[np]", argument) for argument in arguments)
+
+
 def is_group(name: str, conf: Path) -> bool:
     """Whether the configuration has a group of this name."""
     return bool(re.fullmatch(r"\w+", name)) and conf.with_name(name).is_dir()

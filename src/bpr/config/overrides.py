@@ -14,7 +14,18 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, Quote
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, ValidationError
 
-from bpr.config.groups import ALIKE, GROUPS, check_added, check_in_group, check_null, is_group, is_own, part_of, unknown
+from bpr.config.groups import (
+    ALIKE,
+    GROUPS,
+    check_added,
+    check_in_group,
+    check_null,
+    has_own_defaults,
+    is_group,
+    is_own,
+    part_of,
+    unknown,
+)
 from bpr.structures import SettingError
 
 _INTERPOLATION: Final = re.compile(r"(\\*)\$\{")
@@ -86,7 +97,7 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
         if os.environ.get(name) == "":
             del os.environ[name]
     sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
-    conf = conf if is_own(arguments) else None
+    conf = conf if has_own_defaults(arguments) else None
     _check_sweep(arguments, sweeps)
     result = []
     for argument, before in zip(arguments, ["", *arguments], strict=False):
@@ -103,11 +114,11 @@ def _check_setting(argument: str, arguments: Sequence[str], schema: type, conf: 
     key, equals, value = argument.partition("=")
     if equals and re.fullmatch(r"[\w.]+", key):
         _check_value(argument, _check_known(key, schema))
-        if conf is not None:
+        if conf is not None and is_own(arguments):
             check_in_group(argument, arguments, schema, conf)
         if conf is not None and value == "null" and key not in GROUPS:
             check_null(key, conf)
-    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None:
+    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and is_own(arguments):
         check_added(key.lstrip("+"), schema, conf)
 
 

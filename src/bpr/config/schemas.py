@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from bpr.cli.command import counted
 from bpr.data.settings import Source, TrainingData
 from bpr.patches.presets import Preset
 from bpr.structures import Backend, ExifUse, OnError, PatchSpec, Round, SettingError
@@ -114,16 +115,25 @@ def refine_values(cfg: DictConfig) -> dict[str, Any]:
     added = [str(name) for name in cfg if name not in known]  # by +NAME=VALUE, to be named in others
     values = OmegaConf.to_container(_without(cfg, "data", "trainer", *added), resolve=True)
     assert isinstance(values, dict)
-    used = cfg.data is not None and (cfg.images is None or cfg.predictions is None)
-    if used and not cfg.data.get("val"):
+    source, notes = _of_data_set(cfg)
+    return {str(name): value for name, value in values.items()} | {"data": source, "notes": notes}
+
+
+def _of_data_set(cfg: DictConfig) -> tuple[Source | None, tuple[str, ...]]:
+    """What of ``data=NAME`` is refined, if any, and notes on what is not."""
+    if cfg.data is None:
+        return None, ()
+    if cfg.images is not None and cfg.predictions is not None:
+        note = "data=NAME is not used, as images and predictions are given; annotations=FILE gives their ground truth"
+        return None, (note,)
+    if not cfg.data.get("val"):
         raise SettingError("data=NAME has no data.val, of which the first is refined: give images and predictions")
-    passed_over = (
-        "data=NAME is not used, as images and predictions are given; annotations=FILE gives their ground truth"
-    )
-    return {str(name): value for name, value in values.items()} | {
-        "data": Source.of(build(cfg.data.val[0])) if used else None,
-        "notes": () if cfg.data is None or used else (passed_over,),
-    }
+    first, more = Source.of(build(cfg.data.val[0])), len(cfg.data.val) - 1
+    left = [counted(more, "more set of images")] if more else []
+    if cfg.predictions is None and first.predictions[1:]:
+        left.append(counted(len(first.predictions) - 1, "more results of the first", "more results of the first"))
+    note = f"data.val has {' and '.join(left)}, not refined here: give images=DIR and predictions=FILE"
+    return first, (note,) if left else ()
 
 
 def refine_text(cfg: DictConfig) -> str:

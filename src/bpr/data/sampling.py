@@ -33,7 +33,8 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
     them out to the processes itself.
 
     With ``shares``, an epoch is as long as without, but each source has its share of the groups: of a large one, an
-    epoch shows a part, another one each time; a small one comes again and again, each time with another draw.
+    epoch shows a part, another one each time; a small one comes again and again, each time with another draw. What
+    rounding takes from a source in one epoch, another gives back: over many, each has exactly its share.
 
     Args:
         index: Patches to draw from.
@@ -73,7 +74,7 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
                 f"{len(index)} patches of {len(index.image)} matched instances are too few for {num_replicas} "
                 "processes: check that predictions and annotations are of the same images and classes"
             )
-        self._parts = None if shares is None else self._share_out(shares, groups)
+        self._shares = shares
 
     def __len__(self) -> int:
         return self._length
@@ -99,18 +100,21 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         of_image = np.bincount(self._index.image, shown)
         return int(np.ceil(of_image / self._group_size).sum())
 
-    def _share_out(self, shares: SourceShares, groups: int) -> list[tuple[NDArray[np.int64], int]]:
-        """The patches of each source, and how many of ``groups`` it gets."""
-        ends = np.rint(np.cumsum(shares.share) * groups).astype(np.int64)
+    def _share_out(self, shares: SourceShares, epoch: int) -> list[tuple[NDArray[np.int64], int]]:
+        """The patches of each source, and how many groups it gets in an epoch."""
+        before, after = (
+            np.rint(np.cumsum(shares.share) * self._count() * n).astype(np.int64) for n in (epoch, epoch + 1)
+        )
         source = shares.source[self._index.instance]
-        return [(np.flatnonzero(source == n), int(count)) for n, count in enumerate(np.diff(ends, prepend=0))]
+        counts = np.diff(after - before, prepend=0)
+        return [(np.flatnonzero(source == n), int(count)) for n, count in enumerate(counts)]
 
     def _draw(self, epoch: int) -> list[NDArray[np.int64]]:
         """All groups of an epoch, image by image or source by source; their number does not depend on the epoch."""
-        if self._parts is None:
+        if self._shares is None:
             return self._groups(np.arange(len(self._index)), self._generator(epoch, 0))
         drawn: list[NDArray[np.int64]] = []
-        for number, (patches, wanted) in enumerate(self._parts):
+        for number, (patches, wanted) in enumerate(self._share_out(self._shares, epoch)):
             generator, end = self._generator(epoch, 2, number), len(drawn) + wanted
             while len(drawn) < end:
                 once = self._groups(patches, generator)

@@ -1,17 +1,17 @@
 """Callbacks of a training: checkpoints, and the scores that it brought."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr.cli.signals import raise_at_signals, say
+from bpr.config.commands import command, same_command
 from bpr.models.checkpoints import continue_figures, keep_figures
+from bpr.structures import PatchSpec
 
 _FIGURES = ("iou", "boundary_f", "accuracy")
 
@@ -90,9 +90,13 @@ class TrainingSummary(pl.Callback):
 
     A check of all validation batches before the first step (``trainer.num_sanity_val_steps=-1``) counts as
     validation at that step.
+
+    Args:
+        patch_size: Side of the patches, image px, which refinement has to be told where it is not its default.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patch_size: int = PatchSpec().size) -> None:
+        self._patch = [] if patch_size == PatchSpec().size else [f"patch.size={patch_size}"]
         self._first: ValidationFigures | None = None
         self._last: ValidationFigures | None = None
 
@@ -119,10 +123,7 @@ class TrainingSummary(pl.Callback):
         interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
         stopped = f"{'interrupted' if interrupted else 'stopped'} at step {trainer.global_step}"
         if path := _checkpoint(trainer) or trainer.ckpt_path:
-            given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-            kept = [override for override in given if not override.startswith("ckpt=")]
-            command = shlex.join(["python", "train.py", *kept, f"ckpt={path}"])
-            say(f"{stopped}: {command} resumes")
+            say(f"{stopped}: {same_command('train.py', ckpt=str(path))} resumes")
         else:
             say(f"{stopped}: no checkpoint was saved yet; lower callbacks.checkpoint.every_n_train_steps")
 
@@ -134,7 +135,8 @@ class TrainingSummary(pl.Callback):
             print(format_figures(self._first, self._last))
         if checkpoint := _checkpoint(trainer):
             print(f"checkpoint: {checkpoint}")
-            print(f"refine with it: python refine.py ckpt={checkpoint} [images=DIR predictions=FILE]")
+            settings = [f"ckpt={checkpoint}", *self._patch]
+            print(f"refine with it: {command('refine.py', *settings)} [images=DIR predictions=FILE]")
 
 
 def is_partial_check(trainer: pl.Trainer) -> bool:
