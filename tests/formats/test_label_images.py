@@ -22,6 +22,18 @@ def test_colours_of_pascal_voc_are_labels_and_come_back(tmp_path):
         assert (np.asarray(image) == VOC_COLOURS[values[::-1]]).all()
 
 
+@pytest.mark.parametrize("transparent", [0, bytes([0, 128, 255])])
+def test_transparent_values_stay_transparent(tmp_path, transparent):
+    values = (np.arange(24).reshape(4, 6) % 3).astype(np.uint8)
+    image = Image.fromarray(values)
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    image.save(tmp_path / "a.png", transparency=transparent)
+    save_like(tmp_path / "a.png", values[::-1], tmp_path / "b.png")
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "b.png") as after:
+        assert after.mode == before.mode == "P"
+        assert np.array_equal(np.asarray(after.convert("RGBA")), np.asarray(before.convert("RGBA"))[::-1])
+
+
 @pytest.mark.parametrize("colour", [(128, 0, 1), (255, 255, 255), (1, 2, 3)])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_other_colours_are_no_labels(tmp_path, colour, mode):

@@ -132,6 +132,21 @@ def test_a_soft_mask_is_thresholded_at_half_and_said(tmp_path, name, dtype, high
     assert notes == (f"1 soft mask was thresholded at half of the range, such as {name}",)
 
 
+def test_what_did_not_change_is_copied_and_a_soft_mask_that_did_is_no_longer_soft(tmp_path):
+    for name, array in (("a_1.png", soft(np.uint8, 255)), ("a_2.png", soft(np.uint8, 255)), ("c.png", labels())):
+        save(tmp_path / "masks" / name, array)
+    image = Image.open(tmp_path / "masks" / "c.png")
+    image.save(tmp_path / "masks" / "c.png", dpi=(300, 300))
+    entries = read_masks(tmp_path / "masks")
+    whole = rle.encode(np.ones((20, 30), bool))
+    write_mask_images(
+        tmp_path / "out", [entries[0], {**entries[1], "segmentation": whole}, *entries[2:]], tmp_path / "masks"
+    )
+    for name in ("a_1.png", "c.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "masks" / name).read_bytes()
+    assert np.unique(np.asarray(Image.open(tmp_path / "out" / "a_2.png"))).tolist() == [255]
+
+
 @pytest.mark.parametrize("values", [(0, 1), (0, 255), (0, 3), (7, 7)])
 def test_a_mask_of_two_values_is_all_that_is_not_0(tmp_path, values):
     mask = np.full((20, 30), values[0], np.uint8)

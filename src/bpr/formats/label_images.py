@@ -94,9 +94,11 @@ def paint_labels(before: NDArray[Any], masks: Mapping[int, Mask]) -> NDArray[Any
 
 
 def save_like(original: Path, values: NDArray[Any], target: Path) -> None:
-    """Write (h, w) values with the mode and palette of the original."""
-    image = PillowImage.fromarray(values)
+    """Write (h, w) values with the mode, palette and transparent values of the original."""
+    image, options = PillowImage.fromarray(values), dict[str, Any]()
     with opened_image(original) as opened:
+        if target.suffix.lower() == ".png" and "transparency" in opened.info:
+            options["transparency"] = opened.info["transparency"]
         if opened.mode == "P":
             image.putpalette(opened.getpalette() or [])
         elif opened.mode == "RGB":
@@ -104,7 +106,7 @@ def save_like(original: Path, values: NDArray[Any], target: Path) -> None:
         elif opened.mode == "1":
             image = PillowImage.fromarray(values != 0)
     with replacing(target) as unfinished:
-        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()])
+        image.save(unfinished, format=PillowImage.registered_extensions()[target.suffix.lower()], **options)
 
 
 def _values_of(colours: NDArray[Any]) -> NDArray[np.uint8] | None:

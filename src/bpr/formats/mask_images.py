@@ -82,8 +82,9 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
     """Write entries of `read_mask_images`, perhaps with other masks, to files of the same names and pixel types.
 
     Where refined instances of a label image overlap, a pixel stays with the instance that had it before, or goes
-    to the last one in the order of the values. Values that are no instance stay as they are; files without one, or that
-    were bad, are copied. SAM's ``metadata.csv`` comes along, with area and box of the masks that changed.
+    to the last one in the order of the values. Values that are no instance stay as they are; files in which no mask
+    changed, soft ones too, or that were bad, are copied. SAM's ``metadata.csv`` comes along, with area and box of the
+    masks that changed.
     ``source`` is the folder that they were read from; ``folder`` is made if it is missing.
     """
     source, per_file = Path(source), defaultdict[str, list[Mapping[str, Any]]](list)
@@ -99,9 +100,12 @@ def write_mask_images(folder: str | Path, entries: Iterable[Mapping[str, Any]], 
             continue
         before, whole = read_labels(path), of_file[0]["value"] is None
         masks = {entry["value"]: rle_codec.decode(entry["segmentation"]) for entry in of_file}
-        painted = _paint_mask(before, masks[None]) if whole else paint_labels(before, masks)
+        painted = _paint_mask(path, before, masks[None]) if whole else paint_labels(before, masks)
+        if np.array_equal(painted, before):
+            copy_file(path, folder / name)
+            continue
         save_like(path, painted, folder / name)
-        if whole and not np.array_equal(painted, before):
+        if whole:
             changed[path.parent][path.name] = of_file[0]["segmentation"]
     for parent in {path.parent for path in files}:
         metadata = parent / sam_metadata.NAME
@@ -215,8 +219,10 @@ def _describe(soft: Sequence[str], void: Sequence[str]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _paint_mask(before: NDArray[Any], mask: Mask) -> NDArray[Any]:
-    return np.where(mask, before.max() or 255, 0).astype(before.dtype)
+def _paint_mask(path: Path, before: NDArray[Any], mask: Mask) -> NDArray[Any]:
+    """(h, w) values of a mask, those that it has if it did not change."""
+    unchanged = np.array_equal(mask, _threshold(path, before)[0])
+    return before if unchanged else np.where(mask, before.max() or 255, 0).astype(before.dtype)
 
 
 def _place(path: Path, entry: Mapping[str, Any]) -> tuple[Path, str | None]:
