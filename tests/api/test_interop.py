@@ -290,9 +290,26 @@ def test_the_background_of_panoptic_maps_of_hugging_face_stays_what_it_was(masks
         ids[:2, :2], ids[masks[0]] = 3, 1
         given = {"segmentation": torch.from_numpy(ids), "segments_info": segments}  # 3 has been left out
         rebuilt = masks_of(given, SIZE).rebuild(refined[:1])["segmentation"]
-        assert np.array_equal(rebuilt, np.where(refined[0], 1, background))
+        left = np.where(masks[0], background, ids)
+        assert np.array_equal(rebuilt, np.where(refined[0], 1, left))
     full = {"segmentation": torch.ones(SIZE, dtype=torch.int32), "segments_info": segments}
     assert np.array_equal(masks_of(full, SIZE).rebuild(refined[:1])["segmentation"], refined[0])
+
+
+@pytest.mark.parametrize("background", [-1, 0])
+def test_segments_of_hugging_face_that_are_not_given_give_way_only_to_refined_ones(masks, refined, background):
+    ids = np.full(SIZE, background, np.int32)
+    ids[:10], ids[masks[0]] = 3, 1
+    given = {"segmentation": torch.from_numpy(ids), "segments_info": [{"id": 1, "score": 0.9}]}
+    rebuilt = masks_of(given, SIZE).rebuild(refined[:1])["segmentation"].numpy()
+    assert np.array_equal(rebuilt == 1, refined[0])
+    assert np.array_equal(rebuilt == 3, (ids == 3) & ~refined[0])
+
+
+def test_a_map_of_hugging_face_whose_type_holds_no_background_is_refused(masks):
+    given = {"segmentation": masks[0].astype(np.uint8), "segments_info": [{"id": 0}, {"id": 1}]}
+    with pytest.raises(TypeError, match="uint8 cannot hold: give int32"):
+        masks_of(given, SIZE)
 
 
 def test_hugging_face_post_processing_is_understood(refined):

@@ -140,10 +140,12 @@ def _from_hugging_face(given: Mapping[str, Any], size: Size) -> Masks:
     ids = to_array(segmentation)
     known = [segment["id"] for segment in segments]
     background = -1 if 0 in known or (ids == -1).any() else 0  # the latter in panoptic maps
+    if background < 0 and ids.dtype.kind not in "if":
+        raise TypeError(f"a map with a segment of id 0 is -1 outside of all, which {ids.dtype} cannot hold: give int32")
 
     def rebuild_map(refined: MaskStack) -> dict[str, Any]:
-        """One id for each pixel: where refined masks overlap, that of the higher score."""
-        result = np.full_like(ids, background)
+        """One id for each pixel: where refined masks overlap, that of the higher score; where none is, as it was."""
+        result = np.where(np.isin(ids, known), np.array(background, ids.dtype), ids)
         for number in sorted(range(len(segments)), key=lambda n: segments[n].get("score") or 0.0):
             result[refined[number]] = segments[number]["id"]
         return {**given, "segmentation": in_type_of(segmentation, result)}
