@@ -81,6 +81,14 @@ def test_uncompressed_and_bytes_are_understood(mask):
     assert rle.from_segmentation(as_bytes, mask.shape) == code
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64])
+@pytest.mark.parametrize("of", [list, np.asarray])
+def test_uncompressed_counts_may_be_integers_of_numpy(kind, of):
+    counts = of(np.array([9, 200, 47], kind))
+    expected = rle.from_segmentation({"size": [16, 16], "counts": [9, 200, 47]}, (16, 16))
+    assert rle.from_segmentation({"size": [16, 16], "counts": counts}, (16, 16)) == expected
+
+
 def test_polygons_are_drawn_as_pycocotools_draws_them():
     polygons = [[1.5, 1.5, 8.2, 1.5, 8.2, 7.9], [10, 10, 14, 10, 14, 14, 10, 14]]
     expected = coco_mask.merge(coco_mask.frPyObjects(polygons, 20, 20))["counts"].decode()
@@ -107,6 +115,10 @@ def test_no_polygon_is_an_empty_mask():
         ({"size": [4, 5], "counts": [20]}, r"the RLE is \(4, 5\)"),
         ({"size": [5, 5], "counts": [20]}, "covers 20 pixels"),
         ({"size": [5, 5], "counts": [30, -5]}, "whole numbers"),
+        ({"size": [5, 5], "counts": 25}, "whole numbers"),
+        ({"size": [5, 5], "counts": [24, True]}, "whole numbers"),
+        ({"size": [5, 5], "counts": np.array([20.0, 5])}, "whole numbers"),
+        ({"size": [5, 5], "counts": np.array([[20, 5]])}, "whole numbers"),
         ({"size": [5, 5], "counts": "zz"}, "compressed COCO RLE"),
         ({"size": [5, 5], "counts": "é"}, "ascii"),
     ],

@@ -6,6 +6,7 @@ costs its columns (and the length of the code), encoding one its area, whatever 
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, Final
 
 import numpy as np
@@ -82,7 +83,7 @@ def from_segmentation(segmentation: object, size: Size) -> Rle:
 
     Args:
         segmentation: A list of polygons (flat ``[x, y, x, y, ...]``, px, three points or more each), or an
-            RLE with ``counts`` as a list, a string or bytes.
+            RLE with ``counts`` as a list or 1-D array of whole numbers, a string or bytes.
         size: (h, w) of the image.
 
     Raises:
@@ -245,11 +246,13 @@ def as_numbers(coordinates: object) -> NDArray[np.float64]:
 
 
 def _check_counts(counts: Any) -> NDArray[np.int64]:
-    if not isinstance(counts, Sequence) or any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
+    given = counts.tolist() if isinstance(counts, np.ndarray) else counts
+    kinds = set(map(type, given)) if isinstance(given, Sequence) else {type(None)}
+    if bool in kinds or not all(issubclass(kind, Integral) for kind in kinds - {int}) or min(given, default=0) < 0:
         raise ValueError("the counts of an uncompressed RLE are whole numbers >= 0")
-    if sum(counts) > _MOST_PIXELS:
+    if max(given, default=0) > _MOST_PIXELS or (runs := np.array(given, np.int64)).sum() > _MOST_PIXELS:
         raise ValueError("the counts of an RLE are more than it can hold (2**32 - 1 pixels)")
-    return np.array(counts, np.int64)
+    return runs
 
 
 def _compressed(counts: NDArray[np.int64], size: Size) -> Rle:
