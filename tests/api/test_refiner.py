@@ -244,6 +244,14 @@ def test_bundled_weights_load_by_name():
     assert refiner.patch == PatchSpec()
 
 
+def test_a_refiner_draws_no_random_numbers(scene):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    Refiner.from_pretrained("hrnet18s", device="cpu", trust=False)(*scene)
+    assert torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -112,6 +112,24 @@ def test_safetensors_round_trip(segmenter: PatchSegmenter, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+@pytest.mark.parametrize("trust", [None, True])
+@pytest.mark.parametrize(("dtype", "device"), [(torch.bfloat16, "cpu"), (torch.float32, "meta")])
+def test_networks_are_float32_on_the_cpu_whatever_torch_makes_by_default(
+    segmenter: PatchSegmenter, tmp_path: Path, trust: bool | None, dtype: torch.dtype, device: str
+) -> None:
+    save_segmenter(segmenter, tmp_path / "a.safetensors")
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            loaded = load_segmenter(tmp_path / "a.safetensors", trust=trust)
+        assert torch.get_default_dtype() is dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    tensors = [*loaded.parameters(), *(buffer for buffer in loaded.buffers() if buffer.is_floating_point())]
+    assert {(tensor.dtype, tensor.device.type) for tensor in tensors} == {(torch.float32, "cpu")}
+    assert torch.equal(loaded.pixel_mean, segmenter.pixel_mean)
+
+
 def test_half_safetensors_round_trip(segmenter: PatchSegmenter, tmp_path: Path) -> None:
     network = PatchSegmenter(input_size=64)
     network.load_state_dict(segmenter.state_dict())

@@ -84,7 +84,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 def _convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """A 1x1 convolution of given weights, (out, in, 1, 1)."""
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")  # nothing is drawn
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     layer.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
     return layer

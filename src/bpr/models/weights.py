@@ -6,7 +6,8 @@ Nothing in a file is ever executed: pickles are read with ``weights_only=True``.
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,15 +107,29 @@ def load_segmenter(
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a .ckpt, .pth or .safetensors file")
-    segmenter = _read(path, input_size)
+    with _torch_as_it_starts():
+        segmenter = _read(path, input_size)
     return segmenter if trust is None else change_trust(segmenter, trust)
+
+
+@contextmanager
+def _torch_as_it_starts() -> Iterator[None]:
+    """The dtype and device of new tensors that torch starts with, whatever the caller has made the default."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def change_trust(segmenter: PatchSegmenter, trust: bool) -> PatchSegmenter:
     """The network with or without a trust output, in eval mode; itself if it is so already. A new one is undecided."""
     if trust == segmenter.trust:
         return segmenter
-    changed = PatchSegmenter(**{**segmenter.config, "trust": trust})  # type: ignore[arg-type]
+    with _torch_as_it_starts():
+        changed = PatchSegmenter(**{**segmenter.config, "trust": trust})  # type: ignore[arg-type]
     changed.load_state_dict(segmenter.state_dict(), strict=False)  # they differ in the trust output alone
     return changed.eval()
 
