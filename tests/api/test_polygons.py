@@ -113,6 +113,14 @@ def test_a_type_that_cannot_hold_all_corners_is_refused(kind, longest):
         from_polygons([SQUARE.astype(kind)], (60, longest + 1))
 
 
+@pytest.mark.parametrize(("kind", "longest"), [(torch.uint8, 255), (torch.float16, 1024), (torch.bfloat16, 128)])
+def test_a_type_of_tensors_that_cannot_hold_all_corners_is_refused(kind, longest):
+    tensor = torch.from_numpy(SQUARE).to(kind)
+    from_polygons([tensor], (60, longest))
+    with pytest.raises(ValueError, match=f"object 0: {kind} cannot hold all coordinates"):
+        from_polygons([tensor], (60, longest + 1))
+
+
 @pytest.mark.parametrize("empty", [[], np.zeros((0, 2))], ids=["list", "array"])
 def test_an_empty_part_may_be_anywhere(empty, refined):
     for parts in ([empty, SQUARE], [SQUARE, empty]):

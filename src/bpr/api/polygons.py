@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bpr import rle
@@ -29,7 +30,7 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
         raise TypeError(f"polygons must be a list with a (k, 2) array for each object, got {type(given).__name__}")
     objects = [_parts(number, one) for number, one in enumerate(given)]
     _check_unit([part for parts in objects for part in parts], size)
-    _check_types(objects, size)
+    _check_types(given, size)
     drawn = [_drawn(number, parts, size) for number, parts in enumerate(objects)]
     masks = np.stack(drawn) if drawn else np.zeros((0, *size), np.bool_)
 
@@ -37,7 +38,7 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
         result = []
         for one, parts, before, after in zip(given, objects, masks, refined, strict=True):
             if np.array_equal(before, after):
-                each = [(part, to_array(part)) for part in (one if _is_in_parts(one) else [one])]
+                each = [(part, to_array(part)) for part in _as_parts(one)]
                 result.append([_in_form_of(part, array) for part, array in each if array.size])
             else:
                 traced = _traced(after, tolerance, whole=parts[0].dtype.kind != "f")
@@ -50,7 +51,7 @@ def from_polygons(given: Any, size: Size, tolerance: float = 0.0) -> Masks:
 def _parts(number: int, given: Any) -> Parts:
     """The polygons of one object; an empty one has none."""
     try:
-        parts = [to_array(part) for part in (given if _is_in_parts(given) else [given])]
+        parts = [to_array(part) for part in _as_parts(given)]
     except ValueError as error:
         raise ValueError(f"object {number} is no (k, 2) polygon: {error}") from error
     for part in parts:
@@ -62,6 +63,10 @@ def _parts(number: int, given: Any) -> Parts:
         if 0 < len(part) < _FEWEST_POINTS:
             raise ValueError(f"object {number}: a polygon has three points or more, got {len(part)}; leave it out")
     return [part for part in parts if part.size]
+
+
+def _as_parts(given: Any) -> Sequence[Any]:
+    return given if _is_in_parts(given) else [given]
 
 
 def _is_in_parts(given: Any) -> bool:
@@ -77,15 +82,20 @@ def _check_unit(parts: Parts, size: Size) -> None:
         raise ValueError(f"all coordinates of the polygons are in [0, 1], but they must be in px: {remedy}")
 
 
-def _check_types(objects: Sequence[Parts], size: Size) -> None:
+def _check_types(given: Sequence[Any], size: Size) -> None:
     """Refuse types that cannot hold all corners of pixels of the image, for floats also the middles of their edges."""
-    for number, parts in enumerate(objects):
-        for part in parts:
-            kind = part.dtype
-            most = np.iinfo(kind).max if kind.kind in "iu" else 2.0 ** np.finfo(kind).nmant
-            if most < max(size):
+    for number, one in enumerate(given):
+        for part in filter(len, _as_parts(one)):
+            kind = part.dtype if isinstance(part, torch.Tensor) else np.asarray(part).dtype
+            if _largest(kind) < max(size):
                 problem = f"{kind} cannot hold all coordinates of an image of {size} (h, w)"
                 raise ValueError(f"object {number}: {problem}; convert the polygons, such as to float32")
+
+
+def _largest(kind: Any) -> float:
+    """Up to where a type of NumPy or torch has all whole numbers, or of floats all halves."""
+    of: Any = torch if isinstance(kind, torch.dtype) else np
+    return float(of.iinfo(kind).max if "int" in str(kind) else 1 / of.finfo(kind).eps)
 
 
 def _drawn(number: int, parts: Parts, size: Size) -> Mask:
