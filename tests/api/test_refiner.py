@@ -244,6 +244,14 @@ def test_bundled_weights_load_by_name():
     assert refiner.patch == PatchSpec()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_of_the_caller_changes_nothing(refiner, scene, dtype):
+    (_, expected) = refiner(*scene, return_probabilities=True)
+    with torch.autocast("cpu", dtype):
+        (_, found) = refiner(*scene, return_probabilities=True)
+    assert np.array_equal(found, expected)
+
+
 def test_a_refiner_draws_no_random_numbers(scene):
     torch.manual_seed(0)
     expected = torch.rand(3)

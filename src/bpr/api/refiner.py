@@ -17,7 +17,14 @@ from bpr.api.arrays import Masks, MaskStack
 from bpr.api.inputs import read_pair
 from bpr.api.interop import masks_of
 from bpr.api.polygons import from_polygons
-from bpr.models.backends import as_network, best_patches_per_forward, check_backend, make_start, usable_device
+from bpr.models.backends import (
+    as_network,
+    best_patches_per_forward,
+    check_backend,
+    make_start,
+    usable_device,
+    without_autocast,
+)
 from bpr.models.segmenter import PatchSegmenter
 from bpr.models.weights import change_trust, load_segmenter, resolve_checkpoint
 from bpr.patches.engine import ImageMasks, Method, Progress, refine
@@ -79,7 +86,8 @@ class Refiner:
         self._segmenter = segmenter
         passes = segmenter.rounds if rounds is None else _passes([rounds] if isinstance(rounds, str) else rounds)
         self._method = Method(self.patch, passes, segmenter.input_size, flip)
-        self._network = as_network(make_start(segmenter, backend, self.device), self.device)
+        start = without_autocast(make_start(segmenter, backend, self.device), self.device)
+        self._network = as_network(start, self.device)
         self._patches_per_forward = patches_per_forward or best_patches_per_forward(self.device)
         self._machine = str(self.device), patches_per_forward, threads, backend
 

@@ -150,6 +150,16 @@ def _started(predict: Predict) -> Start:
     return start
 
 
+def without_autocast(start: Start, device: torch.device) -> Start:
+    """The same backend on ``device``, which computes as its weights are also where the caller is under autocast."""
+
+    def start_plainly(images: Tensor, masks: Tensor) -> Callable[[], Tensor]:
+        with torch.autocast(device.type, enabled=False):
+            return start(images, masks)
+
+    return start_plainly
+
+
 def as_network(start: Start, device: torch.device) -> Network:
     """A backend as `bpr.patches.engine` runs it: arrays in, arrays out, without waiting for the network in between.
 
