@@ -176,6 +176,32 @@ def test_full_masks_in_a_torchvision_dict_stay_full(masks, refined):
     assert there_and_back(given, refined)["masks"].unique().tolist() == [0, 255]
 
 
+@pytest.fixture(scope="module")
+def tv_tensors():
+    return pytest.importorskip("torchvision.tv_tensors", reason="the extra interop is not installed")
+
+
+def test_masks_of_torchvision_stay_such(masks, refined, tv_tensors):
+    rebuilt = there_and_back(tv_tensors.Mask(masks), refined)
+    assert (type(rebuilt), rebuilt.dtype) == (tv_tensors.Mask, torch.bool)
+
+
+def test_masks_and_boxes_in_a_torchvision_dict_stay_such(masks, refined, tv_tensors):
+    boxes = tv_tensors.BoundingBoxes(boxes_of(masks), format="XYXY", canvas_size=SIZE)
+    rebuilt = there_and_back({"masks": tv_tensors.Mask(masks[:, None]), "boxes": boxes}, refined)
+    assert {name: type(one) for name, one in rebuilt.items()} == {
+        "masks": tv_tensors.Mask,
+        "boxes": tv_tensors.BoundingBoxes,
+    }
+    assert (rebuilt["boxes"].format, rebuilt["boxes"].canvas_size) == (boxes.format, SIZE)
+
+
+def test_boxes_of_torchvision_in_another_format_are_refused(masks, tv_tensors):
+    boxes = tv_tensors.BoundingBoxes(boxes_of(masks), format="XYWH", canvas_size=SIZE)
+    with pytest.raises(ValueError, match=r"must be x1, y1, x2, y2 \(XYXY\), got XYWH; convert them"):
+        masks_of({"masks": tv_tensors.Mask(masks[:, None]), "boxes": boxes}, SIZE)
+
+
 def test_half_precision_detections_are_understood(masks):
     given = {"masks": torch.from_numpy(masks[:, None]).to(torch.bfloat16)}
     assert np.array_equal(masks_of(given, SIZE).arrays, masks)

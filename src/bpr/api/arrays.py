@@ -1,5 +1,6 @@
 """Masks of one image as arrays and tensors: checked on the way in, of the same type on the way out."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,9 +82,16 @@ def to_array(given: Any) -> NDArray[Any]:
 
 
 def in_type_of(given: Any, values: NDArray[Any]) -> Any:
-    """The values as a tensor on the same device, or an array, of the type of the one that was given."""
+    """The values as a tensor on the same device, or an array, of the type of the one that was given.
+
+    That includes the tensors of `torchvision.tv_tensors`.
+    """
     if isinstance(given, torch.Tensor):
-        return torch.from_numpy(values).to(given.device, given.dtype)
+        tensor = torch.from_numpy(values).to(given.device, given.dtype)
+        of_torchvision = sys.modules.get("torchvision.tv_tensors")  # is imported where there is such a tensor
+        if of_torchvision is not None and isinstance(given, of_torchvision.TVTensor):
+            return of_torchvision.wrap(tensor, like=given)
+        return tensor
     return values.astype(np.asarray(given).dtype, copy=False)
 
 

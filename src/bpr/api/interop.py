@@ -111,6 +111,9 @@ def _from_torchvision(given: Mapping[str, Any]) -> Masks:
             f"'masks' of a torchvision detector is an (n, 1, h, w) tensor or array, got {type(soft).__name__} "
             f"{tuple(getattr(soft, 'shape', ()))}; without other entries, give the masks themselves, (n, h, w)"
         )
+    form = getattr(getattr(boxes, "format", None), "name", "XYXY")  # of torchvision's tv_tensors
+    if form != "XYXY":
+        raise ValueError(f"the boxes of masks must be x1, y1, x2, y2 (XYXY), got {form}; convert them")
 
     stack, foreground = to_array(soft)[:, 0], 1
     if stack.dtype.kind in "ui":  # no probabilities, but masks, perhaps 0 and 255
