@@ -186,10 +186,10 @@ class Refiner:
                 the dicts of SAM's automatic mask generator. For a list of images, a list with the masks of each,
                 such as the list that an Ultralytics model returns.
             threshold: In [0, 1). A pixel is foreground when its mean probability is above this.
-            return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches, and
-                the coarse mask (0 or 1) outside of them; of a mask that was kept because refining would empty
-                it, they are those that would have emptied it. Where ``masks`` is one array or tensor, they
-                have its shape.
+            return_probabilities: Also return (n, h, w) float32, probability of foreground in the patches of the last
+                round that saw the mask, and outside of them 0 or 1 as in the mask from which that round started. Of a
+                mask that was kept, since it is trusted or refining would empty it, they are those of what refining
+                would have made of it. Where ``masks`` is one array or tensor, they have its shape.
             progress: Called after every pass of the network.
 
         Returns:
