@@ -60,8 +60,12 @@ class PatchSegmenter(nn.Module):
         self.backbone, channels = _create_backbone(backbone, pretrained)
         self.trust = trust
         self.decode_head = MultiScaleHead(channels, classes=2, trust=trust)
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "pixel_mean", torch.tensor(PIXEL_MEAN, dtype=torch.float32).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "pixel_std", torch.tensor(PIXEL_STD, dtype=torch.float32).view(1, 3, 1, 1), persistent=False
+        )
 
     @property
     def config(self) -> dict[str, str | int | bool]:

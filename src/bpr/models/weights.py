@@ -6,8 +6,7 @@ Nothing in a file is ever executed: pickles are read with ``weights_only=True``.
 import hashlib
 import json
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,29 +106,21 @@ def load_segmenter(
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a .ckpt, .pth or .safetensors file")
-    with _torch_as_it_starts():
-        segmenter = _read(path, input_size)
+    segmenter = _read(path, input_size)
     return segmenter if trust is None else change_trust(segmenter, trust)
 
 
-@contextmanager
-def _torch_as_it_starts() -> Iterator[None]:
-    """The dtype and device of new tensors that torch starts with, whatever the caller has made the default."""
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.device("cpu"):
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
+def _segmenter(config: Mapping[str, Any]) -> PatchSegmenter:
+    """A network of this config, float32 on the CPU, whatever the caller has made the default of torch."""
+    with torch.device("cpu"):
+        return PatchSegmenter(**config).float()
 
 
 def change_trust(segmenter: PatchSegmenter, trust: bool) -> PatchSegmenter:
     """The network with or without a trust output, in eval mode; itself if it is so already. A new one is undecided."""
     if trust == segmenter.trust:
         return segmenter
-    with _torch_as_it_starts():
-        changed = PatchSegmenter(**{**segmenter.config, "trust": trust})  # type: ignore[arg-type]
+    changed = _segmenter({**segmenter.config, "trust": trust})
     changed.load_state_dict(segmenter.state_dict(), strict=False)  # they differ in the trust output alone
     return changed.eval()
 
@@ -205,7 +196,7 @@ def _build(
     """Return the network of ``config`` with the weights ``entries``; ``names``: ours -> the file's."""
     overrides = {"pretrained": False} if input_size is None else {"pretrained": False, "input_size": input_size}
     try:
-        segmenter = PatchSegmenter(**{**config, **overrides})
+        segmenter = _segmenter({**config, **overrides})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the config in it, {dict(config)}, builds no network: {error}") from error
     expected = {names.get(name, name): tensor for name, tensor in segmenter.state_dict().items()}
