@@ -211,6 +211,13 @@ def test_converted_networks_are_kept_by_their_weights(segmenter, tmp_path, conve
     assert len(converted) == 2
 
 
+def test_it_is_converted_and_run_on_the_cpu_whatever_device_torch_takes_by_default(segmenter, tmp_path):
+    require(Backend.openvino)
+    with torch.device("meta"):
+        predict = make_predict(segmenter, Backend.openvino, CPU, tmp_path)
+    assert_agree(predict(*patches(2)), make_predict(segmenter, Backend.eager, CPU, tmp_path)(*patches(2)))
+
+
 def test_a_network_that_another_process_converted_meanwhile_is_left_as_it_is(segmenter, exports, tmp_path):
     require(Backend.openvino)
     model = openvino_network.import_openvino().Core().read_model(str(ir_of(segmenter, exports)))

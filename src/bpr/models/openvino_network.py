@@ -59,9 +59,9 @@ def convert(segmenter: PatchSegmenter) -> Any:
         segmenter: In eval mode; not modified.
     """
     side = segmenter.input_size + 8  # another than the network's: else the resizing would not be traced
-    example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), torch.device("cpu"):
         warnings.simplefilter("ignore")  # of OpenVINO's own use of torch.jit, and of sizes that become constants
+        example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
         return import_openvino().convert_model(ProbabilityNetwork(segmenter).cpu(), example_input=example)
 
 
@@ -120,7 +120,8 @@ class OpenVinoNetwork:
         }
         self._compiled = import_openvino().Core().compile_model(str(path), "CPU", settings)
         self._own = local()
-        nothing = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool)
+        with torch.device("cpu"):
+            nothing = torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 8, 8, dtype=torch.bool)
         _run(self._compiled, self._own, *nothing)  # see there
         self._room = BoundedSemaphore(_MOST_WAITING)
         if self._threads > 1:
