@@ -9,24 +9,26 @@ from omegaconf import OmegaConf
 from bpr.config.commands import command, same_command
 
 ROOT = Path(__file__).parents[2]
+OURS = {"main": ("file", ROOT / "conf")}
 
 
 @pytest.fixture
 def running(monkeypatch):
-    """Says what Hydra knows of a run of ``train.py``: where configurations come from, and settings."""
+    """Says how a run goes on of which Hydra knows where its configuration comes from, settings, and the folder."""
 
-    def says(sources, task=(), of_hydra=(), name="train"):
-        sources = [{"provider": provider, "path": str(path)} for provider, path in sources.items()]
-        run = {"runtime": {"config_sources": sources}, "job": {"config_name": name}}
+    def says(sources, task=(), of_hydra=(), name="train", cwd="/", argv=ROOT / "train.py"):
+        named = [{"provider": one, "schema": kind, "path": str(path)} for one, (kind, path) in sources.items()]
+        run = {"runtime": {"config_sources": named, "cwd": str(cwd)}, "job": {"config_name": name}}
         run |= {"overrides": {"task": [*task], "hydra": [*of_hydra]}}
         monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": run}))
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
-        return shlex.split(same_command("train.py", ckpt="last.ckpt"))[2:]
+        monkeypatch.setattr(sys, "argv", [str(argv)])
+        return shlex.split(same_command("train.py", ckpt="last.ckpt"))
 
     return says
 
 
 def test_a_script_is_named_where_it_lies_and_else_by_bpr(monkeypatch, tmp_path):
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     monkeypatch.chdir(ROOT)
     assert command("refine.py", "images=a b") == "python refine.py 'images=a b'"
@@ -36,22 +38,25 @@ def test_a_script_is_named_where_it_lies_and_else_by_bpr(monkeypatch, tmp_path):
 
 
 def test_settings_are_repeated_but_for_those_that_change(running):
-    assert running({"main": ROOT / "conf"}, ["seed=1", "ckpt=old", "~logger"], ["hydra.run.dir=x"]) == [
-        "seed=1",
-        "~logger",
-        "ckpt=last.ckpt",
-    ]
+    said = running(OURS, ["seed=1", "ckpt=old", "~logger"], ["hydra.run.dir=x"])
+    assert said == ["bpr", "train", "seed=1", "~logger", "ckpt=last.ckpt"]
 
 
 def test_a_configuration_of_the_user_is_repeated_too(running):
-    assert running({"main": ROOT / "conf", "command-line": "/mine"}, ["data=mine"], name="own") == [
+    mine = {"command-line": ("file", "/mine")}
+    assert running({**OURS, **mine}, ["data=mine"], name="own")[2:] == [
         "--config-dir=/mine",
         "--config-name=own",
         "data=mine",
         "ckpt=last.ckpt",
     ]
-    assert running({"main": "/mine"}) == ["--config-path=/mine", "ckpt=last.ckpt"]
-    assert running({"main": ROOT / "conf"}, [], ["hydra.searchpath=[/mine]"]) == [
-        "hydra.searchpath=[/mine]",
-        "ckpt=last.ckpt",
-    ]
+    assert running({"main": ("file", "/mine")})[2:] == ["--config-path=/mine", "ckpt=last.ckpt"]
+    assert running({"main": ("pkg", "mine.conf")})[2:] == ["--config-path=pkg://mine.conf", "ckpt=last.ckpt"]
+    searched = "hydra.searchpath=[/mine]"
+    assert running(OURS, [], [searched])[2:] == [searched, "ckpt=last.ckpt"]
+
+
+@pytest.mark.parametrize("argv", ["train.py", "/launchers/submitit/_submit.py"])
+def test_the_script_is_known_in_another_folder_and_under_a_launcher(running, monkeypatch, tmp_path, argv):
+    monkeypatch.chdir(tmp_path)  # hydra.job.chdir=True
+    assert running(OURS, cwd=ROOT, argv=argv) == ["python", "train.py", "ckpt=last.ckpt"]

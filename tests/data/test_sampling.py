@@ -96,12 +96,18 @@ def test_sources_share_an_epoch_of_the_same_length():
     assert requested(sampler, 1) == requested(PatchGroupSampler(INDEX, 4, shares=HALVES), 1)
 
 
-def test_a_source_of_a_small_weight_has_its_share_over_many_epochs():
-    sampler = PatchGroupSampler(INDEX, 4, shares=SourceShares(HALVES.source, np.array([0.98, 0.02])))
-    epochs = [by_source(requested(sampler, epoch)) for epoch in range(50)]
-    assert {len(large) + len(small) for large, small in epochs} == {len(sampler)}
-    assert len(sampler) * 0.02 < 0.5  # of one epoch, rounding would leave nothing
-    assert sum(len(small) for _, small in epochs) == len(sampler)
+@pytest.mark.parametrize("shares", [[0.98, 0.02], [0.5, 0.001, 0.499], [0.004, 0.33, 0.003, 0.663]])
+def test_a_source_of_a_small_weight_has_its_share_over_many_epochs(shares):
+    """Of one epoch, rounding would leave it nothing."""
+    source = np.arange(len(shares))
+    index = make_index([4] * len(shares), source)
+    sampler = PatchGroupSampler(index, 1, shares=SourceShares(source, np.array(shares)))
+    shown = np.zeros(len(shares))
+    for epoch in range(1000):
+        of_epoch = [index.instance[patches[0]] for _, patches in requested(sampler, epoch)]
+        assert len(of_epoch) == len(sampler)
+        shown += np.bincount(of_epoch, minlength=len(shares))
+    assert shown == pytest.approx(np.array(shares) * len(sampler) * 1000, abs=3)
 
 
 def test_a_large_source_shows_another_part_in_each_epoch_and_a_small_one_comes_again_differently():

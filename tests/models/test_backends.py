@@ -211,9 +211,9 @@ def test_converted_networks_are_kept_by_their_weights(segmenter, tmp_path, conve
     assert len(converted) == 2
 
 
-def test_it_is_converted_and_run_on_the_cpu_whatever_device_torch_takes_by_default(segmenter, tmp_path):
+def test_it_is_converted_and_run_whatever_device_and_precision_the_caller_has(segmenter, tmp_path):
     require(Backend.openvino)
-    with torch.device("meta"):
+    with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
         predict = make_predict(segmenter, Backend.openvino, CPU, tmp_path)
     assert_agree(predict(*patches(2)), make_predict(segmenter, Backend.eager, CPU, tmp_path)(*patches(2)))
 

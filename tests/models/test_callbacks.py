@@ -1,4 +1,4 @@
-import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -100,15 +100,15 @@ def test_an_interrupted_training_says_in_one_process_which_command_resumes_it(
     capsys, monkeypatch, in_folder, attributes, said
 ):
     of_run = {"overrides": {"hydra": [], "task": ["data.train=[{a: b}]", "ckpt=old", "seed=1"]}}
-    of_run |= {"runtime": {"config_sources": [{"provider": "main", "path": "/script/conf"}]}}
+    conf = {"provider": "main", "schema": "file", "path": str(Path(__file__).parents[2] / "conf")}
+    of_run |= {"runtime": {"config_sources": [conf], "cwd": str(Path.cwd())}}
     given = OmegaConf.create({"hydra": {**of_run, "job": {"config_name": "train"}}})
     monkeypatch.setattr(HydraConfig.instance(), "cfg", given)
-    monkeypatch.setattr(sys, "argv", ["/script/train.py"])  # not where the command is to be given
     TrainingSummary().on_exception(trainer_at(5, 0.3, **{"ckpt_path": None, **attributes}), None, KeyboardInterrupt())
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_training_that_failed_can_be_resumed_too(capsys, monkeypatch):
+def test_a_training_that_failed_can_be_resumed_too(capsys, monkeypatch, in_folder):
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # as it is without Hydra
     TrainingSummary().on_exception(trainer_at(5, 0.3, ckpt_path="old"), None, RuntimeError("out of memory"))
     assert capsys.readouterr().err == "stopped at step 5: bpr train ckpt=old resumes\n"

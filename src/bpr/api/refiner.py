@@ -131,13 +131,12 @@ class Refiner:
             options.setdefault("flip", flip)
         else:
             weights = resolve_checkpoint(name)
-        with torch.random.fork_rng(devices=[]):  # those of the caller stay as they are
-            segmenter = load_segmenter(weights, input_size)
-            kept = segmenter if trust else change_trust(segmenter, False)
+        segmenter = load_segmenter(weights, input_size)
         chosen = Preset(preset)
         if options.get("rounds") is None:
             options["rounds"] = chosen.rounds(saved or segmenter.rounds)
-        return cls(kept, chosen.patches(patch or PatchSpec()), **options)
+        patch = chosen.patches(patch or PatchSpec())
+        return cls(segmenter if trust else change_trust(segmenter, False), patch, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights, ``patch``, ``rounds``, ``flip`` and a model card to a folder that `from_pretrained` reads.

@@ -1,7 +1,8 @@
 """Which patches an epoch shows, and in which order: a function of (seed, epoch) alone."""
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from torch.utils.data import DistributedSampler
 from bpr.data.batches import PatchGroup
 from bpr.data.index import PatchIndex
 from bpr.structures import SettingError
+
+_GOLDEN: Final = (math.sqrt(5) - 1) / 2
 
 
 class SourceShares(NamedTuple):
@@ -34,7 +37,7 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
 
     With ``shares``, an epoch is as long as without, but each source has its share of the groups: of a large one, an
     epoch shows a part, another one each time; a small one comes again and again, each time with another draw. What
-    rounding takes from a source in one epoch, another gives back: over many, each has exactly its share.
+    rounding takes from a source in one epoch, another gives back: over many, each has its share but for a few groups.
 
     Args:
         index: Patches to draw from.
@@ -101,12 +104,15 @@ class PatchGroupSampler(DistributedSampler[PatchGroup]):
         return int(np.ceil(of_image / self._group_size).sum())
 
     def _share_out(self, shares: SourceShares, epoch: int) -> list[tuple[NDArray[np.int64], int]]:
-        """The patches of each source, and how many groups it gets in an epoch."""
-        before, after = (
-            np.rint(np.cumsum(shares.share) * self._count() * n).astype(np.int64) for n in (epoch, epoch + 1)
-        )
+        """The patches of each source, and how many groups it gets in an epoch.
+
+        What is left of whole groups goes round by systematic sampling (Madow, 1949), whose start is another one in each
+        epoch, spread evenly by the golden ratio.
+        """
+        whole, part = np.divmod(shares.share * self._count(), 1)
+        ends = np.floor(np.cumsum(part).round(9) + (0.5 + epoch * _GOLDEN) % 1)
+        counts = whole + np.diff(ends, prepend=0)
         source = shares.source[self._index.instance]
-        counts = np.diff(after - before, prepend=0)
         return [(np.flatnonzero(source == n), int(count)) for n, count in enumerate(counts)]
 
     def _draw(self, epoch: int) -> list[NDArray[np.int64]]:

@@ -59,7 +59,7 @@ def convert(segmenter: PatchSegmenter) -> Any:
         segmenter: In eval mode; not modified.
     """
     side = segmenter.input_size + 8  # another than the network's: else the resizing would not be traced
-    with warnings.catch_warnings(), torch.no_grad(), torch.device("cpu"):
+    with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False), torch.device("cpu"):
         warnings.simplefilter("ignore")  # of OpenVINO's own use of torch.jit, and of sizes that become constants
         example = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, side, side, dtype=torch.bool)
         return import_openvino().convert_model(ProbabilityNetwork(segmenter).cpu(), example_input=example)
