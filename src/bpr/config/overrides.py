@@ -112,14 +112,15 @@ def prepared(arguments: Sequence[str], schema: type, conf: Path | None = None) -
 def _check_setting(argument: str, arguments: Sequence[str], schema: type, conf: Path | None) -> None:
     """`SettingError` if ``NAME=VALUE`` has a name that is not known, or a value of the wrong kind."""
     key, equals, value = argument.partition("=")
+    own = conf if is_own(arguments) else None
     if equals and re.fullmatch(r"[\w.]+", key):
         _check_value(argument, _check_known(key, schema))
-        if conf is not None and is_own(arguments):
-            check_in_group(argument, arguments, schema, conf)
+        if own is not None:
+            check_in_group(argument, arguments, schema, own)
         if conf is not None and value == "null" and key not in GROUPS:
             check_null(key, conf)
-    elif equals and re.fullmatch(r"\++\w+", key) and conf is not None and is_own(arguments):
-        check_added(key.lstrip("+"), schema, conf)
+    elif equals and re.fullmatch(r"\++\w+", key) and own is not None:
+        check_added(key.lstrip("+"), schema, own)
 
 
 def _is_default(argument: str, arguments: Sequence[str], conf: Path) -> bool:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from bpr.cli.signals import raise_at_signals, say
-from bpr.config.commands import command, same_command
+from bpr.config.next_command import command, same_command
 from bpr.models.checkpoints import continue_figures, keep_figures
 from bpr.structures import PatchSpec
 

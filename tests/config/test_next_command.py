@@ -6,7 +6,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from bpr.config.commands import command, same_command
+from bpr.config.next_command import command, same_command
 
 ROOT = Path(__file__).parents[2]
 OURS = {"main": ("file", ROOT / "conf")}
